@@ -1,0 +1,59 @@
+"""What every experiment's command line shares: flags from dataclasses, one-line errors, progress."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import tyro
+
+from jaxcompare.config import InputError
+
+Args = TypeVar("Args")
+
+
+def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[str, Args] | None = None) -> None:
+    """Parse the command line into `args_type`, run `main`, and turn the user's mistakes into one line and status 2.
+
+    Args:
+        args_type: a dataclass; its nested dataclasses' fields become flags without a prefix.
+        main: the experiment.
+        presets: defaults by name of --preset. A flag given beside it wins.
+    """
+    try:
+        main(_parse(args_type, presets or {}))
+    except InputError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("\ninterrupted; finished epochs are kept", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parse(args_type: type[Args], presets: Mapping[str, Args]) -> Args:
+    options: dict = {"config": (tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff)}
+    words = sys.argv[1:]
+    for position, word in enumerate(words):
+        if presets and (word == "--preset" or word.startswith("--preset=")):
+            name = word.partition("=")[2] or "".join(words[position + 1 : position + 2])
+            if name not in presets:
+                raise InputError(f"--preset: {name!r} is unknown; choose one of {', '.join(presets)}")
+            options["default"] = presets[name]
+    # tyro prints its errors as a box of several lines; say the same in one.
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(args_type, **options)
+    except SystemExit as end:
+        if end.code == 0:
+            raise
+        text = re.sub(r"\x1b\[[0-9;]*m", "", complaint.getvalue())
+        lines = [line.strip(" │╭╮╰╯─\t") for line in text.splitlines()]
+        lines = [line for line in lines if line and "error" not in line.lower().split()[-1]]
+        raise InputError("; ".join(lines)) from None
+
+
+def _fail(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)

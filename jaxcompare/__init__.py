@@ -1,0 +1,10 @@
+"""Train a CNN and a ViT under one recipe in JAX, beside the same recipe in PyTorch, and compare them with evidence.
+
+Data flows one way:
+
+    data (images -> batches) -> training (batches -> run record) -> report (records -> figures, tables)
+
+and imports point one way: config, records <- models, data <- measure <- training, twin <- report <- experiments.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,205 @@
+"""Where images come from: every data set becomes uint8 NHWC arrays with int32 labels, decoded once."""
+
+import dataclasses
+import math
+import os
+import tarfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from PIL import Image, UnidentifiedImageError
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torchvision import datasets as tv
+from torchvision.transforms.v2 import functional as F
+
+from jaxcompare.config import DataConfig, InputError
+from jaxcompare.data.subsets import random_subset
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+# Channel mean and standard deviation of pixels in [0, 1]. cifar10's deviations are the recipe's: the widely copied
+# mean of per-image values, not the per-pixel ones. digits' are of its upscaled training split.
+RECIPE: Statistics = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+PUBLISHED: dict[str, Statistics] = {
+    "cifar10": RECIPE,
+    "folder": RECIPE,
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    "fashion-mnist": ((0.2860,) * 3, (0.3530,) * 3),
+    "digits": ((0.3057,) * 3, (0.3235,) * 3),
+}
+
+DIGIT_NAMES = tuple(str(d) for d in range(10))
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images and their labels."""
+
+    images: UInt8[np.ndarray, "n h w 3"]
+    labels: Int[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Int[np.ndarray, " m"]) -> "Split":
+        """The examples at `indices`."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Both splits, the class names, and the channel statistics that batches are normalised with."""
+
+    class_names: tuple[str, ...]
+    train: Split
+    test: Split
+    statistics: Statistics
+
+
+def load_dataset(config: DataConfig) -> Dataset:
+    """Decode a data set into memory, resized to `config.image_size`. Subsetting is apart: see `training_subset`.
+
+    Raises:
+        InputError: the data set is missing, incomplete or unreadable, or cannot be downloaded.
+    """
+    class_names, train, test = LOADERS[config.dataset](config.data_dir, config.image_size)
+    train, test = (_resize(split, config.image_size) for split in (train, test))
+    statistics = PUBLISHED[config.dataset] if config.normalisation == "published" else channel_statistics(train.images)
+    return Dataset(tuple(class_names), train, test, statistics)
+
+
+def training_subset(dataset: Dataset, train_size: int | None, seed: int) -> Dataset:
+    """The same data set with `train_size` training images, drawn at random."""
+    indices = random_subset(len(dataset.train), train_size, seed)
+    return dataclasses.replace(dataset, train=dataset.train.take(indices))
+
+
+def channel_statistics(images: UInt8[np.ndarray, "n h w c"]) -> Statistics:
+    """Per-pixel mean and standard deviation of each channel, in [0, 1]. A constant channel gets deviation 1."""
+    counts = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]
+    levels = np.arange(256) / 255
+    mean = [float(np.average(levels, weights=count)) for count in counts]
+    variance = [float(np.average((levels - m) ** 2, weights=count)) for m, count in zip(mean, counts, strict=True)]
+    return tuple(mean), tuple(math.sqrt(v) or 1.0 for v in variance)
+
+
+def _resize(split: Split, size: int) -> Split:
+    if split.images.shape[1:3] == (size, size):
+        return split
+    parts = [
+        F.resize(torch.from_numpy(part).permute(0, 3, 1, 2), [size, size], antialias=True).permute(0, 2, 3, 1).numpy()
+        for part in np.array_split(split.images, math.ceil(len(split) / 1000))
+    ]
+    return Split(np.ascontiguousarray(np.concatenate(parts)), split.labels)
+
+
+def _torchvision(name: str, root: Path, build: Callable[[], tv.VisionDataset]) -> tv.VisionDataset:
+    """A torchvision data set, downloaded if it is not there, with every way that can fail said in one line."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return build()
+    except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"--dataset {name}: not complete in --data-dir {root}, and downloading it failed ({reason}); "
+            "offline, copy the official archive there, or use --dataset digits (built in) or --dataset folder"
+        ) from error
+
+
+def _split(images: np.ndarray, labels: object) -> Split:
+    return Split(np.ascontiguousarray(images), np.asarray(labels, np.int32))
+
+
+def _cifar(name: str, cls: type[tv.CIFAR10], root: Path) -> tuple[list[str], Split, Split]:
+    train = _torchvision(name, root, lambda: cls(str(root), train=True, download=True))
+    test = _torchvision(name, root, lambda: cls(str(root), train=False, download=True))
+    return train.classes, _split(train.data, train.targets), _split(test.data, test.targets)
+
+
+def _svhn(root: Path, _: int) -> tuple[tuple[str, ...], Split, Split]:
+    splits = []
+    for part in ("train", "test"):
+        data = _torchvision("svhn", root, lambda part=part: tv.SVHN(str(root), split=part, download=True))
+        splits.append(_split(data.data.transpose(0, 2, 3, 1), data.labels))
+    return DIGIT_NAMES, *splits
+
+
+def _fashion_mnist(root: Path, _: int) -> tuple[list[str], Split, Split]:
+    splits = []
+    for train in (True, False):
+        data = _torchvision(
+            "fashion-mnist", root, lambda train=train: tv.FashionMNIST(str(root), train=train, download=True)
+        )
+        padded = np.pad(data.data.numpy(), ((0, 0), (2, 2), (2, 2)))
+        splits.append(_split(np.repeat(padded[..., None], 3, axis=-1), data.targets))
+    return data.classes, *splits
+
+
+def _digits(_: Path, size: int) -> tuple[tuple[str, ...], Split, Split]:
+    """scikit-learn's 1,797 8x8 digits, upscaled; a fixed stratified fifth of them is the test split."""
+    images, labels = load_digits(return_X_y=True)
+    pixels = torch.from_numpy(np.round(images * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8))
+    pixels = F.resize(pixels, [size, size], antialias=True)[:, 0].numpy()
+    pixels = np.repeat(pixels[..., None], 3, axis=-1)
+    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
+    return DIGIT_NAMES, _split(pixels[train], labels[train]), _split(pixels[test], labels[test])
+
+
+def _folder(root: Path, size: int) -> tuple[list[str], Split, Split]:
+    """`root/train/<class>/*` and `root/test/<class>/*`: every file is an image; hidden files are passed over."""
+    listings = {part: _list_classes(root, part) for part in ("train", "test")}
+    class_names = sorted(listings["train"])
+    for here, there in (("train", "test"), ("test", "train")):
+        only = sorted(set(listings[here]) - set(listings[there]))
+        if only:
+            raise InputError(
+                f"--data-dir {root}: class {only[0]!r} is in {here}/ but not in {there}/; give both the same classes"
+            )
+    splits = []
+    for listing in listings.values():
+        files = [(path, label) for label, name in enumerate(class_names) for path in listing[name]]
+        with ThreadPoolExecutor() as pool:
+            images = list(pool.map(lambda file: _decode(file[0], size), files))
+        splits.append(_split(np.stack(images), [label for _, label in files]))
+    return class_names, *splits
+
+
+def _list_classes(root: Path, part: str) -> dict[str, list[Path]]:
+    folder = root / part
+    if not folder.is_dir():
+        raise InputError(f"--data-dir {root}: no folder {part}/; put images in {folder}/<class>/")
+    classes = {}
+    for child in sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".")):
+        if not child.is_dir():
+            raise InputError(f"{child}: a file where a class folder is expected; move it to {folder}/<class>/")
+        classes[child.name] = sorted(path for path in child.iterdir() if not path.name.startswith("."))
+        if not classes[child.name]:
+            raise InputError(f"{child}: no images in this class; add some or remove the folder")
+    if not classes:
+        raise InputError(f"--data-dir {root}: {part}/ is empty; put images in {folder}/<class>/")
+    return classes
+
+
+def _decode(path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    try:
+        with Image.open(path) as image:
+            rgb = image.convert("RGB")
+            return np.asarray(rgb if rgb.size == (size, size) else rgb.resize((size, size), Image.Resampling.BILINEAR))
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{os.fspath(path)}: not a readable image; remove it or replace it") from error
+
+
+LOADERS: dict[str, Callable[[Path, int], tuple]] = {
+    "cifar10": lambda root, _: _cifar("cifar10", tv.CIFAR10, root),
+    "cifar100": lambda root, _: _cifar("cifar100", tv.CIFAR100, root),
+    "svhn": _svhn,
+    "fashion-mnist": _fashion_mnist,
+    "digits": _digits,
+    "folder": _folder,
+}

@@ -1,0 +1,154 @@
+"""The host input pipeline: torchvision transforms in a PyTorch DataLoader, collated to NumPy.
+
+A worker prepares whole batches: images stay decoded as uint8 in memory, and the recipe's transforms run on a batch at
+once, each image with its own crop and flip. Every batch's randomness comes from (seed, epoch, batch number) alone, so
+the number of workers changes no pixel.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+from torchvision.transforms.v2 import functional as F
+
+from jaxcompare.data.batch import Batch
+from jaxcompare.data.datasets import Split, Statistics
+
+CROP_PADDING = 4
+
+
+def normalise(images: UInt8[torch.Tensor, "n c h w"], statistics: Statistics) -> torch.Tensor:
+    """[0, 255] -> [0, 1] -> zero mean, unit deviation, in float32."""
+    mean, std = statistics
+    return F.normalize(F.to_dtype(images, torch.float32, scale=True), list(mean), list(std))
+
+
+def random_crop_and_flip(
+    images: UInt8[torch.Tensor, "n c h w"], generator: torch.Generator
+) -> UInt8[torch.Tensor, "n c h w"]:
+    """torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(), drawn for every image of a batch."""
+    n, _, h, w = images.shape
+    top, left = torch.randint(0, 2 * CROP_PADDING + 1, (2, n), generator=generator)
+    flip = torch.rand(n, generator=generator) < 0.5
+    return crop_and_flip(images, top, left, flip)
+
+
+def crop_and_flip(
+    images: UInt8[torch.Tensor, "n c h w"], top: torch.Tensor, left: torch.Tensor, flip: torch.Tensor
+) -> UInt8[torch.Tensor, "n c h w"]:
+    """Pad by 4 with zeros, cut at (top, left) of each image, mirror the images where `flip`."""
+    n, _, h, w = images.shape
+    # All crops of all images as one strided view (n, 9, 9, h, w, c): taking one of each is a single gather.
+    crops = F.pad(images, [CROP_PADDING]).unfold(2, h, 1).unfold(3, w, 1).permute(0, 2, 3, 4, 5, 1)
+    cropped = crops[torch.arange(n), top, left].permute(0, 3, 1, 2)
+    return torch.where(flip[:, None, None, None], F.horizontal_flip(cropped), cropped)
+
+
+class _Plan(NamedTuple):
+    """One batch to prepare: its place in the run, and the images in it."""
+
+    epoch: int
+    number: int
+    indices: np.ndarray
+
+
+class _EpochPlans(Sampler[_Plan]):
+    """The batches of one epoch, in order. `epoch` is set by the loader before each pass, in the training process."""
+
+    def __init__(self, examples: int, batch_size: int, seed: int, shuffle: bool):
+        self.examples, self.batch_size, self.seed, self.shuffle = examples, batch_size, seed, shuffle
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-self.examples // self.batch_size)
+
+    def __iter__(self) -> Iterator[_Plan]:
+        order = np.arange(self.examples)
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.examples)
+        for number in range(len(self)):
+            yield _Plan(self.epoch, number, order[number * self.batch_size : (number + 1) * self.batch_size])
+
+
+class _Batches(TorchDataset):
+    """Prepares the batch that a plan describes, padded to `batch_size`."""
+
+    def __init__(self, split: Split, batch_size: int, statistics: Statistics, augment: bool, seed: int):
+        self.split, self.batch_size, self.statistics = split, batch_size, statistics
+        self.augment, self.seed = augment, seed
+
+    def __getitem__(self, plan: _Plan) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        images = torch.from_numpy(self.split.images[plan.indices]).permute(0, 3, 1, 2)
+        if self.augment:
+            entropy = np.random.SeedSequence((self.seed, plan.epoch, plan.number)).generate_state(1, np.uint64)
+            images = random_crop_and_flip(images, torch.Generator().manual_seed(int(entropy[0] >> 1)))
+        images = normalise(images, self.statistics).permute(0, 2, 3, 1).contiguous()
+        labels = torch.from_numpy(self.split.labels[plan.indices])
+        mask = torch.ones(len(labels))
+        missing = self.batch_size - len(labels)
+        if missing:
+            images, labels, mask = (
+                torch.cat([part, part.new_zeros(missing, *part.shape[1:])]) for part in (images, labels, mask)
+            )
+        return images, labels, mask
+
+
+def _as_is(sample: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return sample
+
+
+class HostLoader:
+    """Batches of a split, epoch by epoch, as NumPy: float32 images (NHWC), int32 labels, float32 mask.
+
+    Workers come from a fork server that is started clean, never forked from this process: JAX's threads may hold locks
+    that a forked child would wait for for ever. They live until `close`. Use as a context manager.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        statistics: Statistics,
+        *,
+        augment: bool = False,
+        shuffle: bool = False,
+        seed: int = 0,
+        workers: int = 0,
+    ):
+        self._plans = _EpochPlans(len(split), batch_size, seed, shuffle)
+        self._loader = DataLoader(
+            _Batches(split, batch_size, statistics, augment, seed),
+            sampler=self._plans,
+            batch_size=None,
+            collate_fn=_as_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            multiprocessing_context="forkserver" if workers else None,
+        )
+
+    def __len__(self) -> int:
+        """Batches per epoch; the last may be short, hence masked."""
+        return len(self._plans)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one epoch. The same (seed, epoch) gives the same batches."""
+        self._plans.epoch = epoch
+        for parts in self._loader:
+            # Workers hand tensors over in shared memory; `.numpy()` is a view of it, not a copy.
+            yield Batch(*(part.numpy() for part in parts))
+
+    def close(self) -> None:
+        """End the workers."""
+        iterator = getattr(self._loader, "_iterator", None)
+        if iterator is not None:
+            iterator._shutdown_workers()
+
+    def __enter__(self) -> "HostLoader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Clocks, compile counts, costs by formula, and the machine a number was measured on."""

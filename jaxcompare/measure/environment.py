@@ -1,0 +1,71 @@
+"""What a number was measured on: versions, devices, threads, commit."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "torchvision", "numpy")
+
+
+def describe_environment(framework: str) -> dict[str, object]:
+    """Everything about this machine and process that decides a time.
+
+    Args:
+        framework: "jax" or "torch": whose device and threads to report. Only that one is imported.
+    """
+    environment: dict[str, object] = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_model(),
+        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+    if framework == "jax":
+        import jax
+
+        devices = jax.devices()
+        environment |= {"backend": jax.default_backend(), "device": devices[0].device_kind, "devices": len(devices)}
+    else:
+        import torch
+
+        cuda = torch.cuda.is_available()
+        environment |= {
+            "backend": "gpu" if cuda else "cpu",
+            "device": torch.cuda.get_device_name() if cuda else "cpu",
+            "devices": torch.cuda.device_count() if cuda else 1,
+            "threads": torch.get_num_threads(),
+        }
+    return environment
+
+
+def git_commit() -> str | None:
+    """The commit of the source this package runs from, with "+changes" if files differ; None outside a checkout."""
+
+    def git(*args: str) -> str:
+        folder = Path(__file__).parent
+        return subprocess.run(["git", *args], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", "../experiments")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _memory_gib() -> float | None:
+    if sys.platform == "win32":
+        return None
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)

@@ -1,0 +1,39 @@
+"""The two models. `build_model` is the only door."""
+
+import flax.linen as nn
+import jax
+
+from jaxcompare.config import DropoutGenerator, ModelName, choose
+from jaxcompare.models.cnn import CNN
+from jaxcompare.models.layers import ConvLowering
+from jaxcompare.models.vit import ViT
+
+
+def build_model(
+    name: ModelName,
+    *,
+    num_classes: int = 10,
+    patch: int = 4,
+    width: int = 128,
+    heads: int = 4,
+    layers: int = 4,
+    dropout_generator: DropoutGenerator = "hash",
+    lowering: ConvLowering | None = None,
+) -> nn.Module:
+    """The CNN or the ViT. Both map NHWC float images to `(logits, activations)`; image size and channels are read off
+    the images they are initialised with.
+
+    Args:
+        name: "cnn" or "vit".
+        num_classes: number of logits.
+        patch: side of the ViT's square patches, in pixels.
+        width: the ViT's token width.
+        heads: the ViT's attention heads.
+        layers: the ViT's encoder layers.
+        dropout_generator: where the ViT's dropout masks come from.
+        lowering: how the CNN's convolutions reach XLA; by default "im2col" on CPU and "direct" elsewhere.
+    """
+    choose("model", name, ModelName)
+    if name == "cnn":
+        return CNN(num_classes, lowering or ("im2col" if jax.default_backend() == "cpu" else "direct"))
+    return ViT(num_classes, dropout_generator, patch, width, heads, layers)

@@ -1,0 +1,36 @@
+"""The recipe's CNN: three blocks of convolution, ReLU and max-pool, then two linear layers."""
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float
+
+from jaxcompare.models.layers import Conv3x3, ConvLowering, Linear, max_pool_2x2
+
+CHANNELS = (32, 64, 128)
+HIDDEN = 256
+
+
+class CNN(nn.Module):
+    """620,362 parameters at the recipe's sizes (32x32x3 images, 10 classes).
+
+    Images of any size of at least 8x8 and any number of channels work; the first linear layer takes the size it finds.
+    """
+
+    num_classes: int
+    lowering: ConvLowering
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "n h w c"], *, train: bool
+    ) -> tuple[Float[Array, "n {self.num_classes}"], dict[str, Array]]:
+        """Logits, and the activations by layer name. `train` changes nothing: this model has no dropout."""
+        activations = {}
+        x = images
+        for block, channels in enumerate(CHANNELS):
+            x = Conv3x3(channels, self.lowering, name=f"conv_{block}")(x)
+            x = max_pool_2x2(jax.nn.relu(x))
+            activations[f"block_{block}"] = x
+        x = x.reshape(x.shape[0], -1)
+        x = jax.nn.relu(Linear(HIDDEN, name="hidden")(x))
+        activations["hidden"] = x
+        return Linear(self.num_classes, name="head")(x), activations

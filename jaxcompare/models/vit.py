@@ -1,0 +1,121 @@
+"""The recipe's Vision Transformer (Dosovitskiy et al., 2021) in pre-norm form, as PyTorch's encoder layer computes it."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxcompare.config import DropoutGenerator
+from jaxcompare.models.layers import Dropout, Linear, uniform
+
+DROPOUT_RATE = 0.1
+MLP_RATIO = 4
+LAYER_NORM_EPSILON = 1e-5
+POSITION_STD = 0.02
+
+
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The exact GELU, x Phi(x) (Hendrycks and Gimpel, 2016). `jax.nn.gelu` computes it by erfc, slower on XLA:CPU."""
+    return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention (Vaswani et al., 2017, section 3.2) with dropout on the attention probabilities."""
+
+    heads: int
+    dropout_generator: DropoutGenerator
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n t d"], *, train: bool) -> Float[Array, "n t d"]:
+        n, tokens, width = x.shape
+        head_width = width // self.heads
+        # The query-key-value matrix is Xavier-uniform as one matrix (Glorot and Bengio, 2010, eq. 16).
+        xavier = uniform(math.sqrt(6 / (width + 3 * width)))
+        zeros = nn.initializers.zeros
+        qkv = Linear(3 * width, kernel_init=xavier, bias_init=zeros, name="in_proj")(x)
+        q, k, v = jnp.moveaxis(qkv.reshape(n, tokens, 3, self.heads, head_width), 2, 0)
+        scores = jnp.einsum("nqhd,nkhd->nhqk", q * head_width**-0.5, k)
+        probabilities = jax.nn.softmax(scores, axis=-1)
+        probabilities = Dropout(DROPOUT_RATE, self.dropout_generator)(probabilities, train=train)
+        mixed = jnp.einsum("nhqk,nkhd->nqhd", probabilities, v).reshape(n, tokens, width)
+        return Linear(width, bias_init=zeros, name="out_proj")(mixed)
+
+
+class EncoderLayer(nn.Module):
+    """PyTorch's `TransformerEncoderLayer(norm_first=True, activation="gelu")`, with its four dropouts."""
+
+    heads: int
+    dropout_generator: DropoutGenerator
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n t d"], *, train: bool) -> Float[Array, "n t d"]:
+        def drop(y: Array) -> Array:
+            return Dropout(DROPOUT_RATE, self.dropout_generator)(y, train=train)
+
+        width = x.shape[-1]
+        y = nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name="norm1")(x)
+        x = x + drop(SelfAttention(self.heads, self.dropout_generator, name="self_attn")(y, train=train))
+        y = nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name="norm2")(x)
+        y = drop(gelu(Linear(MLP_RATIO * width, name="linear1")(y)))
+        return x + drop(Linear(width, name="linear2")(y))
+
+
+class ViT(nn.Module):
+    """809,354 parameters at the defaults (32x32x3 images, 10 classes).
+
+    The head reads the class token, which stands first.
+    """
+
+    num_classes: int
+    dropout_generator: DropoutGenerator
+    patch: int = 4
+    width: int = 128
+    heads: int = 4
+    layers: int = 4
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "n h w c"], *, train: bool
+    ) -> tuple[Float[Array, "n {self.num_classes}"], dict[str, Array]]:
+        """Logits, and the activations by layer name (tokens of every layer, class token first).
+
+        Raises:
+            ValueError: `patch` does not divide the image's sides, or `heads` does not divide `width`.
+        """
+        n, h, w, c = images.shape
+        if h % self.patch or w % self.patch:
+            raise ValueError(f"image size {h}x{w} is not divisible by patch {self.patch}")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not divisible by heads {self.heads}")
+
+        # A convolution whose stride is its kernel is a matrix product over non-overlapping patches, ordered
+        # (row, column, channel) as the convolution's kernel is.
+        rows, columns = h // self.patch, w // self.patch
+        x = images.reshape(n, rows, self.patch, columns, self.patch, c).swapaxes(2, 3)
+        x = x.reshape(n, rows * columns, self.patch * self.patch * c)
+        x = Linear(self.width, name="patch_embed")(x)
+
+        cls_token = self.param("cls_token", nn.initializers.zeros, (1, 1, self.width))
+        pos_embed = self.param("pos_embed", nn.initializers.normal(POSITION_STD), (1, rows * columns + 1, self.width))
+        x = jnp.concatenate([jnp.broadcast_to(cls_token, (n, 1, self.width)), x], axis=1) + pos_embed
+        activations = {"embedding": x}
+
+        # PyTorch builds its encoder by deep-copying one layer, so all layers start from identical values.
+        layer = EncoderLayer(self.heads, self.dropout_generator, parent=None)
+        stack = self.param("layers", lambda key: init_stack(layer, self.layers, key, x))
+        for i in range(self.layers):
+            rngs = {"dropout": self.make_rng("dropout")} if train else {}
+            x = layer.apply({"params": stack[f"{i}"]}, x, train=train, rngs=rngs)
+            activations[f"layer_{i}"] = x
+
+        x = nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name="norm")(x)
+        activations["norm"] = x
+        return Linear(self.num_classes, name="head")(x[:, 0]), activations
+
+
+def init_stack(layer: EncoderLayer, layers: int, key: Array, x: Array) -> dict[str, dict]:
+    """Parameters of `layers` encoder layers, keyed "0", "1", ...: copies of one initialisation."""
+    params = layer.init(key, x, train=False)["params"]
+    return {f"{i}": jax.tree.map(jnp.copy, params) for i in range(layers)}

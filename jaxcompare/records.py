@@ -1,0 +1,151 @@
+"""Run records: what a run was, what it was measured on, and what came out. JSON Lines, written atomically, read strictly."""
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig
+
+SCHEMA = 1
+
+Status = Literal["running", "complete", "diverged", "interrupted"]
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """One value per epoch. Accuracies are fractions; `train_loss` is the mean of the batch means."""
+
+    train_loss: list[float] = dataclasses.field(default_factory=list)
+    train_accuracy: list[float] = dataclasses.field(default_factory=list)
+    """On the augmented training batches, dropout on, while training."""
+    test_accuracy: list[float] = dataclasses.field(default_factory=list)
+    """On the whole test split, dropout off, after the epoch."""
+    epoch_time_s: list[float] = dataclasses.field(default_factory=list)
+    """The training part only: evaluation and compilation are not in it."""
+    evaluation_time_s: list[float] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """One run, complete in itself."""
+
+    config: RunConfig
+    status: Status
+    params: int
+    """Number of trainable parameters."""
+    train_images: int
+    test_images: int
+    num_classes: int
+    history: History
+    compile_times: dict[str, dict[str, float]]
+    """Seconds to trace, lower and compile each program; empty for PyTorch eager."""
+    execution: dict[str, Any]
+    """How the steps were executed: engine, where batches were prepared, examples per slice of a batch."""
+    environment: dict[str, Any]
+    git_commit: str | None
+    started_at: str
+    """UTC, ISO 8601."""
+    message: str = ""
+    """Why a run that is not complete ended."""
+    schema: int = SCHEMA
+
+    @property
+    def best_test_accuracy(self) -> float:
+        """The best epoch's: chosen on the test split, as the recipe does, hence optimistic. NaN without an epoch."""
+        return max((a for a in self.history.test_accuracy if not math.isnan(a)), default=math.nan)
+
+    @property
+    def final_test_accuracy(self) -> float:
+        return self.history.test_accuracy[-1] if self.history.test_accuracy else math.nan
+
+    @property
+    def epoch_time_s(self) -> float:
+        """Mean seconds per epoch; NaN without an epoch."""
+        times = self.history.epoch_time_s
+        return sum(times) / len(times) if times else math.nan
+
+    @property
+    def compile_time_s(self) -> float:
+        """Seconds spent on compiling every program of the run."""
+        return math.fsum(seconds for phases in self.compile_times.values() for seconds in phases.values())
+
+
+def save_record(path: Path, record: RunRecord) -> None:
+    """Add `record` to a file of records, in place of an earlier state of the same run.
+
+    The file is replaced as a whole: a reader, or a crash, sees the old records or the new ones.
+    """
+    others = [other for other in load_records(path) if other.config != record.config] if path.exists() else []
+    write_atomically(path, "".join(json.dumps(_to_json(r), allow_nan=False) + "\n" for r in [*others, record]))
+
+
+def load_records(path: Path) -> list[RunRecord]:
+    """Read every record of a JSON Lines file.
+
+    Raises:
+        InputError: a line is not a record of this version, with the line's number.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(_from_json(json.loads(line)))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{path}, line {number}: not a run record of schema {SCHEMA} ({error})") from error
+    return records
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _to_json(record: RunRecord) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        match value:
+            case dict():
+                return {key: plain(item) for key, item in value.items()}
+            case list() | tuple():
+                return [plain(item) for item in value]
+            case float() if not math.isfinite(value):
+                return None
+            case Path():
+                return value.as_posix()
+        return value
+
+    return plain(dataclasses.asdict(record))
+
+
+def _from_json(value: dict[str, Any]) -> RunRecord:
+    if value["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {value['schema']}")
+    config = value["config"]
+    history = {name: [math.nan if v is None else v for v in series] for name, series in value["history"].items()}
+    data = config["data"] | {"data_dir": Path(config["data"]["data_dir"])}
+    return RunRecord(
+        **value
+        | {
+            "config": RunConfig(
+                **config | {"data": DataConfig(**data), "training": TrainingConfig(**config["training"])}
+            ),
+            "history": History(**history),
+        }
+    )

@@ -1,0 +1,1 @@
+"""From a config to a record: the pure steps, and the loop that runs them."""

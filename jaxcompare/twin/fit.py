@@ -1,0 +1,112 @@
+"""One PyTorch eager run, from config to record, on the very batches that the JAX run sees."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from jaxcompare.config import RunConfig, TrainingConfig
+from jaxcompare.data.batch import Batch
+from jaxcompare.data.datasets import Dataset, training_subset
+from jaxcompare.data.host import HostLoader
+from jaxcompare.measure.environment import describe_environment, git_commit
+from jaxcompare.records import History, RunRecord
+from jaxcompare.twin.models import build_model
+
+
+def build_optimiser(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW as the recipe has it: PyTorch's defaults but for the learning rate and the weight decay."""
+    return torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+
+
+def to_tensors(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Contiguous NCHW images and int64 labels, padding cut off: PyTorch takes a short batch as it is."""
+    count = int(batch.mask.sum())
+    images = torch.from_numpy(batch.images[:count]).permute(0, 3, 1, 2).contiguous()
+    return images, torch.from_numpy(batch.labels[:count]).long()
+
+
+def train_step(
+    model: torch.nn.Module, optimiser: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One optimiser update. Returns the batch's mean loss and number of correct predictions, still on the device."""
+    optimiser.zero_grad()
+    logits = model(images)
+    loss = cross_entropy(logits, labels)
+    loss.backward()
+    optimiser.step()
+    return loss.detach(), (logits.argmax(1) == labels).sum()
+
+
+@torch.no_grad()
+def evaluate(model: torch.nn.Module, loader: HostLoader) -> int:
+    """Correct predictions over one pass, dropout off. Leaves the model in evaluation mode."""
+    model.eval()
+    return sum(int((model(images).argmax(1) == labels).sum()) for images, labels in map(to_tensors, loader.epoch(0)))
+
+
+def fit(
+    config: RunConfig, dataset: Dataset, *, on_epoch: Callable[[RunRecord], None] | None = None
+) -> tuple[RunRecord, torch.nn.Module]:
+    """Train one model by the recipe in PyTorch eager, on the CPU.
+
+    Batches equal those of `jaxcompare.training.fit.fit` for the same config; initialisation and dropout come from
+    torch's generator. Arguments, record and the handling of a NaN loss are the same too.
+    """
+    training = config.training
+    dataset = training_subset(dataset, config.data.train_size, training.seed)
+    torch.manual_seed(training.seed)
+    model = build_model(config.model, num_classes=len(dataset.class_names), image_size=config.data.image_size)
+    optimiser = build_optimiser(model, training)
+    record = RunRecord(
+        config=config,
+        status="running",
+        params=sum(parameter.numel() for parameter in model.parameters()),
+        train_images=len(dataset.train),
+        test_images=len(dataset.test),
+        num_classes=len(dataset.class_names),
+        history=History(),
+        compile_times={},
+        execution={"engine": "eager", "input": "host", "slice_size": training.batch_size},
+        environment=describe_environment("torch"),
+        git_commit=git_commit(),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    history = record.history
+    train_loader = HostLoader(
+        dataset.train,
+        training.batch_size,
+        dataset.statistics,
+        augment=True,
+        shuffle=True,
+        seed=training.seed,
+        workers=config.data.workers,
+    )
+    test_loader = HostLoader(dataset.test, training.batch_size, dataset.statistics)
+    with train_loader:
+        for epoch in range(training.epochs):
+            start = time.perf_counter()
+            model.train()
+            metrics = [train_step(model, optimiser, *to_tensors(batch)) for batch in train_loader.epoch(epoch)]
+            trained = time.perf_counter()
+            history.test_accuracy.append(evaluate(model, test_loader) / len(dataset.test))
+            history.evaluation_time_s.append(time.perf_counter() - trained)
+            history.epoch_time_s.append(trained - start)
+            history.train_loss.append(float(np.mean([float(loss) for loss, _ in metrics])))
+            history.train_accuracy.append(sum(int(correct) for _, correct in metrics) / len(dataset.train))
+
+            if math.isnan(history.train_loss[-1]):
+                message = f"the training loss is NaN in epoch {epoch + 1}; try a lower --lr"
+                record = dataclasses.replace(record, status="diverged", message=message)
+            elif epoch + 1 == training.epochs:
+                record = dataclasses.replace(record, status="complete")
+            if on_epoch:
+                on_epoch(record)
+            if record.status == "diverged":
+                break
+    return record, model

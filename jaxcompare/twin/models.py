@@ -1,0 +1,61 @@
+"""The recipe's two models in PyTorch, with PyTorch's own layers, initialisation and state-dict names. Images are NCHW."""
+
+import warnings
+
+import torch
+from torch import nn
+
+from jaxcompare.config import ModelName
+
+
+class CNN(nn.Module):
+    """620,362 parameters at the recipe's sizes."""
+
+    def __init__(self, num_classes: int = 10, image_size: int = 32):
+        super().__init__()
+        blocks = []
+        for d_in, d_out in ((3, 32), (32, 64), (64, 128)):
+            blocks += [nn.Conv2d(d_in, d_out, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, 2)]
+        self.features = nn.Sequential(*blocks)
+        flat = 128 * (image_size // 8) ** 2
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(flat, 256), nn.ReLU(), nn.Linear(256, num_classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(images))
+
+
+class ViT(nn.Module):
+    """809,354 parameters at the defaults."""
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        image_size: int = 32,
+        patch: int = 4,
+        width: int = 128,
+        heads: int = 4,
+        layers: int = 4,
+    ):
+        super().__init__()
+        self.patch_embed = nn.Conv2d(3, width, patch, stride=patch)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.randn(1, (image_size // patch) ** 2 + 1, width) * 0.02)
+        layer = nn.TransformerEncoderLayer(
+            width, heads, dim_feedforward=4 * width, activation="gelu", batch_first=True, norm_first=True
+        )
+        with warnings.catch_warnings():
+            # "enable_nested_tensor is True, but ...": pre-norm encoders cannot use them, which is what we want.
+            warnings.simplefilter("ignore", UserWarning)
+            self.transformer = nn.TransformerEncoder(layer, layers)
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = self.patch_embed(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1) + self.pos_embed
+        return self.head(self.norm(self.transformer(tokens))[:, 0])
+
+
+def build_model(name: ModelName, *, num_classes: int = 10, image_size: int = 32) -> nn.Module:
+    """The twin of `jaxcompare.models.build_model`, initialised from torch's global generator."""
+    return {"cnn": CNN, "vit": ViT}[name](num_classes, image_size)
