@@ -15,12 +15,14 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import console
-
 from jaxcompare.config import DataConfig, InputError, ModelName, RunConfig, TrainingConfig
 from jaxcompare.records import load_records, save_record
+
+if TYPE_CHECKING:
+    from jaxcompare.data.datasets import Dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,21 +37,22 @@ class Args:
     """Folder for runs.jsonl. Runs found there complete are not repeated."""
 
 
-def run_one(config: RunConfig, path: Path) -> None:
+def run_one(config: RunConfig, dataset: "Dataset", path: Path) -> None:
     """Train in this process, which imports one framework's loop only."""
-    from jaxcompare.data.datasets import load_dataset
-
     if config.framework == "jax":
         from jaxcompare.training.fit import fit
     else:
         from jaxcompare.twin.fit import fit
-    record, _ = fit(config, load_dataset(config.data))
+    record, _ = fit(config, dataset)
     save_record(path, record)
 
 
 def main(args: Args) -> None:
     if args.seeds < 1:
         raise InputError(f"--seeds: must be at least 1, not {args.seeds}")
+    from jaxcompare.data.datasets import load_dataset
+
+    dataset = load_dataset(args.data)
     path = args.out / "runs.jsonl"
     done = {record.config for record in load_records(path) if record.status == "complete"} if path.exists() else set()
     configs = [
@@ -60,7 +63,7 @@ def main(args: Args) -> None:
         print(f"{number}/{len(configs)} {config.framework} {config.model} seed {config.training.seed}", flush=True)
         if config not in done:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-                fresh.submit(run_one, config, path).result()
+                fresh.submit(run_one, config, dataset, path).result()
 
     records = [record for record in load_records(path) if record.config in configs]
     for model in get_args(ModelName):
@@ -69,9 +72,8 @@ def main(args: Args) -> None:
             runs = [r for r in records if (r.config.framework, r.config.model) == (framework, model)]
             best = [100 * record.best_test_accuracy for record in runs]
             means[framework] = statistics.mean(best)
-            print(
-                f"{model:4} {framework:6} best test accuracy {means[framework]:.2f} %  ({', '.join(f'{b:.2f}' for b in best)})"
-            )
+            seeds = ", ".join(f"{b:.2f}" for b in best)
+            print(f"{model:4} {framework:6} best test accuracy {means[framework]:.2f} %  ({seeds})")
         print(f"{model:4} difference {means['jax'] - means['torch']:+.2f} points")
 
 

@@ -36,7 +36,7 @@ class DataConfig:
 
     dataset: DatasetName = "cifar10"
     """The data set. `digits` needs no download; `folder` reads DATA_DIR/train/<class>/* and DATA_DIR/test/<class>/*."""
-    data_dir: Path = Path("data")
+    data_dir: Path = dataclasses.field(default=Path("data"), compare=False)
     """Folder that holds the data set, or into which it is downloaded."""
     train_size: int | None = None
     """Train on this many images, drawn at random with the seed (all of them if not given)."""

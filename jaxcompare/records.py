@@ -1,4 +1,4 @@
-"""Run records: what a run was, what it was measured on, and what came out. JSON Lines, written atomically, read strictly."""
+"""Run records: what a run was, what it was measured on, what came out. JSON Lines, written whole, read strictly."""
 
 import dataclasses
 import json
@@ -37,6 +37,10 @@ class RunRecord:
     status: Status
     params: int
     """Number of trainable parameters."""
+    dataset_title: str
+    """The data set as a reader should see it named: for a folder of images, the folder's name."""
+    data_fingerprint: str
+    """Of the decoded images and labels of both splits, before any subset is drawn."""
     train_images: int
     test_images: int
     num_classes: int
@@ -74,12 +78,17 @@ class RunRecord:
         return math.fsum(seconds for phases in self.compile_times.values() for seconds in phases.values())
 
 
+def same_run(a: RunRecord, b: RunRecord) -> bool:
+    """Whether two records are of one run: the same config on the same images."""
+    return (a.config, a.data_fingerprint) == (b.config, b.data_fingerprint)
+
+
 def save_record(path: Path, record: RunRecord) -> None:
     """Add `record` to a file of records, in place of an earlier state of the same run.
 
     The file is replaced as a whole: a reader, or a crash, sees the old records or the new ones.
     """
-    others = [other for other in load_records(path) if other.config != record.config] if path.exists() else []
+    others = [r for r in load_records(path) if not same_run(r, record)] if path.exists() else []
     write_atomically(path, "".join(json.dumps(_to_json(r), allow_nan=False) + "\n" for r in [*others, record]))
 
 
@@ -111,10 +120,10 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink()
         raise
 
 
@@ -127,11 +136,12 @@ def _to_json(record: RunRecord) -> dict[str, Any]:
                 return [plain(item) for item in value]
             case float() if not math.isfinite(value):
                 return None
-            case Path():
-                return value.as_posix()
         return value
 
-    return plain(dataclasses.asdict(record))
+    value = dataclasses.asdict(record)
+    # Where the images lay says nothing to anyone else; the fingerprint says what they were.
+    del value["config"]["data"]["data_dir"]
+    return plain(value)
 
 
 def _from_json(value: dict[str, Any]) -> RunRecord:
@@ -139,12 +149,11 @@ def _from_json(value: dict[str, Any]) -> RunRecord:
         raise ValueError(f"its schema is {value['schema']}")
     config = value["config"]
     history = {name: [math.nan if v is None else v for v in series] for name, series in value["history"].items()}
-    data = config["data"] | {"data_dir": Path(config["data"]["data_dir"])}
     return RunRecord(
         **value
         | {
             "config": RunConfig(
-                **config | {"data": DataConfig(**data), "training": TrainingConfig(**config["training"])}
+                **config | {"data": DataConfig(**config["data"]), "training": TrainingConfig(**config["training"])}
             ),
             "history": History(**history),
         }

@@ -1,6 +1,7 @@
 """Where images come from: every data set becomes uint8 NHWC arrays with int32 labels, decoded once."""
 
 import dataclasses
+import hashlib
 import math
 import os
 import tarfile
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from PIL import Image, UnidentifiedImageError
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -56,10 +57,13 @@ class Split:
 class Dataset:
     """Both splits, the class names, and the channel statistics that batches are normalised with."""
 
+    title: str
     class_names: tuple[str, ...]
     train: Split
     test: Split
     statistics: Statistics
+    fingerprint: str
+    """SHA-256 of the images and labels of both splits as loaded; a subset keeps the whole's."""
 
 
 def load_dataset(config: DataConfig) -> Dataset:
@@ -71,7 +75,8 @@ def load_dataset(config: DataConfig) -> Dataset:
     class_names, train, test = LOADERS[config.dataset](config.data_dir, config.image_size)
     train, test = (_resize(split, config.image_size) for split in (train, test))
     statistics = PUBLISHED[config.dataset] if config.normalisation == "published" else channel_statistics(train.images)
-    return Dataset(tuple(class_names), train, test, statistics)
+    title = config.data_dir.resolve().name if config.dataset == "folder" else config.dataset
+    return Dataset(title, tuple(class_names), train, test, statistics, _fingerprint(train, test))
 
 
 def training_subset(dataset: Dataset, train_size: int | None, seed: int) -> Dataset:
@@ -87,6 +92,15 @@ def channel_statistics(images: UInt8[np.ndarray, "n h w c"]) -> Statistics:
     mean = [float(np.average(levels, weights=count)) for count in counts]
     variance = [float(np.average((levels - m) ** 2, weights=count)) for m, count in zip(mean, counts, strict=True)]
     return tuple(mean), tuple(math.sqrt(v) or 1.0 for v in variance)
+
+
+def _fingerprint(*splits: Split) -> str:
+    digest = hashlib.sha256()
+    for split in splits:
+        for array in (split.images, split.labels):
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def _resize(split: Split, size: int) -> Split:

@@ -31,7 +31,7 @@ def random_crop_and_flip(
     images: UInt8[torch.Tensor, "n c h w"], generator: torch.Generator
 ) -> UInt8[torch.Tensor, "n c h w"]:
     """torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(), drawn for every image of a batch."""
-    n, _, h, w = images.shape
+    n = len(images)
     top, left = torch.randint(0, 2 * CROP_PADDING + 1, (2, n), generator=generator)
     flip = torch.rand(n, generator=generator) < 0.5
     return crop_and_flip(images, top, left, flip)

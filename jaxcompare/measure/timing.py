@@ -1,6 +1,7 @@
 """Ahead-of-time compilation with every phase timed apart, and a counter that sees every compilation."""
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +34,7 @@ def compile_ahead(function: Callable, *args: Any, **jit_options: Any) -> tuple[C
     clock.append(time.perf_counter())
     compiled = lowered.compile()
     clock.append(time.perf_counter())
-    return compiled, CompileTimes(*(end - start for start, end in zip(clock[:-1], clock[1:], strict=True)))
+    return compiled, CompileTimes(*(end - start for start, end in itertools.pairwise(clock)))
 
 
 class CompileCounter:

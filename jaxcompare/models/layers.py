@@ -169,7 +169,7 @@ def keep_mask(
 
 
 class Dropout(nn.Module):
-    """Inverted dropout (Srivastava et al., 2014): in training, zero with probability `rate`, else scale by 1/(1-rate)."""
+    """Inverted dropout (Srivastava et al., 2014): in training, zero with probability `rate`, scale by 1/(1-rate)."""
 
     rate: float
     generator: DropoutGenerator

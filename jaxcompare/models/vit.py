@@ -1,4 +1,4 @@
-"""The recipe's Vision Transformer (Dosovitskiy et al., 2021) in pre-norm form, as PyTorch's encoder layer computes it."""
+"""The recipe's Vision Transformer (Dosovitskiy et al., 2021) pre-norm, as PyTorch's encoder layer has it."""
 
 import math
 

@@ -66,6 +66,8 @@ def fit(
         config=config,
         status="running",
         params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        dataset_title=dataset.title,
+        data_fingerprint=dataset.fingerprint,
         train_images=len(dataset.train),
         test_images=len(dataset.test),
         num_classes=len(dataset.class_names),

@@ -36,7 +36,7 @@ class Metrics(NamedTuple):
 
 
 def build_optimiser(config: TrainingConfig) -> optax.GradientTransformation:
-    """AdamW with PyTorch's defaults, decoupled weight decay on every parameter (Loshchilov and Hutter, 2019, alg. 2)."""
+    """AdamW with PyTorch's defaults, weight decay on every parameter (Loshchilov and Hutter, 2019, algorithm 2)."""
     return optax.adamw(config.lr, b1=0.9, b2=0.999, eps=1e-8, weight_decay=config.weight_decay)
 
 

@@ -67,6 +67,8 @@ def fit(
         config=config,
         status="running",
         params=sum(parameter.numel() for parameter in model.parameters()),
+        dataset_title=dataset.title,
+        data_fingerprint=dataset.fingerprint,
         train_images=len(dataset.train),
         test_images=len(dataset.test),
         num_classes=len(dataset.class_names),

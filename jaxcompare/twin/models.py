@@ -1,4 +1,4 @@
-"""The recipe's two models in PyTorch, with PyTorch's own layers, initialisation and state-dict names. Images are NCHW."""
+"""The recipe's two models in PyTorch, with its own layers, initialisation and names. Images are NCHW."""
 
 import warnings
 
