@@ -4,7 +4,9 @@ import contextlib
 import io
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -48,10 +50,21 @@ def _parse(args_type: type[Args], presets: Mapping[str, Args]) -> Args:
     except SystemExit as end:
         if end.code == 0:
             raise
-        text = re.sub(r"\x1b\[[0-9;]*m", "", complaint.getvalue())
-        lines = [line.strip(" │╭╮╰╯─\t") for line in text.splitlines()]
-        lines = [line for line in lines if line and "error" not in line.lower().split()[-1]]
-        raise InputError("; ".join(lines)) from None
+        text = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", "", complaint.getvalue())
+        # The box's title repeats its content, and its last line points at --help.
+        raise InputError(" ".join(text.split("\n", 1)[-1].split())) from None
+
+
+def check_out(out: Path) -> None:
+    """Make the folder for results, or say now, not after training, that it cannot be written to."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"--out {out}: not a folder that can be written to ({error.strerror}); give another"
+        ) from error
 
 
 def _fail(message: str) -> None:

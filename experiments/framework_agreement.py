@@ -10,7 +10,6 @@ as between seeds. Times in these records are of no use: nothing keeps other work
 """
 
 import dataclasses
-import statistics
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
@@ -33,7 +32,7 @@ class Args:
     training: TrainingConfig = dataclasses.field(default_factory=lambda: TrainingConfig(epochs=10))
     seeds: int = 3
     """Runs per framework and model, with seeds SEED, SEED+1, ..."""
-    out: Path = Path("results/framework_agreement")
+    out: Path = Path("runs/framework_agreement")
     """Folder for runs.jsonl. Runs found there complete are not repeated."""
 
 
@@ -50,6 +49,7 @@ def run_one(config: RunConfig, dataset: "Dataset", path: Path) -> None:
 def main(args: Args) -> None:
     if args.seeds < 1:
         raise InputError(f"--seeds: must be at least 1, not {args.seeds}")
+    console.check_out(args.out)
     from jaxcompare.data.datasets import load_dataset
 
     dataset = load_dataset(args.data)
@@ -65,16 +65,9 @@ def main(args: Args) -> None:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
                 fresh.submit(run_one, config, dataset, path).result()
 
-    records = [record for record in load_records(path) if record.config in configs]
-    for model in get_args(ModelName):
-        means = {}
-        for framework in ("jax", "torch"):
-            runs = [r for r in records if (r.config.framework, r.config.model) == (framework, model)]
-            best = [100 * record.best_test_accuracy for record in runs]
-            means[framework] = statistics.mean(best)
-            seeds = ", ".join(f"{b:.2f}" for b in best)
-            print(f"{model:4} {framework:6} best test accuracy {means[framework]:.2f} %  ({seeds})")
-        print(f"{model:4} difference {means['jax'] - means['torch']:+.2f} points")
+    from jaxcompare.report.tables import agreement_table
+
+    print("\n" + agreement_table([record for record in load_records(path) if record.config in configs]))
 
 
 if __name__ == "__main__":

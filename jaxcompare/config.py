@@ -41,12 +41,11 @@ class DataConfig:
     train_size: int | None = None
     """Train on this many images, drawn at random with the seed (all of them if not given)."""
     image_size: int = 32
-    """Side of the square images that the models see, in pixels; others are resized. A multiple of 8."""
+    """Side of the square images that the models see, in pixels; others are resized. A multiple of 4, at least 8."""
     normalisation: Normalisation = "published"
     """Channel mean and standard deviation: the published constants, or computed from the training split."""
     workers: int = 0
-    """Processes that prepare training batches; 0 prepares them in the training process, which is the fastest where
-    it was measured. Changes no batch."""
+    """Processes that prepare training batches; 0 prepares them in the training process. Changes no batch."""
 
     def __post_init__(self) -> None:
         choose("--dataset", self.dataset, DatasetName)
@@ -55,6 +54,8 @@ class DataConfig:
             _at_least("--train-size", self.train_size, 1)
         _at_least("--workers", self.workers, 0)
         _at_least("--image-size", self.image_size, 8)
+        if self.image_size % 4:
+            raise InputError(f"--image-size: must be a multiple of 4, the ViT's patch, not {self.image_size}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,18 +112,28 @@ def load_records(path: Path) -> list[RunRecord]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    """Write a text file so that it is there whole or not at all.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full.
+    """
+    temporary = None
     try:
-        with os.fdopen(handle, "w") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
+    except BaseException as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise InputError(
+                f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
+            ) from error
         raise
 
 

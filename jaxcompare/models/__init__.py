@@ -17,6 +17,7 @@ def build_model(
     width: int = 128,
     heads: int = 4,
     layers: int = 4,
+    dropout_rate: float = 0.1,
     dropout_generator: DropoutGenerator = "hash",
     lowering: ConvLowering | None = None,
 ) -> nn.Module:
@@ -30,10 +31,11 @@ def build_model(
         width: the ViT's token width.
         heads: the ViT's attention heads.
         layers: the ViT's encoder layers.
+        dropout_rate: the ViT's, at all four places of an encoder layer.
         dropout_generator: where the ViT's dropout masks come from.
         lowering: how the CNN's convolutions reach XLA; by default "im2col" on CPU and "direct" elsewhere.
     """
     choose("model", name, ModelName)
     if name == "cnn":
         return CNN(num_classes, lowering or ("im2col" if jax.default_backend() == "cpu" else "direct"))
-    return ViT(num_classes, dropout_generator, patch, width, heads, layers)
+    return ViT(num_classes, patch, width, heads, layers, dropout_rate, dropout_generator)

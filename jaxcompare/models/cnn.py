@@ -2,6 +2,8 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxcompare.models.layers import Conv3x3, ConvLowering, Linear, max_pool_2x2
@@ -21,11 +23,11 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "n h w c"], *, train: bool
+        self, images: Float[Array | np.ndarray, "n h w c"], *, train: bool
     ) -> tuple[Float[Array, "n {self.num_classes}"], dict[str, Array]]:
         """Logits, and the activations by layer name. `train` changes nothing: this model has no dropout."""
         activations = {}
-        x = images
+        x = jnp.asarray(images)
         for block, channels in enumerate(CHANNELS):
             x = Conv3x3(channels, self.lowering, name=f"conv_{block}")(x)
             x = max_pool_2x2(jax.nn.relu(x))

@@ -108,7 +108,7 @@ def _quarters(x: Array) -> tuple[Array, Array, Array, Array]:
 
 
 @jax.custom_vjp
-def max_pool_2x2(x: Float[Array, "n h w c"]) -> Float[Array, "n h/2 w/2 c"]:
+def max_pool_2x2(x: Float[Array, "n h w c"]) -> Float[Array, "n h//2 w//2 c"]:
     """2x2 max-pool, stride 2; an odd last row or column is dropped. As in PyTorch, the first of equal maxima in a
     window takes the whole gradient.
 

@@ -5,12 +5,12 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxcompare.config import DropoutGenerator
 from jaxcompare.models.layers import Dropout, Linear, uniform
 
-DROPOUT_RATE = 0.1
 MLP_RATIO = 4
 LAYER_NORM_EPSILON = 1e-5
 POSITION_STD = 0.02
@@ -25,6 +25,7 @@ class SelfAttention(nn.Module):
     """Multi-head self-attention (Vaswani et al., 2017, section 3.2) with dropout on the attention probabilities."""
 
     heads: int
+    dropout_rate: float
     dropout_generator: DropoutGenerator
 
     @nn.compact
@@ -38,7 +39,7 @@ class SelfAttention(nn.Module):
         q, k, v = jnp.moveaxis(qkv.reshape(n, tokens, 3, self.heads, head_width), 2, 0)
         scores = jnp.einsum("nqhd,nkhd->nhqk", q * head_width**-0.5, k)
         probabilities = jax.nn.softmax(scores, axis=-1)
-        probabilities = Dropout(DROPOUT_RATE, self.dropout_generator)(probabilities, train=train)
+        probabilities = Dropout(self.dropout_rate, self.dropout_generator)(probabilities, train=train)
         mixed = jnp.einsum("nhqk,nkhd->nqhd", probabilities, v).reshape(n, tokens, width)
         return Linear(width, bias_init=zeros, name="out_proj")(mixed)
 
@@ -47,37 +48,40 @@ class EncoderLayer(nn.Module):
     """PyTorch's `TransformerEncoderLayer(norm_first=True, activation="gelu")`, with its four dropouts."""
 
     heads: int
+    dropout_rate: float
     dropout_generator: DropoutGenerator
 
     @nn.compact
     def __call__(self, x: Float[Array, "n t d"], *, train: bool) -> Float[Array, "n t d"]:
         def drop(y: Array) -> Array:
-            return Dropout(DROPOUT_RATE, self.dropout_generator)(y, train=train)
+            return Dropout(self.dropout_rate, self.dropout_generator)(y, train=train)
 
         width = x.shape[-1]
         y = nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name="norm1")(x)
-        x = x + drop(SelfAttention(self.heads, self.dropout_generator, name="self_attn")(y, train=train))
+        attention = SelfAttention(self.heads, self.dropout_rate, self.dropout_generator, name="self_attn")
+        x = x + drop(attention(y, train=train))
         y = nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name="norm2")(x)
         y = drop(gelu(Linear(MLP_RATIO * width, name="linear1")(y)))
         return x + drop(Linear(width, name="linear2")(y))
 
 
 class ViT(nn.Module):
-    """809,354 parameters at the defaults (32x32x3 images, 10 classes).
+    """809,354 parameters at the recipe's sizes (32x32x3 images, 10 classes, patch 4, width 128, 4 heads, 4 layers).
 
     The head reads the class token, which stands first.
     """
 
     num_classes: int
+    patch: int
+    width: int
+    heads: int
+    layers: int
+    dropout_rate: float
     dropout_generator: DropoutGenerator
-    patch: int = 4
-    width: int = 128
-    heads: int = 4
-    layers: int = 4
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "n h w c"], *, train: bool
+        self, images: Float[Array | np.ndarray, "n h w c"], *, train: bool
     ) -> tuple[Float[Array, "n {self.num_classes}"], dict[str, Array]]:
         """Logits, and the activations by layer name (tokens of every layer, class token first).
 
@@ -93,7 +97,7 @@ class ViT(nn.Module):
         # A convolution whose stride is its kernel is a matrix product over non-overlapping patches, ordered
         # (row, column, channel) as the convolution's kernel is.
         rows, columns = h // self.patch, w // self.patch
-        x = images.reshape(n, rows, self.patch, columns, self.patch, c).swapaxes(2, 3)
+        x = jnp.asarray(images).reshape(n, rows, self.patch, columns, self.patch, c).swapaxes(2, 3)
         x = x.reshape(n, rows * columns, self.patch * self.patch * c)
         x = Linear(self.width, name="patch_embed")(x)
 
@@ -103,7 +107,7 @@ class ViT(nn.Module):
         activations = {"embedding": x}
 
         # PyTorch builds its encoder by deep-copying one layer, so all layers start from identical values.
-        layer = EncoderLayer(self.heads, self.dropout_generator, parent=None)
+        layer = EncoderLayer(self.heads, self.dropout_rate, self.dropout_generator, parent=None)
         stack = self.param("layers", lambda key: init_stack(layer, self.layers, key, x))
         for i in range(self.layers):
             rngs = {"dropout": self.make_rng("dropout")} if train else {}

@@ -1,0 +1,64 @@
+"""Figures, summary and README tables from saved records alone: nothing is trained.
+
+    python experiments/report.py results/full_comparison results/framework_agreement results/training_speed
+
+Takes seconds. Redraws figures/ and summary.json of a full comparison in its own folder, and prints every table;
+with --readme FILE also writes each table between its marks in that file.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import console
+from jaxcompare.config import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Rebuild figures and tables from records."""
+
+    results: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders named full_comparison, framework_agreement or training_speed."""
+    readme: Path | None = None
+    """Markdown file whose blocks `<!-- NAME -->` ... `<!-- /NAME -->` receive the tables, NAME a folder's name."""
+
+
+def build_table(folder: Path) -> str:
+    """The table of one folder; redraws what belongs to it."""
+    from full_comparison import save_results
+    from jaxcompare.records import load_records
+    from jaxcompare.report.tables import agreement_table, comparison_table, speed_tables
+
+    if folder.name == "training_speed":
+        try:
+            return speed_tables([json.loads(line) for line in (folder / "cells.jsonl").read_text().splitlines()])
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{folder}/cells.jsonl: cannot be read ({error!r})") from error
+    records = load_records(folder / "runs.jsonl")
+    if not records:
+        raise InputError(f"{folder}/runs.jsonl: holds no record; train first")
+    if folder.name == "full_comparison":
+        save_results(records, folder)
+        return comparison_table(records)
+    if folder.name == "framework_agreement":
+        return agreement_table(records)
+    raise InputError(f"{folder}: its name is not full_comparison, framework_agreement or training_speed")
+
+
+def main(args: Args) -> None:
+    if not args.results:
+        raise InputError("RESULTS: name at least one folder, for example results/full_comparison")
+    tables = {folder.name: build_table(folder) for folder in args.results}
+    print("\n\n".join(tables.values()))
+    if args.readme:
+        from jaxcompare.report.tables import replace_blocks
+
+        replace_blocks(args.readme, tables)
+
+
+if __name__ == "__main__":
+    console.run(Args, main)

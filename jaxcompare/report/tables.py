@@ -1,0 +1,151 @@
+"""Records as a summary and as Markdown tables."""
+
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxcompare.config import InputError
+from jaxcompare.records import RunRecord, write_atomically
+
+LABELS = {"cnn": "CNN", "vit": "ViT", "jax": "JAX", "torch": "PyTorch eager"}
+
+
+def summarise(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """What a comparison comes to, by model: `summary.json`. Accuracies are fractions; None: nothing was measured."""
+
+    def number(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return {
+        "models": {
+            record.config.model: {
+                "params": record.params,
+                "best_test_accuracy": number(record.best_test_accuracy),
+                "final_test_accuracy": number(record.final_test_accuracy),
+                "epoch_time_s": number(record.epoch_time_s),
+                "compile_time_s": number(record.compile_time_s),
+                "epochs": len(record.history.test_accuracy),
+                "status": record.status,
+            }
+            for record in records
+        },
+        "dataset": records[0].dataset_title if records else None,
+        "train_images": records[0].train_images if records else None,
+    }
+
+
+def comparison_table(records: Sequence[RunRecord]) -> str:
+    """One row per model: the full comparison."""
+    rows = [
+        (
+            LABELS[r.config.model],
+            f"{r.params:,}",
+            f"{len(r.history.test_accuracy)} of {r.config.training.epochs}",
+            f"{100 * r.best_test_accuracy:.2f} %",
+            f"{100 * r.final_test_accuracy:.2f} %",
+            f"{statistics.median(r.history.epoch_time_s):.1f}",
+            f"{r.compile_time_s:.1f}",
+        )
+        for r in records
+        if r.history.test_accuracy
+    ]
+    header = ("Model", "Parameters", "Epochs", "Best test accuracy¹", "Final", "Seconds per epoch²", "Compile, s³")
+    first = records[0]
+    return markdown(header, rows) + (
+        f"\n\nData: {first.dataset_title}, {first.train_images:,} training and {first.test_images:,} test images; "
+        f"seed {first.config.training.seed}, one run a model, so no interval. {machine(first.environment)}\n"
+        "¹ Of the best epoch, chosen on the test images, as the recipe does: optimistic. "
+        "² Median, training only, evaluation and compilation excluded. "
+        "³ Trace, lower and compile of all programs, before the first epoch."
+    )
+
+
+def agreement_table(records: Sequence[RunRecord]) -> str:
+    """One row per model and framework: best test accuracy over seeds, and the difference of means."""
+    rows = []
+    for model in ("cnn", "vit"):
+        means = {}
+        for framework in ("jax", "torch"):
+            runs = [r for r in records if (r.config.model, r.config.framework) == (model, framework)]
+            best = [100 * r.best_test_accuracy for r in runs]
+            means[framework] = statistics.mean(best)
+            spread = f"± {statistics.stdev(best):.2f}" if len(best) > 1 else ""
+            each = ", ".join(f"{b:.2f}" for b in best)
+            difference = f"{means['jax'] - means['torch']:+.2f} points" if framework == "torch" else ""
+            rows.append((LABELS[model], LABELS[framework], each, f"{means[framework]:.2f} {spread}", difference))
+    first = records[0]
+    header = ("Model", "Framework", "Best test accuracy by seed, %", "Mean ± s.d.", "JAX − PyTorch")
+    return markdown(header, rows) + (
+        f"\n\nData: {first.dataset_title}, {first.train_images:,} training and {first.test_images:,} test images, "
+        f"{first.config.training.epochs} epochs."
+    )
+
+
+def speed_tables(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Training epochs beside PyTorch eager, and input pipelines beside the recipe's: medians, ranges and ratios."""
+
+    def values(key: str, **where: object) -> list[float]:
+        """One value per fresh process, the median of what it measured."""
+        found = [cell for cell in cells if all(cell.get(name) == value for name, value in where.items())]
+        return [statistics.median(cell[key] if isinstance(cell[key], list) else [cell[key]]) for cell in found]
+
+    def spread(numbers: Sequence[float], form: str) -> str:
+        low, middle, high = (format(f(numbers), form) for f in (min, statistics.median, max))
+        return f"{middle} ({low} to {high})"
+
+    epochs = []
+    for model in ("cnn", "vit"):
+        jax, torch = (values("epoch_time_s", framework=f, model=model) for f in ("jax", "torch"))
+        ratios = [a / b for a, b in zip(jax, torch, strict=True)]
+        compiling = spread(values("compile_time_s", framework="jax", model=model), ".1f")
+        epochs.append((LABELS[model], spread(jax, ".2f"), spread(torch, ".2f"), spread(ratios, ".2f"), compiling))
+    inputs = []
+    for workers in (0, 2):
+        ours, recipe = (values("images_per_s", pipeline=p, workers=workers) for p in ("jaxcompare", "recipe"))
+        ratios = [a / b for a, b in zip(ours, recipe, strict=True)]
+        inputs.append((str(workers), spread(ours, ",.0f"), spread(recipe, ",.0f"), spread(ratios, ".1f")))
+    first = next(cell for cell in cells if cell["cell"] == "epoch")
+    repeats = len({cell["repeat"] for cell in cells})
+    return "\n\n".join(
+        (
+            markdown(
+                ("Model", "JAX, s/epoch", "PyTorch eager, s/epoch", "JAX / PyTorch", "JAX compile, s (once)"), epochs
+            ),
+            markdown(("Workers", "Host pipeline, images/s", "Recipe's pipeline, images/s", "Ratio"), inputs),
+            f"Median (and range) of {repeats} fresh processes, interleaved; ratios are taken pair by pair. Epochs: "
+            f"{first['dataset']}, {first['train_images']:,} images in batches of {first['batch_size']}, both frameworks on "
+            f"the same batches, dropout on, warm-up epoch and evaluation excluded. "
+            f"{machine(first['environment'])}",
+        )
+    )
+
+
+def machine(environment: Mapping[str, Any]) -> str:
+    """One sentence: what a number was measured on."""
+    versions, cpu = environment["versions"], f"{environment['cpu']}, {environment['cpu_cores']} cores"
+    device = cpu if environment["backend"] == "cpu" else environment["device"]
+    return f"Machine: {device}; jax {versions['jax']}, flax {versions['flax']}, torch {versions['torch']}."
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def replace_blocks(document: Path, blocks: Mapping[str, str]) -> None:
+    """Rewrite what stands between `<!-- NAME -->` and `<!-- /NAME -->` in a Markdown file.
+
+    Raises:
+        InputError: the file has no such pair of marks.
+    """
+    text = document.read_text()
+    for name, block in blocks.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
+        if not pattern.search(text):
+            raise InputError(f"{document}: no block between <!-- {name} --> and <!-- /{name} -->; add the two marks")
+        text = pattern.sub(lambda match, block=block: match[1] + block + "\n" + match[2], text)
+    write_atomically(document, text)

@@ -1,0 +1,33 @@
+"""Shapes and dtypes at the boundaries of all array code are checked while the tests run."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from jaxtyping import install_import_hook
+
+ARRAY_CODE = ["jaxcompare.models.layers", "jaxcompare.models.cnn", "jaxcompare.models.vit", "jaxcompare.training.step"]
+install_import_hook([*ARRAY_CODE, "jaxcompare.data"], "beartype.beartype")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from jaxcompare.data.datasets import Dataset, Split  # noqa: E402
+
+# The batches here are small: threads would cost more than they bring, and far more beside another process's.
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny_dataset() -> Dataset:
+    """70 training and 21 test images of three classes, noise around a class colour: sizes no batch divides."""
+    generator = np.random.default_rng(0)
+
+    def split(count: int) -> Split:
+        labels = generator.integers(0, 3, count).astype(np.int32)
+        noise = generator.integers(0, 120, (count, 32, 32, 3))
+        colours = np.eye(3, dtype=int)[labels][:, None, None] * 120
+        return Split((noise + colours).astype(np.uint8), labels)
+
+    return Dataset("tiny", ("red", "green", "blue"), split(70), split(21), ((0.4,) * 3, (0.2,) * 3), "fingerprint")

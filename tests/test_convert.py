@@ -1,0 +1,34 @@
+"""Weights move between the frameworks exactly."""
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from jaxcompare.models import build_model
+from jaxcompare.twin import convert
+from jaxcompare.twin import models as twin_models
+
+
+@pytest.mark.parametrize("image_size", [32, 40])
+@pytest.mark.parametrize("name", ["cnn", "vit"])
+def test_round_trips_are_exact(name, image_size):
+    state_dict = twin_models.build_model(name, num_classes=7, image_size=image_size).state_dict()
+    params = convert.to_flax(name, state_dict)
+    back = convert.to_torch(name, params)
+    assert back.keys() == state_dict.keys()
+    for key, value in state_dict.items():
+        assert torch.equal(back[key], value), key
+
+    model = build_model(name, num_classes=7)
+    own = model.init(jax.random.key(0), np.zeros((1, image_size, image_size, 3), np.float32), train=False)["params"]
+    assert jax.tree.structure(own) == jax.tree.structure(params)
+    assert jax.tree.map(np.shape, own) == jax.tree.map(np.shape, params)
+    jax.tree.map(np.testing.assert_array_equal, convert.to_flax(name, convert.to_torch(name, own)), own)
+
+
+def test_weights_of_the_other_model_are_refused():
+    with pytest.raises(ValueError, match=r"missing.*cls_token"):
+        convert.to_flax("vit", twin_models.build_model("cnn").state_dict())
+    with pytest.raises(ValueError, match=r"missing.*conv_0"):
+        convert.to_torch("cnn", convert.to_flax("vit", twin_models.build_model("vit").state_dict()))

@@ -1,0 +1,290 @@
+"""Every pixel is torchvision's; every batch is the same whoever prepares it; every bad folder is one clear line."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import datasets as tv
+from torchvision import transforms
+from torchvision.transforms import functional as F
+
+from jaxcompare.config import DataConfig, InputError
+from jaxcompare.data.datasets import PUBLISHED, RECIPE, Split, channel_statistics, load_dataset, training_subset
+from jaxcompare.data.host import HostLoader, crop_and_flip, normalise
+from jaxcompare.data.subsets import random_subset
+from jaxcompare.twin.recipe_input import build_recipe_loader
+
+RANDOM = np.random.default_rng(0)
+
+
+def images(count, size=32):
+    return RANDOM.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def split(count, classes=3):
+    return Split(images(count), np.arange(count, dtype=np.int32) % classes)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_every_crop_and_flip_is_torchvisions_to_the_bit(flip):
+    source = images(81)
+    top, left = (torch.from_numpy(a.ravel()) for a in np.mgrid[0:9, 0:9])
+    batch = crop_and_flip(torch.from_numpy(source).permute(0, 3, 1, 2), top, left, torch.full((81,), flip))
+    ours = normalise(batch, RECIPE)
+    to_normalised = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*RECIPE)])
+    for i in range(81):
+        padded = F.pad(Image.fromarray(source[i]), [4])
+        cropped = F.crop(padded, int(top[i]), int(left[i]), 32, 32)
+        theirs = to_normalised(F.hflip(cropped) if flip else cropped)
+        assert torch.equal(ours[i], theirs), i
+
+
+def test_crops_and_flips_are_drawn_evenly():
+    # One pixel's position and its mirror image's tell the offset and the flip of every image.
+    source = np.zeros((20_000, 32, 32, 3), np.uint8)
+    source[:, 15, 10] = 255
+    with HostLoader(Split(source, np.zeros(20_000, np.int32)), 1000, ((0,) * 3, (1,) * 3), augment=True) as loader:
+        found = np.concatenate([np.argwhere(batch.images[..., 0] > 0)[:, 1:] for batch in loader.epoch(0)])
+    assert len(found) == 20_000
+    flipped = found[:, 1] >= 16
+    assert abs(flipped.mean() - 0.5) < 4 * 0.5 / np.sqrt(20_000)
+    column = np.where(flipped, 31 - found[:, 1], found[:, 1])
+    counts = np.histogram2d(19 - found[:, 0], 14 - column, bins=(np.arange(10) - 0.5,) * 2)[0]
+    expected = 20_000 / 81
+    assert counts.sum() == 20_000  # every offset lies in 0..8
+    assert ((counts - expected) ** 2 / expected).sum() < 130  # chi-squared of 80 degrees: exceeded once in 3,000
+
+
+def all_batches(loader, epochs=(0, 1)):
+    return [tuple(np.array(part) for part in batch) for epoch in epochs for batch in loader.epoch(epoch)]
+
+
+def test_batches_do_not_depend_on_the_number_of_workers():
+    data = split(70)
+    runs = []
+    for workers in (0, 2):
+        with HostLoader(data, 32, RECIPE, augment=True, shuffle=True, seed=5, workers=workers) as loader:
+            runs.append(all_batches(loader))
+    assert len(runs[0]) == 6
+    for alone, shared in zip(*runs, strict=True):
+        for a, b in zip(alone, shared, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_seeds_and_epochs_differ_and_repeat():
+    def run(seed, epoch):
+        with HostLoader(split_fixed, 32, RECIPE, augment=True, shuffle=True, seed=seed) as loader:
+            return np.concatenate([batch[0] for batch in all_batches(loader, [epoch])])
+
+    split_fixed = split(64)
+    first = run(0, 0)
+    np.testing.assert_array_equal(first, run(0, 0))
+    assert (first != run(0, 1)).any()
+    assert (first != run(1, 0)).any()
+
+
+def test_an_epoch_holds_every_image_once_and_pads_the_last_batch():
+    data = split(70)
+    with HostLoader(data, 32, RECIPE, shuffle=True) as loader:
+        batches = all_batches(loader, [0])
+    assert [batch[0].shape for batch in batches] == [(32, 32, 32, 3)] * 3
+    assert [batch[0].dtype for batch in batches] == [np.float32] * 3
+    assert [(batch[1].dtype, batch[2].dtype) for batch in batches] == [(np.int32, np.float32)] * 3
+    assert [int(batch[2].sum()) for batch in batches] == [32, 32, 6]
+    np.testing.assert_array_equal(batches[2][2], np.arange(32) < 6)
+    assert not batches[2][0][6:].any()
+    pixels = np.concatenate([batch[0] for batch in batches])[:70]
+    expected = normalise(torch.from_numpy(data.images).permute(0, 3, 1, 2), RECIPE).permute(0, 2, 3, 1).numpy()
+    as_rows = [sorted(map(tuple, array.reshape(70, -1)[:, :50])) for array in (pixels, expected)]
+    assert as_rows[0] == as_rows[1]
+
+
+def test_the_recipes_own_loader_has_the_same_shapes_and_statistics():
+    data = Split(images(64), np.zeros(64, np.int32))
+    theirs, _ = next(iter(build_recipe_loader(data, 64, RECIPE, workers=0)))
+    assert theirs.shape == (64, 3, 32, 32)
+    with HostLoader(data, 64, RECIPE, augment=True) as loader:
+        (ours,) = (batch[0] for batch in all_batches(loader, [0]))
+    assert abs(float(theirs.mean()) - ours.mean()) < 0.1
+
+
+def test_digits_are_fixed_stratified_and_upscaled():
+    data = load_dataset(DataConfig("digits"))
+    assert data.train.images.shape == (1437, 32, 32, 3)
+    assert data.test.images.shape == (360, 32, 32, 3)
+    assert data.test.images.dtype == np.uint8
+    assert set(np.bincount(data.test.labels)) <= {34, 35, 36, 37}
+    assert load_dataset(DataConfig("digits")).fingerprint == data.fingerprint
+    np.testing.assert_allclose(PUBLISHED["digits"], channel_statistics(data.train.images), atol=5e-5)
+    assert load_dataset(DataConfig("digits", image_size=16)).train.images.shape[1:] == (16, 16, 3)
+
+
+def test_channel_statistics_are_numpys():
+    sample = images(9)
+    mean, std = channel_statistics(sample)
+    np.testing.assert_allclose(mean, (sample / 255).mean((0, 1, 2)))
+    np.testing.assert_allclose(std, (sample / 255).std((0, 1, 2)))
+    assert channel_statistics(np.full((2, 8, 8, 1), 51, np.uint8)) == ((0.2,), (1.0,))
+
+
+def test_subsets_are_random_without_repeats_and_by_seed():
+    indices = random_subset(1000, 100, 3)
+    assert len(set(indices)) == 100
+    assert (indices != random_subset(1000, 100, 4)).any()
+    np.testing.assert_array_equal(random_subset(5, None, 0), np.arange(5))
+    with pytest.raises(InputError, match="--train-size: 1001 is more than the 1000 training images"):
+        random_subset(1000, 1001, 0)
+
+
+def make_folder(root, size=32, classes=("cat", "dog"), parts=("train", "test")):
+    for part in parts:
+        for label, name in enumerate(classes):
+            (root / part / name).mkdir(parents=True)
+            for i in range(3):
+                Image.new("RGB", (size, size), (label * 200, i, 0)).save(root / part / name / f"{i}.png")
+    return root
+
+
+def folder_config(root, **kwargs):
+    return DataConfig("folder", root, **kwargs)
+
+
+def test_folder(tmp_path):
+    data = load_dataset(folder_config(make_folder(tmp_path / "my pets")))
+    assert (data.title, data.class_names) == ("my pets", ("cat", "dog"))
+    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.train.images[:, 0, 0].tolist() == [[200 * label, i, 0] for label in range(2) for i in range(3)]
+    assert data.statistics == RECIPE
+    of_data = load_dataset(folder_config(tmp_path / "my pets", normalisation="data"))
+    assert of_data.statistics == channel_statistics(data.train.images)
+    assert of_data.fingerprint == data.fingerprint != load_dataset(DataConfig("digits")).fingerprint
+    assert len(training_subset(data, 4, 0).train) == 4
+
+
+def test_folder_images_are_resized_and_made_rgb(tmp_path):
+    root = make_folder(tmp_path, size=20)
+    Image.new("L", (50, 10), 7).save(root / "train" / "cat" / "wide.gif")
+    data = load_dataset(folder_config(root, image_size=16))
+    assert data.train.images.shape == (7, 16, 16, 3)
+    assert (data.train.images[3] == 7).all()
+
+
+def damage_missing(root):
+    root.rename(root.with_name("elsewhere"))
+
+
+def damage_no_test(root):
+    (root / "test").rename(root / "other")
+
+
+def damage_empty_part(root):
+    for part in ("cat", "dog"):
+        (root / "train" / part).rename(root / f"kept-{part}")
+
+
+def damage_empty_class(root):
+    for file in (root / "train" / "cat").iterdir():
+        file.unlink()
+
+
+def damage_one_sided(root):
+    (root / "test" / "dog").rename(root / "test" / "wolf")
+
+
+def damage_no_image(root):
+    (root / "test" / "dog" / "1.png").write_text("not an image")
+
+
+def damage_truncated(root):
+    file = root / "test" / "dog" / "1.png"
+    file.write_bytes(file.read_bytes()[:60])
+
+
+def damage_stray_file(root):
+    (root / "train" / "labels.txt").write_text("cat dog")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_missing, r"--data-dir .*: no folder train/; put images in"),
+        (damage_no_test, r"no folder test/"),
+        (damage_empty_part, r"train/ is empty; put images in"),
+        (damage_empty_class, r"cat: no images in this class; add some or remove"),
+        (damage_one_sided, r"class 'dog' is in train/ but not in test/"),
+        (damage_no_image, r"dog/1.png: not a readable image; remove it or replace it"),
+        (damage_truncated, r"dog/1.png: not a readable image"),
+        (damage_stray_file, r"labels.txt: a file where a class folder is expected"),
+    ],
+)
+def test_bad_folders_say_what_and_where(tmp_path, damage, message):
+    root = make_folder(tmp_path / "images")
+    damage(root)
+    with pytest.raises(InputError, match=message) as caught:
+        load_dataset(folder_config(root))
+    assert "\n" not in str(caught.value)
+
+
+def write_cifar(folder, names, label_key, meta, classes):
+    """The official layout, small: pickled batches of rows of 3,072 bytes."""
+    folder.mkdir()
+    for name in names:
+        content = {"data": RANDOM.integers(0, 256, (4, 3072), dtype=np.uint8), label_key: [0, 1, 1, 0]}
+        (folder / name).write_bytes(pickle.dumps(content))
+    (folder / meta[0]).write_bytes(pickle.dumps({meta[1]: classes}))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_in_the_official_layout(tmp_path, monkeypatch, name):
+    cls = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100}[name]
+    files = [file for file, _ in cls.train_list + cls.test_list]
+    label_key = "labels" if name == "cifar10" else "fine_labels"
+    write_cifar(tmp_path / cls.base_folder, files, label_key, (cls.meta["filename"], cls.meta["key"]), ["a", "b"])
+    monkeypatch.setattr(cls, "_check_integrity", lambda self: True)  # the checksums are of the real files
+    monkeypatch.setattr(tv.cifar, "check_integrity", lambda *_: True)
+    data = load_dataset(DataConfig(name, tmp_path))
+    assert len(data.train) == 4 * len(cls.train_list)
+    assert (data.class_names, data.train.labels[:4].tolist()) == (("a", "b"), [0, 1, 1, 0])
+    raw = pickle.loads((tmp_path / cls.base_folder / files[0]).read_bytes())["data"][1]
+    np.testing.assert_array_equal(data.train.images[1], raw.reshape(3, 32, 32).transpose(1, 2, 0))
+
+
+def test_svhn_and_fashion_mnist_layouts(tmp_path, monkeypatch):
+    class Svhn:
+        def __init__(self, root, split, download):
+            self.data, self.labels = np.zeros((2, 3, 32, 32), np.uint8), np.array([9, 0])
+
+    class Fashion:
+        classes = ("shirt", "shoe")
+
+        def __init__(self, root, train, download):
+            self.data, self.targets = torch.full((2, 28, 28), 9, dtype=torch.uint8), torch.tensor([0, 1])
+
+    monkeypatch.setattr(tv, "SVHN", Svhn)
+    monkeypatch.setattr(tv, "FashionMNIST", Fashion)
+    svhn = load_dataset(DataConfig("svhn", tmp_path))
+    assert (svhn.train.images.shape, svhn.test.labels.tolist()) == ((2, 32, 32, 3), [9, 0])
+    fashion = load_dataset(DataConfig("fashion-mnist", tmp_path))
+    assert fashion.train.images.shape == (2, 32, 32, 3)
+    inside = np.zeros((32, 32), bool)
+    inside[2:30, 2:30] = True
+    np.testing.assert_array_equal(fashion.train.images[0, :, :, 1] == 9, inside)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "fashion-mnist"])
+def test_a_failed_download_says_what_to_do_offline(tmp_path, monkeypatch, name):
+    def refuse(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    with pytest.raises(InputError, match=rf"--dataset {name}: .*no route to host.*offline.*--dataset digits"):
+        load_dataset(DataConfig(name, tmp_path))
+
+
+def test_a_corrupt_archive_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"not the archive")
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("offline")))
+    with pytest.raises(InputError, match="--dataset cifar10"):
+        load_dataset(DataConfig("cifar10", tmp_path))

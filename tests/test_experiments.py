@@ -1,0 +1,209 @@
+"""The scripts as a user meets them: help, a run, a repeated run, every mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import console
+import full_comparison
+import report
+from jaxcompare import __main__ as check
+from jaxcompare.records import load_records
+
+ROOT = Path(__file__).parents[1]
+TINY = ("--dataset", "digits", "--train-size", "40", "--batch-size", "32", "--epochs", "1")
+
+
+def run(monkeypatch, *words):
+    """Run full_comparison in this process."""
+    monkeypatch.setattr(sys, "argv", ["full_comparison.py", *map(str, words)])
+    console.run(full_comparison.Args, full_comparison.main, full_comparison.PRESETS)
+
+
+def run_and_fail(monkeypatch, capsys, *words):
+    """The one line on standard error of a run that ends with status 2."""
+    with pytest.raises(SystemExit) as end:
+        run(monkeypatch, *words)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "experiments").glob("*.py")))
+def test_help_answers_before_anything_heavy_is_imported(script):
+    if script == "console.py":
+        pytest.skip("shared by the scripts, not one of them")
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['{script}', '--help']\n"
+        f"sys.path.insert(0, '{ROOT / 'experiments'}')\n"
+        f"try: runpy.run_path('{ROOT / 'experiments' / script}', run_name='__main__')\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'jax', 'torch', 'flax', 'matplotlib', 'sklearn', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
+
+
+def test_a_comparison_end_to_end_and_again(monkeypatch, capsys, tmp_path):
+    out = tmp_path / "out"
+    run(monkeypatch, *TINY, "--out", out)
+    printed = capsys.readouterr().out
+    for expected in ("CNN 620,362", "ViT 809,354", "9 of 1024", "65 of 65", "No GPU", "Summary", "CNN epoch 1/1"):
+        assert expected in printed
+    records = load_records(out / "runs.jsonl")
+    assert [(r.config.model, r.status, r.train_images) for r in records] == [
+        ("cnn", "complete", 40),
+        ("vit", "complete", 40),
+    ]
+    summary = json.loads((out / "summary.json").read_text())["models"]
+    for r in records:
+        assert summary[r.config.model]["best_test_accuracy"] == r.best_test_accuracy
+        assert summary[r.config.model]["params"] == r.params
+    assert sorted(path.name for path in (out / "figures").iterdir()) == [
+        f"{name}.{kind}" for name in ("figure1_training", "figure3_comparison") for kind in ("png", "svg")
+    ]
+
+    before = (out / "runs.jsonl").read_text()
+    run(monkeypatch, *TINY, "--out", out)
+    assert "not repeated" in capsys.readouterr().out
+    assert (out / "runs.jsonl").read_text() == before
+
+    # The figures and the summary come back from the records alone.
+    folder = tmp_path / "full_comparison"
+    out.rename(folder)
+    svg = (folder / "figures" / "figure1_training.svg").read_text()
+    for path in [*(folder / "figures").iterdir(), folder / "summary.json"]:
+        path.unlink()
+    monkeypatch.setattr(sys, "argv", ["report.py", str(folder)])
+    console.run(report.Args, report.main)
+    assert json.loads((folder / "summary.json").read_text())["models"] == summary
+    assert (folder / "figures" / "figure1_training.svg").read_text() == svg
+
+
+def test_a_flag_beside_a_preset_wins(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "--epochs", "7", "--preset", "quick"])
+    args = console._parse(full_comparison.Args, full_comparison.PRESETS)
+    assert (args.training.epochs, args.data.dataset, args.preset) == (7, "digits", "quick")
+    monkeypatch.setattr(sys, "argv", ["x", "--preset=quick", "--dataset=svhn"])
+    args = console._parse(full_comparison.Args, full_comparison.PRESETS)
+    assert (args.training.epochs, args.data.dataset) == (15, "svhn")
+    monkeypatch.setattr(sys, "argv", ["x"])
+    assert console._parse(full_comparison.Args, full_comparison.PRESETS) == full_comparison.Args()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--dataset", "imagenet"), ("imagenet", "--dataset", "cifar10")),
+        (("--models", "mlp"), ("mlp", "--models", "cnn")),
+        (("--models", "cnn", "cnn"), ("--models", "each model once")),
+        (("--epochs", "0"), ("--epochs", "at least 1")),
+        (("--epochs", "many"), ("--epochs", "many")),
+        (("--batch-size", "-4"), ("--batch-size", "at least 1")),
+        (("--train-size", "0"), ("--train-size", "at least 1")),
+        (("--lr", "nan"), ("--lr", "nan")),
+        (("--image-size", "30"), ("--image-size", "multiple of 4")),
+        (("--preset", "fast"), ("--preset", "fast", "quick")),
+        (("--no-such-flag",), ("--no-such-flag",)),
+        (("--dataset", "digits", "--train-size", "5000"), ("--train-size", "1437")),
+        (("--dataset", "folder", "--data-dir", "nowhere"), ("--data-dir nowhere", "train/")),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(monkeypatch, capsys, tmp_path, words, expected):
+    monkeypatch.chdir(tmp_path)
+    error = run_and_fail(monkeypatch, capsys, *words, "--out", "out")
+    assert all(part in error for part in expected), error
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_out_that_is_a_file_or_cannot_be_made(monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nothing")):
+        assert f"--out {out}" in run_and_fail(monkeypatch, capsys, *TINY, "--out", out)
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_nan_is_reported_with_its_epoch_and_its_record_kept(monkeypatch, capsys, tmp_path):
+    error = run_and_fail(
+        monkeypatch, capsys, *TINY, "--models", "cnn", "--lr", "1e30", "--epochs", "9", "--out", tmp_path
+    )
+    assert "NaN in epoch" in error
+    (record,) = load_records(tmp_path / "runs.jsonl")
+    assert record.status == "diverged"
+    assert json.loads((tmp_path / "summary.json").read_text())["models"]["cnn"]["status"] == "diverged"
+
+
+def test_an_interrupted_run_keeps_its_finished_epochs(monkeypatch, capsys, tmp_path):
+    from jaxcompare.training import fit as fit_module
+
+    def interrupt_in_the_second_epoch(config, dataset, *, on_epoch, on_step):
+        def stop(done):
+            if seen:
+                raise KeyboardInterrupt
+            on_step(done)
+
+        def note(record):
+            seen.append(record)
+            on_epoch(record)
+
+        seen = []
+        return real(config, dataset, on_epoch=note, on_step=stop)
+
+    real = fit_module.fit
+    monkeypatch.setattr(fit_module, "fit", interrupt_in_the_second_epoch)
+    with pytest.raises(SystemExit) as end:
+        run(monkeypatch, *TINY, "--models", "cnn", "--epochs", "3", "--out", tmp_path)
+    assert end.value.code == 130
+    (record,) = load_records(tmp_path / "runs.jsonl")
+    assert (record.status, len(record.history.train_loss)) == ("interrupted", 1)
+
+
+def test_report_refuses_empty_and_unknown_folders(monkeypatch, capsys, tmp_path):
+    for folder in (tmp_path / "full_comparison", tmp_path / "training_speed"):
+        monkeypatch.setattr(sys, "argv", ["report.py", str(folder)])
+        with pytest.raises(SystemExit) as end:
+            console.run(report.Args, report.main)
+        assert end.value.code == 2
+        assert "cannot be read" in capsys.readouterr().err
+
+
+def test_check_passes_here_and_names_what_is_missing(monkeypatch, capsys, tmp_path):
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    assert check.main([str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert f"cifar10          in {tmp_path}/" in printed
+    assert "The recipe can run." in printed
+
+    real = check.importlib.metadata.version
+
+    def version(name):
+        if name == "optax":
+            raise check.importlib.metadata.PackageNotFoundError(name)
+        return "0.1" if name == "flax" else real(name)
+
+    monkeypatch.setattr(check.importlib.metadata, "version", version)
+    assert check.main([]) == 1
+    printed = capsys.readouterr().out
+    assert 'FAIL optax            not installed\n                      -> pip install "optax>=' in printed
+    assert "FAIL flax             0.1, but >=" in printed
+
+
+def test_check_sees_a_gpu_that_jax_cannot_use(monkeypatch):
+    monkeypatch.setattr(check, "gpu_is_present", lambda: True)
+    (finding,) = [f for f in check.check_devices() if f.subject == "GPU"]
+    assert "cannot use it" in finding.state
+    assert "cuda" in finding.fix
+
+
+def test_gpu_detection(tmp_path):
+    assert not check.gpu_is_present(tmp_path / "gpus", tmp_path / "nvidia0")
+    (tmp_path / "gpus" / "0000:01").mkdir(parents=True)
+    assert check.gpu_is_present(tmp_path / "gpus", tmp_path / "nvidia0")

@@ -1,0 +1,137 @@
+"""A run from config to record: what is counted, compiled, kept, and stopped."""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+import pytest
+
+import jaxcompare.training.fit as fit_module
+from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
+from jaxcompare.measure.timing import CompileCounter, compile_ahead
+from jaxcompare.training.fit import fit
+from jaxcompare.training.step import sum_over_slices
+from jaxcompare.twin import fit as twin
+
+SMALL = TrainingConfig(epochs=2, batch_size=32, seed=1)
+MODELS = ("cnn", "vit")
+
+
+def config(framework="jax", model="cnn", **training):
+    return RunConfig(framework, model, DataConfig("digits"), dataclasses.replace(SMALL, **training))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_compiles_each_program_once(model, tiny_dataset):
+    # 70 and 21 images in batches of 32: short batches in both splits. `init`, the train step, the evaluation step.
+    with CompileCounter() as compiles:
+        record, _ = fit(config(model=model), tiny_dataset)
+    assert compiles.count == 3
+    assert set(record.compile_times) == {"init", "train_step", "eval_step"}
+    assert all(set(times) == {"trace_s", "lower_s", "compile_s"} for times in record.compile_times.values())
+
+
+def test_a_compilation_during_the_run_is_an_error(tiny_dataset):
+    def compile_something(done):
+        if done == 2:
+            jax.jit(lambda x: x + 1)(np.zeros(3))
+
+    with pytest.raises(RuntimeError, match="compiled during epoch 1; expected none"):
+        fit(config(), tiny_dataset, on_step=compile_something)
+
+
+def test_another_shape_is_refused_not_recompiled():
+    compiled, _ = compile_ahead(lambda x: x * 2, np.zeros(3, np.float32))
+    with pytest.raises(TypeError):
+        compiled(np.zeros(4, np.float32))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_config_gives_the_same_numbers(model, tiny_dataset):
+    histories = [fit(config(model=model), tiny_dataset)[0].history for _ in range(2)]
+    for field in ("train_loss", "train_accuracy", "test_accuracy"):
+        assert getattr(histories[0], field) == getattr(histories[1], field)
+    other = fit(config(model=model, seed=2), tiny_dataset)[0].history
+    assert other.train_loss != histories[0].train_loss
+
+
+@pytest.mark.parametrize("run", [fit, twin.fit])
+@pytest.mark.parametrize("model", MODELS)
+def test_records_are_complete_and_learn(run, model, tiny_dataset):
+    seen = []
+    framework = "torch" if run is twin.fit else "jax"
+    record, _ = run(config(framework, model, epochs=4, lr=1e-3), tiny_dataset, on_epoch=seen.append)
+    assert [r.status for r in seen] == ["running"] * 3 + ["complete"]
+    assert record == seen[-1]
+    for field in dataclasses.fields(record.history):
+        assert len(getattr(record.history, field.name)) == 4, field.name
+    assert record.history.train_loss[-1] < record.history.train_loss[0]
+    assert record.best_test_accuracy == max(record.history.test_accuracy) > 1 / 3
+    assert (record.train_images, record.test_images, record.num_classes) == (70, 21, 3)
+    assert record.environment["backend"] == "cpu"
+    assert record.environment["versions"]["jax"]
+
+
+def test_the_two_loops_agree_from_the_same_weights(tiny_dataset, monkeypatch):
+    """Loss definition, short batch, train and test accuracy of a whole run: JAX's loop against PyTorch's."""
+    import torch
+
+    from jaxcompare.training import step
+    from jaxcompare.twin import convert, models
+
+    torch.manual_seed(0)
+    twin_model = models.build_model("cnn", num_classes=3)
+    params = convert.to_flax("cnn", twin_model.state_dict())
+
+    def init_state(model, tx, key, images):
+        state = step.init_state(model, tx, key, images)
+        return state._replace(params=jax.tree.map(jax.numpy.asarray, params))
+
+    monkeypatch.setattr(fit_module, "init_state", init_state)
+    monkeypatch.setattr(twin, "build_model", lambda *_, **__: twin_model)
+    ours, _ = fit(config(epochs=3), tiny_dataset)
+    theirs, _ = twin.fit(config("torch", epochs=3), tiny_dataset)
+    np.testing.assert_allclose(ours.history.train_loss, theirs.history.train_loss, atol=1e-4)
+    assert ours.history.train_accuracy == pytest.approx(theirs.history.train_accuracy, abs=1.5 / 70)
+    assert ours.history.test_accuracy == pytest.approx(theirs.history.test_accuracy, abs=1.5 / 21)
+
+
+@pytest.mark.parametrize("run", [fit, twin.fit])
+def test_a_nan_loss_stops_the_run_and_keeps_its_record(run, tiny_dataset):
+    seen = []
+    framework = "torch" if run is twin.fit else "jax"
+    with np.errstate(all="ignore"):
+        record, _ = run(config(framework, epochs=30, lr=1e30), tiny_dataset, on_epoch=seen.append)
+    assert record.status == "diverged"
+    assert seen[-1] == record or math.isnan(record.history.train_loss[-1])
+    epoch = len(record.history.train_loss)
+    assert epoch < 30
+    assert record.message == f"the training loss is NaN in epoch {epoch}; try a lower --lr"
+
+
+@pytest.mark.parametrize(("examples", "size"), [(10, None), (10, 10), (10, 16), (10, 5), (10, 4), (7, 1)])
+def test_slices_cover_a_batch_once(examples, size):
+    from jaxcompare.data.batch import Batch
+
+    mask = np.ones(examples, np.float32)
+    batch = Batch(np.ones((examples, 2, 2, 1), np.float32), np.arange(examples, dtype=np.int32), mask)
+    total = jax.jit(lambda b: sum_over_slices(lambda i, part: (part.labels * part.mask).sum(), b, size))(batch)
+    assert total == examples * (examples - 1) / 2
+
+
+def test_slices_draw_different_dropout_masks():
+    from jaxcompare.models import build_model
+    from jaxcompare.training.step import build_optimiser, build_train_step, init_state
+
+    # Two equal halves with equal masks would double one half's gradient exactly.
+    half = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
+    from jaxcompare.data.batch import Batch
+
+    batch = Batch(np.concatenate([half, half]), np.zeros(8, np.int32), np.ones(8, np.float32))
+    model, tx = build_model("vit", layers=1), build_optimiser(SMALL)
+    state = init_state(model, tx, jax.random.key(0), batch.images)
+    one = Batch(half, np.zeros(4, np.int32), np.ones(4, np.float32))
+    _, both = jax.jit(build_train_step(model, tx, 4))(state, batch)
+    _, single = jax.jit(build_train_step(model, tx, 4))(state, one)
+    assert both.loss != single.loss

@@ -1,0 +1,142 @@
+"""Sizes, arguments, layers and dropout of the models."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from jaxcompare.models import build_model
+from jaxcompare.models.layers import Conv3x3, Dropout, keep_mask, max_pool_2x2
+from jaxcompare.models.vit import gelu
+from jaxcompare.twin import models as twin_models
+
+KEY = jax.random.key(0)
+IMAGES = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
+
+
+def init(model, images=IMAGES):
+    return model.init(KEY, images, train=False)["params"]
+
+
+@pytest.mark.parametrize(("name", "count"), [("cnn", 620_362), ("vit", 809_354)])
+def test_parameter_counts_are_the_recipes(name, count):
+    assert sum(leaf.size for leaf in jax.tree.leaves(init(build_model(name)))) == count
+    assert sum(p.numel() for p in twin_models.build_model(name).parameters()) == count
+
+
+@pytest.mark.parametrize("name", ["cnn", "vit"])
+def test_other_sizes_channels_and_classes(name):
+    images = np.zeros((2, 24, 40, 1), np.float32)
+    model = build_model(name, num_classes=7, patch=8, width=32, heads=2, layers=3)
+    logits, activations = model.apply({"params": init(model, images)}, images, train=False)
+    assert logits.shape == (2, 7)
+    expected = {"block_0", "block_1", "block_2", "hidden"}
+    if name == "vit":
+        expected = {"embedding", "layer_0", "layer_1", "layer_2", "norm"}
+        assert activations["layer_2"].shape == (2, 3 * 5 + 1, 32)
+    assert set(activations) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"patch": 5}, "32x32 is not divisible by patch 5"), ({"heads": 3}, "width 128 is not divisible by heads 3")],
+)
+def test_wrong_combinations_say_which(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        init(build_model("vit", **arguments))
+
+
+def test_unknown_model():
+    with pytest.raises(ValueError, match="'mlp' is unknown; choose one of cnn, vit"):
+        build_model("mlp")
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 6, 3), (3, 5, 7, 4)])
+def test_im2col_is_the_convolution_in_value_and_gradient(shape):
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(0).normal(size=shape))
+        params = jax.tree.map(lambda p: p.astype(np.float64), Conv3x3(8, "direct").init(KEY, x)["params"])
+
+        def loss(params, x, lowering):
+            return jnp.sum(jnp.sin(Conv3x3(8, lowering).apply({"params": params}, x)))
+
+        direct, im2col = (jax.value_and_grad(loss, (0, 1))(params, x, lowering) for lowering in ("direct", "im2col"))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), direct, im2col)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 8, 3), (2, 5, 7, 3)])
+def test_max_pool_is_pytorchs_with_ties_and_odd_sizes(shape):
+    # Few distinct values: most windows have ties, where the first maximum takes the gradient.
+    x = np.random.default_rng(0).integers(0, 3, shape).astype(np.float32)
+    theirs = torch.from_numpy(x).permute(0, 3, 1, 2).requires_grad_()
+    pooled = torch.nn.functional.max_pool2d(theirs, 2)
+    weights = np.random.default_rng(1).normal(size=pooled.permute(0, 2, 3, 1).shape).astype(np.float32)
+    (pooled.permute(0, 2, 3, 1) * torch.from_numpy(weights)).sum().backward()
+    ours, vjp = jax.vjp(max_pool_2x2, jnp.asarray(x))
+    np.testing.assert_array_equal(ours, pooled.detach().permute(0, 2, 3, 1))
+    np.testing.assert_array_equal(vjp(jnp.asarray(weights))[0], theirs.grad.permute(0, 2, 3, 1))
+
+
+def test_gelu_is_the_exact_form():
+    x = np.linspace(-6, 6, 1001, dtype=np.float32)
+    np.testing.assert_allclose(gelu(jnp.asarray(x)), torch.nn.functional.gelu(torch.from_numpy(x)), atol=1e-6)
+
+
+def record_calls(model, params, images, **kwargs):
+    """{module path: (first argument, result)} of every module of one forward pass, in order of calls."""
+    calls = []
+
+    def interceptor(call, args, kwargs, context):
+        result = call(*args, **kwargs)
+        # Flax checks parameters by tracing their initialisation; those calls compute nothing.
+        if context.method_name == "__call__" and not isinstance(result, jax.core.Tracer):
+            calls.append(("/".join(context.module.path), context.module, args[0], result))
+        return result
+
+    with nn.intercept_methods(interceptor):
+        model.apply({"params": params}, images, **kwargs)
+    return calls
+
+
+@pytest.mark.parametrize("generator", ["hash", "threefry"])
+def test_dropout_is_at_its_four_places_with_its_rate_and_scale(generator):
+    model = build_model("vit", dropout_generator=generator, layers=2)
+    calls = record_calls(model, init(model), IMAGES, train=True, rngs={"dropout": jax.random.key(1)})
+    # The layers run one after another, so calls come in the order of the recipe's description.
+    drops = [(x, y) for _, module, x, y in calls if isinstance(module, Dropout)]
+    assert [x.shape for x, _ in drops] == 2 * [(4, 4, 65, 65), (4, 65, 128), (4, 65, 512), (4, 65, 128)]
+    results = {
+        name: [y for path, _, _, y in calls if path.endswith(name)] for name in ("out_proj", "linear1", "linear2")
+    }
+    for layer in range(2):
+        attention, projection, hidden, output = (x for x, _ in drops[4 * layer : 4 * layer + 4])
+        np.testing.assert_allclose(attention.sum(-1), 1, atol=1e-5)
+        np.testing.assert_array_equal(projection, results["out_proj"][layer])
+        np.testing.assert_array_equal(hidden, gelu(results["linear1"][layer]))
+        np.testing.assert_array_equal(output, results["linear2"][layer])
+    for x, y in drops:
+        dropped = y == 0
+        sigma = np.sqrt(0.1 * 0.9 / x.size)
+        assert abs(dropped.mean() - 0.1) < 5 * sigma
+        np.testing.assert_allclose(y[~dropped], x[~dropped] / 0.9, rtol=1e-6)
+    masks = [np.ravel(y == 0) for x, y in drops if x.shape == (4, 65, 128)]
+    assert all((a != b).any() for i, a in enumerate(masks) for b in masks[:i])
+
+
+def test_dropout_is_off_in_evaluation():
+    model = build_model("vit", layers=1)
+    drops = [(x, y) for _, m, x, y in record_calls(model, init(model), IMAGES, train=False) if isinstance(m, Dropout)]
+    assert len(drops) == 4
+    for x, y in drops:
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("generator", ["hash", "threefry"])
+def test_the_dropout_rate_is_exact(generator):
+    mask = np.asarray(keep_mask(jax.random.key(3), 0.9, (1 << 25,), generator))
+    assert abs(mask.mean() - 0.9) < 3 * np.sqrt(0.09 / mask.size)
+    # Neighbours are independent: 0.81 of pairs are both kept.
+    for lag in (1, 2, 64, 65, 128):
+        assert abs((mask[:-lag] & mask[lag:]).mean() - 0.81) < 5 * np.sqrt(0.81 * 0.19 / mask.size)

@@ -1,0 +1,117 @@
+"""The JAX models and training are PyTorch's, shown from shared weights: logits, gradients, 50 AdamW steps.
+
+In float64 a wrong epsilon, a tanh GELU or a misplaced decay is millions of times larger than rounding.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from jaxcompare.config import TrainingConfig
+from jaxcompare.data.batch import Batch
+from jaxcompare.models import build_model
+from jaxcompare.training.step import TrainState, build_optimiser, build_train_step, sum_losses
+from jaxcompare.twin import convert
+from jaxcompare.twin import fit as twin_fit
+from jaxcompare.twin import models as twin_models
+
+MODELS = ("cnn", "vit")
+PRECISIONS = {
+    # dtype: tolerance of logits (absolute), gradients (relative norm per parameter), losses (absolute)
+    "float64": (1e-10, 1e-9, 1e-8),
+    "float32": (1e-5, 1e-4, 1e-3),
+}
+LOWERINGS = ("direct", "im2col")
+
+
+@pytest.fixture(params=PRECISIONS)
+def precision(request):
+    with jax.enable_x64(request.param == "float64"):
+        yield request.param
+
+
+def twin_of(name, precision):
+    torch.manual_seed(0)
+    model = twin_models.build_model(name).to(getattr(torch, precision))
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, torch.nn.MultiheadAttention):
+            module.dropout = 0.0
+    # The defaults of the class token, the norms and some biases are 0 or 1 and would hide a mistake.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    return model
+
+
+def batches(precision, count, size, short):
+    """Normalised noise; every `len(short)`-th batch is short, padded as the loader pads it."""
+    generator = np.random.default_rng(1)
+    for number in range(count):
+        real = short if number % 7 == 6 else size
+        mask = (np.arange(size) < real).astype(np.float32)
+        images = generator.normal(size=(size, 32, 32, 3)) * mask[:, None, None, None]
+        labels = generator.integers(0, 10, size) * (mask > 0)
+        yield Batch(images.astype(precision), labels.astype(np.int32), mask.astype(precision))
+
+
+def to_torch(batch):
+    images, labels = twin_fit.to_tensors(batch)
+    return images, labels
+
+
+def jax_params(name, twin):
+    return jax.tree.map(jnp.asarray, convert.to_flax(name, twin.state_dict()))
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_and_gradients_are_pytorchs(name, lowering, precision):
+    if name == "vit" and lowering == "im2col":
+        pytest.skip("the ViT has no convolution")
+    logits_tolerance, gradient_tolerance, _ = PRECISIONS[precision]
+    twin = twin_of(name, precision)
+    model = build_model(name, lowering=lowering, dropout_rate=0.0)
+    (batch,) = batches(precision, 1, 16, 16)
+    images, labels = to_torch(batch)
+    twin_logits = twin(images)
+    cross_entropy(twin_logits, labels).backward()
+
+    def loss_fn(params):
+        logits, _ = model.apply({"params": params}, batch.images, train=False)
+        return sum_losses(logits, batch) / 16, logits
+
+    grads, logits = jax.grad(loss_fn, has_aux=True)(jax_params(name, twin))
+    assert logits.dtype == precision
+    np.testing.assert_allclose(logits, twin_logits.detach().numpy(), rtol=0, atol=logits_tolerance)
+    grads = convert.to_torch(name, grads)
+    for parameter_name, parameter in twin.named_parameters():
+        difference = (grads[parameter_name] - parameter.grad).norm() / parameter.grad.norm()
+        assert difference < gradient_tolerance, f"{parameter_name}: {difference:.2e}"
+
+
+@pytest.mark.parametrize("slice_size", [None, 5])
+@pytest.mark.parametrize("name", MODELS)
+def test_fifty_steps_of_adamw_are_pytorchs(name, slice_size, precision):
+    _, _, loss_tolerance = PRECISIONS[precision]
+    config = TrainingConfig(lr=1e-3)
+    twin = twin_of(name, precision)
+    model, tx = build_model(name, dropout_rate=0.0), build_optimiser(config)
+    params = jax_params(name, twin)
+    state = TrainState(params, tx.init(params), jnp.zeros((), jnp.int32), jax.random.key(0))
+    train_step = jax.jit(build_train_step(model, tx, slice_size))
+    optimiser = twin_fit.build_optimiser(twin, config)
+
+    first = None
+    for number, batch in enumerate(batches(precision, 50, 12, 5)):
+        state, metrics = train_step(state, batch)
+        loss, correct = twin_fit.train_step(twin, optimiser, *to_torch(batch))
+        assert abs(float(metrics.loss) - float(loss)) < loss_tolerance, f"step {number}"
+        if precision == "float64":
+            assert int(metrics.correct) == int(correct)
+        first = first or float(loss)
+    assert abs(float(loss) - first) > 0.1  # the comparison is not of two constants

@@ -1,0 +1,126 @@
+"""Records survive a round trip, replace their own earlier state, and are refused when they are not whole."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig
+from jaxcompare.records import History, RunRecord, load_records, save_record, write_atomically
+
+
+def record(model="cnn", status="complete", losses=(2.0, 1.5), **kwargs):
+    n = len(losses)
+    fields = {
+        "config": RunConfig("jax", model, DataConfig("digits", Path("/secret/place")), TrainingConfig()),
+        "params": 620_362,
+        "dataset_title": "digits",
+        "data_fingerprint": "abc",
+        "train_images": 100,
+        "test_images": 10,
+        "num_classes": 10,
+        "history": History(list(losses), [0.3] * n, [0.4, 0.5][:n], [2.0, 4.0][:n], [0.1] * n),
+        "compile_times": {"train_step": {"trace_s": 1.0, "lower_s": 0.5, "compile_s": 2.0}},
+        "execution": {"engine": "step"},
+        "environment": {
+            "versions": {"jax": "0.10.2", "flax": "0.12", "torch": "2.15"},
+            "cpu": "CPU",
+            "cpu_cores": 2,
+            "backend": "cpu",
+            "device": "cpu",
+        },
+        "git_commit": None,
+        "started_at": "2026-01-01T00:00:00+00:00",
+    }
+    return RunRecord(status=status, **fields | kwargs)
+
+
+def test_round_trip_without_the_place_of_the_data(tmp_path):
+    path = tmp_path / "deep" / "runs.jsonl"
+    save_record(path, record())
+    (loaded,) = load_records(path)
+    assert loaded == record()  # the data's place is no part of a config's identity
+    assert "secret" not in path.read_text()
+    assert loaded.best_test_accuracy == 0.5
+    assert loaded.epoch_time_s == 3.0
+    assert loaded.compile_time_s == 3.5
+
+
+def test_nan_is_null_in_the_file_and_nan_again_in_memory(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    save_record(path, record(status="diverged", losses=(2.0, math.nan)))
+    assert json.loads(path.read_text())["history"]["train_loss"] == [2.0, None]
+    assert math.isnan(load_records(path)[0].history.train_loss[1])
+
+
+def test_a_run_replaces_its_own_earlier_state_only(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    save_record(path, record(status="running", losses=(2.0,)))
+    save_record(path, record("vit"))
+    save_record(path, record())
+    save_record(path, record(data_fingerprint="other images"))
+    assert [(r.config.model, r.status) for r in load_records(path)] == [("vit", "complete")] + [("cnn", "complete")] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r | {"schema": 99}, "its schema is 99"),
+        (lambda r: r | {"surprise": 1}, "surprise"),
+        (lambda r: {k: v for k, v in r.items() if k != "params"}, "params"),
+        (lambda r: r | {"config": r["config"] | {"training": {"epochs": 0}}}, "--epochs"),
+    ],
+)
+def test_what_is_not_a_record_is_refused_with_its_line(tmp_path, change, message):
+    path = tmp_path / "runs.jsonl"
+    save_record(path, record())
+    good = path.read_text()
+    path.write_text(good + json.dumps(change(json.loads(good))) + "\n")
+    with pytest.raises(InputError, match=rf"runs.jsonl, line 2: .*{message}"):
+        load_records(path)
+
+
+def test_a_truncated_line_and_a_missing_file_are_input_errors(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    with pytest.raises(InputError, match="cannot be read"):
+        load_records(path)
+    save_record(path, record())
+    path.write_text(path.read_text()[:-30])
+    with pytest.raises(InputError, match="line 1: not a run record"):
+        load_records(path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "runs.jsonl"
+    write_atomically(path, "old\n")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(InputError, match="cannot be written"):
+        write_atomically(path, "new\n")
+    assert path.read_text() == "old\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: TrainingConfig(epochs=0), "--epochs: must be a finite number of at least 1, not 0"),
+        (lambda: TrainingConfig(batch_size=-1), "--batch-size"),
+        (lambda: TrainingConfig(lr=math.nan), "--lr"),
+        (lambda: TrainingConfig(lr=math.inf), "--lr"),
+        (lambda: DataConfig(train_size=0), "--train-size"),
+        (lambda: DataConfig(image_size=30), "--image-size: must be a multiple of 4"),
+        (lambda: DataConfig(workers=-1), "--workers"),
+        (lambda: DataConfig("imagenet"), "--dataset: 'imagenet' is unknown; choose one of cifar10"),
+    ],
+)
+def test_bad_values_name_their_flag(build, message):
+    with pytest.raises(InputError, match=message):
+        build()
+
+
+def test_configs_are_hashable_and_frozen():
+    assert len({record().config, record().config, record("vit").config}) == 2
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        record().config.model = "vit"

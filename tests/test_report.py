@@ -1,0 +1,121 @@
+"""Tables and figures say what the records say, and nothing else."""
+
+import json
+
+import pytest
+from test_records import record
+
+from jaxcompare.config import InputError
+from jaxcompare.measure.cost import flops_per_image, layer_costs
+from jaxcompare.records import History
+from jaxcompare.report.figures import complete_comparison, save_figure, training_curves
+from jaxcompare.report.tables import agreement_table, comparison_table, replace_blocks, speed_tables, summarise
+
+RECORDS = [record("cnn"), record("vit", params=809_354, losses=(2.2,))]
+
+
+def test_summary_has_the_promised_keys():
+    summary = summarise([*RECORDS[:1], record("vit", status="diverged", history=History([float("nan")]))])
+    assert summary["models"]["cnn"] == {
+        "params": 620_362,
+        "best_test_accuracy": 0.5,
+        "final_test_accuracy": 0.5,
+        "epoch_time_s": 3.0,
+        "compile_time_s": 3.5,
+        "epochs": 2,
+        "status": "complete",
+    }
+    assert summary["models"]["vit"]["best_test_accuracy"] is None
+    json.dumps(summary, allow_nan=False)
+
+
+def test_comparison_table_says_what_the_records_say():
+    table = comparison_table(RECORDS)
+    assert "| CNN | 620,362 | 2 of 20 | 50.00 % | 50.00 % | 3.0 | 3.5 |" in table
+    assert "| ViT | 809,354 | 1 of 20 | 40.00 % | 40.00 % | 2.0 | 3.5 |" in table
+    assert "one run a model, so no interval" in table
+
+
+def test_agreement_table_takes_the_difference_of_means():
+    import dataclasses
+
+    runs = []
+    for framework, accuracies in (("jax", (0.60, 0.62)), ("torch", (0.59, 0.60))):
+        for model in ("cnn", "vit"):
+            for accuracy in accuracies:
+                base = record(model, history=History([1.0], [0.5], [accuracy], [1.0], [1.0]))
+                runs.append(dataclasses.replace(base, config=dataclasses.replace(base.config, framework=framework)))
+    table = agreement_table(runs)
+    assert "| CNN | JAX | 60.00, 62.00 | 61.00 ± 1.41 |  |" in table
+    assert "| ViT | PyTorch eager | 59.00, 60.00 | 59.50 ± 0.71 | +1.50 points |" in table
+
+
+def test_speed_tables_take_medians_and_paired_ratios():
+    environment = RECORDS[0].environment
+    cells = []
+    for repeat, (jax, torch) in enumerate(((1.0, 2.0), (3.0, 4.0), (2.0, 5.0))):
+        for model in ("cnn", "vit"):
+            for framework, seconds in (("jax", jax), ("torch", torch)):
+                cells.append(
+                    {
+                        "cell": "epoch",
+                        "repeat": repeat,
+                        "framework": framework,
+                        "model": model,
+                        "epoch_time_s": [seconds, seconds, 99.0],
+                        "compile_time_s": 5.0,
+                        "train_images": 5000,
+                        "batch_size": 128,
+                        "dataset": "some images",
+                        "environment": environment,
+                    }
+                )
+        for workers in (0, 2):
+            for pipeline, speed in (("jaxcompare", 4000.0), ("recipe", 1000.0)):
+                cell = {"cell": "input", "repeat": repeat, "pipeline": pipeline, "workers": workers}
+                cells.append(cell | {"images_per_s": speed, "environment": environment})
+    tables = speed_tables(cells)
+    assert "| CNN | 2.00 (1.00 to 3.00) | 4.00 (2.00 to 5.00) | 0.50 (0.40 to 0.75) | 5.0 (5.0 to 5.0) |" in tables
+    assert "| 2 | 4,000 (4,000 to 4,000) | 1,000 (1,000 to 1,000) | 4.0 (4.0 to 4.0) |" in tables
+
+
+def test_blocks_are_replaced_and_nothing_else(tmp_path):
+    document = tmp_path / "README.md"
+    document.write_text("before\n<!-- a -->\nold\n<!-- /a -->\nbetween\n<!-- b -->\n<!-- /b -->\nafter\n")
+    replace_blocks(document, {"a": r"new \1", "b": "two\nlines"})
+    assert document.read_text() == (
+        "before\n<!-- a -->\nnew \\1\n<!-- /a -->\nbetween\n<!-- b -->\ntwo\nlines\n<!-- /b -->\nafter\n"
+    )
+    with pytest.raises(InputError, match="no block between <!-- c -->"):
+        replace_blocks(document, {"c": ""})
+
+
+@pytest.mark.parametrize("draw", [training_curves, complete_comparison])
+def test_figures_are_drawn_the_same_each_time(tmp_path, draw):
+    contents = []
+    for name in ("a", "b"):
+        save_figure(draw(RECORDS), tmp_path, name)
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+        contents.append((tmp_path / f"{name}.svg").read_text())
+    assert contents[0] == contents[1]
+
+
+def test_curves_hold_the_records_values():
+    figure = training_curves(RECORDS)
+    loss, accuracy, seconds = figure.axes
+    assert loss.lines[0].get_ydata().tolist() == [2.0, 1.5]
+    assert accuracy.lines[1].get_ydata().tolist() == [40.0]
+    assert [bar.get_height() for bar in seconds.patches] == [3.0, 2.0]
+    assert all(axes.get_ylabel() and axes.get_title() for axes in figure.axes)
+
+
+def test_costs_by_formula():
+    assert flops_per_image("cnn") == 2 * (
+        27 * 32 * 1024 + 9 * 32 * 64 * 256 + 9 * 64 * 128 * 64 + 2048 * 256 + 256 * 10
+    )
+    assert flops_per_image("cnn") == pytest.approx(21.7e6, rel=0.01)
+    assert flops_per_image("vit") == pytest.approx(112e6, rel=0.01)
+    assert [cost.positions for cost in layer_costs("cnn")] == [9, 9, 9, 16, 1]
+    assert max(cost.positions for cost in layer_costs("vit")) == 65
+    with pytest.raises(InputError, match="not divisible by patch"):
+        layer_costs("vit", image_size=30)
