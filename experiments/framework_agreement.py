@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import console
-from jaxcompare.config import DataConfig, InputError, ModelName, RunConfig, TrainingConfig
+from jaxcompare.config import DataConfig, Framework, InputError, ModelName, RunConfig, TrainingConfig
 from jaxcompare.records import load_records, save_record
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def main(args: Args) -> None:
     done = {record.config for record in load_records(path) if record.status == "complete"} if path.exists() else set()
     configs = [
         RunConfig(framework, model, args.data, dataclasses.replace(args.training, seed=args.training.seed + offset))
-        for offset, framework, model in product(range(args.seeds), ("jax", "torch"), get_args(ModelName))
+        for offset, framework, model in product(range(args.seeds), get_args(Framework), get_args(ModelName))
     ]
     for number, config in enumerate(configs, 1):
         print(f"{number}/{len(configs)} {config.framework} {config.model} seed {config.training.seed}", flush=True)

@@ -81,6 +81,8 @@ def describe(screen: "Console", environment: dict, args: Args) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     cpu = f"{environment['cpu']}, {environment['cpu_cores']} cores, {environment['memory_gib']} GiB"
     gpu = "" if environment["backend"] == "cpu" else f"{environment['devices']} x {environment['device']}, "
+    cpu = f"{environment['cpu']}, {environment['cpu_cores']} cores, {environment['memory_gib']} GiB"
+    gpu = "" if environment["backend"] == "cpu" else f"{environment['devices']} x {environment['device']}, "
     screen.print(f"[bold]Machine[/]   {gpu}{cpu}")
     screen.print(f"[bold]Versions[/]  python {environment['python']}, {versions}")
     screen.print(f"[bold]Seed[/]      {args.training.seed}")

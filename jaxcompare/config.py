@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal, get_args
 
+Framework = Literal["jax", "torch"]
 ModelName = Literal["cnn", "vit"]
 DatasetName = Literal["cifar10", "cifar100", "svhn", "fashion-mnist", "digits", "folder"]
 Normalisation = Literal["published", "data"]
@@ -80,7 +81,8 @@ class TrainingConfig:
         _at_least("--batch-size", self.batch_size, 1)
         _at_least("--lr", self.lr, 0)
         _at_least("--weight-decay", self.weight_decay, 0)
-        _at_least("--seed", self.seed, 0)
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"--seed: must be between 0 and {2**32 - 1}, not {self.seed}")
         choose("--dropout-generator", self.dropout_generator, DropoutGenerator)
 
 
@@ -88,7 +90,7 @@ class TrainingConfig:
 class RunConfig:
     """One training run. Two runs with equal configs have equal numbers (times aside) on one machine."""
 
-    framework: Literal["jax", "torch"]
+    framework: Framework
     model: ModelName
     data: DataConfig
     training: TrainingConfig

@@ -1,6 +1,7 @@
 """Every pixel is torchvision's; every batch is the same whoever prepares it; every bad folder is one clear line."""
 
 import pickle
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_crops_and_flips_are_drawn_evenly():
     # One pixel's position and its mirror image's tell the offset and the flip of every image.
     source = np.zeros((20_000, 32, 32, 3), np.uint8)
     source[:, 15, 10] = 255
-    with HostLoader(Split(source, np.zeros(20_000, np.int32)), 1000, ((0,) * 3, (1,) * 3), augment=True) as loader:
+    with HostLoader(Split(source, np.zeros(20_000, np.int32)), 1000, ((0.0,) * 3, (1.0,) * 3), augment=True) as loader:
         found = np.concatenate([np.argwhere(batch.images[..., 0] > 0)[:, 1:] for batch in loader.epoch(0)])
     assert len(found) == 20_000
     flipped = found[:, 1] >= 16
@@ -252,12 +253,12 @@ def test_cifar_in_the_official_layout(tmp_path, monkeypatch, name):
 
 
 def test_svhn_and_fashion_mnist_layouts(tmp_path, monkeypatch):
-    class Svhn:
+    class Svhn(tv.VisionDataset):
         def __init__(self, root, split, download):
             self.data, self.labels = np.zeros((2, 3, 32, 32), np.uint8), np.array([9, 0])
 
-    class Fashion:
-        classes = ("shirt", "shoe")
+    class Fashion(tv.VisionDataset):
+        classes: ClassVar = ["shirt", "shoe"]
 
         def __init__(self, root, train, download):
             self.data, self.targets = torch.full((2, 28, 28), 9, dtype=torch.uint8), torch.tensor([0, 1])

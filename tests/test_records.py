@@ -107,6 +107,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     [
         (lambda: TrainingConfig(epochs=0), "--epochs: must be a finite number of at least 1, not 0"),
         (lambda: TrainingConfig(batch_size=-1), "--batch-size"),
+        (lambda: TrainingConfig(seed=2**32), "--seed: must be between 0 and 4294967295"),
         (lambda: TrainingConfig(lr=math.nan), "--lr"),
         (lambda: TrainingConfig(lr=math.inf), "--lr"),
         (lambda: DataConfig(train_size=0), "--train-size"),

@@ -93,10 +93,10 @@ def test_blocks_are_replaced_and_nothing_else(tmp_path):
 @pytest.mark.parametrize("draw", [training_curves, complete_comparison])
 def test_figures_are_drawn_the_same_each_time(tmp_path, draw):
     contents = []
-    for name in ("a", "b"):
-        save_figure(draw(RECORDS), tmp_path, name)
-        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
-        contents.append((tmp_path / f"{name}.svg").read_text())
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        save_figure(draw(RECORDS), folder, "figure")
+        assert (folder / "figure.png").stat().st_size > 10_000
+        contents.append((folder / "figure.svg").read_text())
     assert contents[0] == contents[1]
 
 

@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torchvision.transforms.v2 import functional as F
 from jaxcompare.config import DataConfig, InputError
 from jaxcompare.data.subsets import random_subset
 
+T = TypeVar("T", bound=tv.VisionDataset)
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 # Channel mean and standard deviation of pixels in [0, 1]. cifar10's deviations are the recipe's: the widely copied
@@ -47,6 +49,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def head(self, count: int) -> "Split":
+        """The first `count` examples, or all if there are fewer."""
+        return Split(self.images[:count], self.labels[:count])
 
     def take(self, indices: Int[np.ndarray, " m"]) -> "Split":
         """The examples at `indices`."""
@@ -99,7 +105,7 @@ def _fingerprint(*splits: Split) -> str:
     for split in splits:
         for array in (split.images, split.labels):
             digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
@@ -113,7 +119,7 @@ def _resize(split: Split, size: int) -> Split:
     return Split(np.ascontiguousarray(np.concatenate(parts)), split.labels)
 
 
-def _torchvision(name: str, root: Path, build: Callable[[], tv.VisionDataset]) -> tv.VisionDataset:
+def _torchvision(name: str, root: Path, build: Callable[[], T]) -> T:
     """A torchvision data set, downloaded if it is not there, with every way that can fail said in one line."""
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -137,27 +143,27 @@ def _cifar(name: str, cls: type[tv.CIFAR10], root: Path) -> tuple[list[str], Spl
 
 
 def _svhn(root: Path, _: int) -> tuple[tuple[str, ...], Split, Split]:
-    splits = []
+    splits: list[Split] = []
     for part in ("train", "test"):
         data = _torchvision("svhn", root, lambda part=part: tv.SVHN(str(root), split=part, download=True))
         splits.append(_split(data.data.transpose(0, 2, 3, 1), data.labels))
-    return DIGIT_NAMES, *splits
+    return DIGIT_NAMES, splits[0], splits[1]
 
 
 def _fashion_mnist(root: Path, _: int) -> tuple[list[str], Split, Split]:
-    splits = []
+    splits: list[Split] = []
     for train in (True, False):
         data = _torchvision(
             "fashion-mnist", root, lambda train=train: tv.FashionMNIST(str(root), train=train, download=True)
         )
         padded = np.pad(data.data.numpy(), ((0, 0), (2, 2), (2, 2)))
         splits.append(_split(np.repeat(padded[..., None], 3, axis=-1), data.targets))
-    return data.classes, *splits
+    return data.classes, splits[0], splits[1]
 
 
 def _digits(_: Path, size: int) -> tuple[tuple[str, ...], Split, Split]:
     """scikit-learn's 1,797 8x8 digits, upscaled; a fixed stratified fifth of them is the test split."""
-    images, labels = load_digits(return_X_y=True)
+    images, labels = map(np.asarray, load_digits(return_X_y=True))
     pixels = torch.from_numpy(np.round(images * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8))
     pixels = F.resize(pixels, [size, size], antialias=True)[:, 0].numpy()
     pixels = np.repeat(pixels[..., None], 3, axis=-1)
@@ -181,7 +187,7 @@ def _folder(root: Path, size: int) -> tuple[list[str], Split, Split]:
         with ThreadPoolExecutor() as pool:
             images = list(pool.map(lambda file: _decode(file[0], size), files))
         splits.append(_split(np.stack(images), [label for _, label in files]))
-    return class_names, *splits
+    return class_names, splits[0], splits[1]
 
 
 def _list_classes(root: Path, part: str) -> dict[str, list[Path]]:

@@ -6,7 +6,7 @@ the number of workers changes no pixel.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ CROP_PADDING = 4
 def normalise(images: UInt8[torch.Tensor, "n c h w"], statistics: Statistics) -> torch.Tensor:
     """[0, 255] -> [0, 1] -> zero mean, unit deviation, in float32."""
     mean, std = statistics
-    return F.normalize(F.to_dtype(images, torch.float32, scale=True), list(mean), list(std))
+    # Divided by 255 as ToTensor does; v2's to_dtype multiplies by 1/255, which is an ulp off.
+    return F.normalize(images.to(torch.float32).div_(255), list(mean), list(std))
 
 
 def random_crop_and_flip(
@@ -75,19 +76,19 @@ class _EpochPlans(Sampler[_Plan]):
 
 
 class _Batches(TorchDataset):
-    """Prepares the batch that a plan describes, padded to `batch_size`."""
+    """Prepares the batch that a plan, its index, describes, padded to `batch_size`."""
 
     def __init__(self, split: Split, batch_size: int, statistics: Statistics, augment: bool, seed: int):
         self.split, self.batch_size, self.statistics = split, batch_size, statistics
         self.augment, self.seed = augment, seed
 
-    def __getitem__(self, plan: _Plan) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        images = torch.from_numpy(self.split.images[plan.indices]).permute(0, 3, 1, 2)
+    def __getitem__(self, index: _Plan) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        images = torch.from_numpy(self.split.images[index.indices]).permute(0, 3, 1, 2)
         if self.augment:
-            entropy = np.random.SeedSequence((self.seed, plan.epoch, plan.number)).generate_state(1, np.uint64)
+            entropy = np.random.SeedSequence((self.seed, index.epoch, index.number)).generate_state(1, np.uint64)
             images = random_crop_and_flip(images, torch.Generator().manual_seed(int(entropy[0] >> 1)))
         images = normalise(images, self.statistics).permute(0, 2, 3, 1).contiguous()
-        labels = torch.from_numpy(self.split.labels[plan.indices])
+        labels = torch.from_numpy(self.split.labels[index.indices])
         mask = torch.ones(len(labels))
         missing = self.batch_size - len(labels)
         if missing:
@@ -97,7 +98,7 @@ class _Batches(TorchDataset):
         return images, labels, mask
 
 
-def _as_is(sample: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+def _as_is(sample: Any) -> Any:
     return sample
 
 

@@ -43,7 +43,7 @@ class CompileCounter:
     def __init__(self) -> None:
         self.count = 0
 
-    def _listen(self, event: str, _: float, **__: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: Any) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
             self.count += 1
 

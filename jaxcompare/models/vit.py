@@ -111,7 +111,7 @@ class ViT(nn.Module):
         stack = self.param("layers", lambda key: init_stack(layer, self.layers, key, x))
         for i in range(self.layers):
             rngs = {"dropout": self.make_rng("dropout")} if train else {}
-            x = layer.apply({"params": stack[f"{i}"]}, x, train=train, rngs=rngs)
+            x = jnp.asarray(layer.apply({"params": stack[f"{i}"]}, x, train=train, rngs=rngs))
             activations[f"layer_{i}"] = x
 
         x = nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name="norm")(x)

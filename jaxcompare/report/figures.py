@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -60,8 +61,9 @@ def complete_comparison(records: Sequence[RunRecord]) -> Figure:
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as PNG (150 dpi) and SVG."""
     folder.mkdir(parents=True, exist_ok=True)
-    # Without a date, the same records make the same bytes.
-    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    # Without a date and random ids, the same records make the same bytes.
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
     figure.savefig(folder / f"{name}.png", dpi=150)
 
 

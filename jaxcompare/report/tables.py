@@ -116,8 +116,8 @@ def speed_tables(cells: Sequence[Mapping[str, Any]]) -> str:
             ),
             markdown(("Workers", "Host pipeline, images/s", "Recipe's pipeline, images/s", "Ratio"), inputs),
             f"Median (and range) of {repeats} fresh processes, interleaved; ratios are taken pair by pair. Epochs: "
-            f"{first['dataset']}, {first['train_images']:,} images in batches of {first['batch_size']}, both frameworks on "
-            f"the same batches, dropout on, warm-up epoch and evaluation excluded. "
+            f"{first['dataset']}, {first['train_images']:,} images, batches of {first['batch_size']}, the same "
+            f"for both frameworks; dropout on; warm-up epoch and evaluation excluded. "
             f"{machine(first['environment'])}",
         )
     )

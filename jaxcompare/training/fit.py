@@ -54,9 +54,9 @@ def fit(
 
     shape = (training.batch_size, *dataset.train.images.shape[1:])
     batch = Batch(np.zeros(shape, np.float32), np.zeros(shape[0], np.int32), np.ones(shape[0], np.float32))
-    key = jax.random.key(training.seed)
-    init, init_times = compile_ahead(lambda key: init_state(model, tx, key, batch.images), key)
-    state = init(key)
+    seed = np.uint32(training.seed)
+    init, init_times = compile_ahead(lambda seed: init_state(model, tx, jax.random.key(seed), batch.images), seed)
+    state = init(seed)
     slice_size = CPU_SLICE_SIZE if jax.default_backend() == "cpu" else None
     train_step, train_times = compile_ahead(build_train_step(model, tx, slice_size), state, batch, donate_argnums=0)
     eval_step, eval_times = compile_ahead(build_eval_step(model, slice_size), state.params, batch)

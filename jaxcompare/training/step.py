@@ -6,13 +6,14 @@ from typing import Any, NamedTuple, TypeVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
 from jaxcompare.config import TrainingConfig
 from jaxcompare.data.batch import Batch
 
-Params = dict[str, Any]
+Params = Any  # a pytree of arrays
 T = TypeVar("T")
 
 
@@ -40,7 +41,9 @@ def build_optimiser(config: TrainingConfig) -> optax.GradientTransformation:
     return optax.adamw(config.lr, b1=0.9, b2=0.999, eps=1e-8, weight_decay=config.weight_decay)
 
 
-def init_state(model: nn.Module, tx: optax.GradientTransformation, key: Key[Array, ""], images: Array) -> TrainState:
+def init_state(
+    model: nn.Module, tx: optax.GradientTransformation, key: Key[Array, ""], images: Array | np.ndarray
+) -> TrainState:
     """A fresh state. `images` gives the shape the parameters are made for; its values do not matter."""
     params_key, dropout_key = jax.random.split(key)
     params = model.init(params_key, images, train=False)["params"]
@@ -118,8 +121,7 @@ def build_eval_step(model: nn.Module, slice_size: int | None = None) -> Callable
 
     def eval_step(params: Params, batch: Batch) -> Float[Array, ""]:
         def correct(_: Array, part: Batch) -> Array:
-            logits, _ = model.apply({"params": params}, part.images, train=False)
-            return count_correct(logits, part)
+            return count_correct(model.apply({"params": params}, part.images, train=False)[0], part)
 
         return sum_over_slices(correct, batch, slice_size)
 
