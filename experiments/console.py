@@ -29,7 +29,7 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
     except InputError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        print("\ninterrupted; finished epochs are kept", file=sys.stderr)
+        print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, get_args
 
 import console
 from jaxcompare.config import DataConfig, Framework, InputError, ModelName, RunConfig, TrainingConfig
-from jaxcompare.records import load_records, save_record
+from jaxcompare.records import save_record
 
 if TYPE_CHECKING:
     from jaxcompare.data.datasets import Dataset
@@ -50,24 +50,25 @@ def main(args: Args) -> None:
     if args.seeds < 1:
         raise InputError(f"--seeds: must be at least 1, not {args.seeds}")
     console.check_out(args.out)
-    from jaxcompare.data.datasets import load_dataset
+    from jaxcompare.data.datasets import load_dataset, training_subset
+    from jaxcompare.records import find_complete
+    from jaxcompare.report.tables import agreement_table
 
     dataset = load_dataset(args.data)
+    training_subset(dataset, args.data.train_size, args.training.seed)  # a size above the data's ends here
     path = args.out / "runs.jsonl"
-    done = {record.config for record in load_records(path) if record.status == "complete"} if path.exists() else set()
     configs = [
         RunConfig(framework, model, args.data, dataclasses.replace(args.training, seed=args.training.seed + offset))
         for offset, framework, model in product(range(args.seeds), get_args(Framework), get_args(ModelName))
     ]
     for number, config in enumerate(configs, 1):
         print(f"{number}/{len(configs)} {config.framework} {config.model} seed {config.training.seed}", flush=True)
-        if config not in done:
+        if not find_complete(path, config, dataset.fingerprint):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
                 fresh.submit(run_one, config, dataset, path).result()
 
-    from jaxcompare.report.tables import agreement_table
-
-    print("\n" + agreement_table([record for record in load_records(path) if record.config in configs]))
+    records = [find_complete(path, config, dataset.fingerprint) for config in configs]
+    print("\n" + agreement_table([record for record in records if record]))
 
 
 if __name__ == "__main__":

@@ -57,14 +57,13 @@ def main(args: Args) -> None:
     # From here on the imports are heavy.
     from rich.console import Console
 
-    from jaxcompare.data.datasets import load_dataset
-    from jaxcompare.data.subsets import random_subset
+    from jaxcompare.data.datasets import load_dataset, training_subset
     from jaxcompare.measure.environment import describe_environment
 
     screen = Console(highlight=False, soft_wrap=True)
     describe(screen, describe_environment("jax"), args)
     dataset = load_dataset(args.data)
-    random_subset(len(dataset.train), args.data.train_size, args.training.seed)
+    training_subset(dataset, args.data.train_size, args.training.seed)  # a size above the data's ends here
     explain(screen, args, dataset)
 
     path = args.out / "runs.jsonl"
@@ -79,8 +78,6 @@ def main(args: Args) -> None:
 def describe(screen: "Console", environment: dict, args: Args) -> None:
     """Device, memory, versions, seed; a warning where there is no GPU."""
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-    cpu = f"{environment['cpu']}, {environment['cpu_cores']} cores, {environment['memory_gib']} GiB"
-    gpu = "" if environment["backend"] == "cpu" else f"{environment['devices']} x {environment['device']}, "
     cpu = f"{environment['cpu']}, {environment['cpu_cores']} cores, {environment['memory_gib']} GiB"
     gpu = "" if environment["backend"] == "cpu" else f"{environment['devices']} x {environment['device']}, "
     screen.print(f"[bold]Machine[/]   {gpu}{cpu}")
@@ -130,18 +127,16 @@ def train(screen: "Console", config: RunConfig, dataset: "Dataset", path: Path) 
     """One run with a progress bar; its record is on disk after every epoch."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from jaxcompare.records import load_records, save_record
+    from jaxcompare.records import find_complete, save_record
     from jaxcompare.report.tables import LABELS
     from jaxcompare.training.fit import fit
 
     label, epochs = LABELS[config.model], config.training.epochs
-    for record in load_records(path) if path.exists() else []:
-        if (record.config, record.data_fingerprint, record.status) == (config, dataset.fingerprint, "complete"):
-            screen.print(f"{label}: complete in {path} since {record.started_at}; not repeated")
-            return record
+    if record := find_complete(path, config, dataset.fingerprint):
+        screen.print(f"{label}: complete in {path} since {record.started_at}; not repeated")
+        return record
 
-    images = min(config.data.train_size or len(dataset.train), len(dataset.train))
-    batches = -(-images // config.training.batch_size)
+    batches = -(-(config.data.train_size or len(dataset.train)) // config.training.batch_size)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("batches"))
     last: RunRecord | None = None
     with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, refresh_per_second=2) as progress:
@@ -168,6 +163,7 @@ def train(screen: "Console", config: RunConfig, dataset: "Dataset", path: Path) 
         except KeyboardInterrupt:
             if last:
                 save_record(path, dataclasses.replace(last, status="interrupted", message="interrupted by the user"))
+                screen.print(f"{label}: the history so far is kept in {path}; the same command begins this run again")
             raise
     return record
 
@@ -176,8 +172,9 @@ def save_results(records: Sequence["RunRecord"], out: Path) -> None:
     """summary.json and the figures, from records alone."""
     from jaxcompare.records import write_atomically
     from jaxcompare.report.figures import complete_comparison, save_figure, training_curves
-    from jaxcompare.report.tables import summarise
+    from jaxcompare.report.tables import check_comparable, summarise
 
+    check_comparable(records)
     write_atomically(out / "summary.json", json.dumps(summarise(records), indent=2, allow_nan=False) + "\n")
     save_figure(training_curves(records), out / "figures", "figure1_training")
     save_figure(complete_comparison(records), out / "figures", "figure3_comparison")

@@ -8,6 +8,7 @@ with --readme FILE also writes each table between its marks in that file.
 
 import dataclasses
 import json
+import statistics
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,7 @@ class Args:
     """Rebuild figures and tables from records."""
 
     results: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders named full_comparison, framework_agreement or training_speed."""
+    """Folders written by full_comparison.py, framework_agreement.py or training_speed.py."""
     readme: Path | None = None
     """Markdown file whose blocks `<!-- NAME -->` ... `<!-- /NAME -->` receive the tables, NAME a folder's name."""
 
@@ -33,20 +34,19 @@ def build_table(folder: Path) -> str:
     from jaxcompare.records import load_records
     from jaxcompare.report.tables import agreement_table, comparison_table, speed_tables
 
-    if folder.name == "training_speed":
+    cells = folder / "cells.jsonl"
+    if cells.exists():
         try:
-            return speed_tables([json.loads(line) for line in (folder / "cells.jsonl").read_text().splitlines()])
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{folder}/cells.jsonl: cannot be read ({error!r})") from error
+            return speed_tables([json.loads(line) for line in cells.read_text().splitlines()])
+        except (OSError, ValueError, KeyError, StopIteration, statistics.StatisticsError) as error:
+            raise InputError(f"{cells}: not a complete measurement ({error!r})") from error
     records = load_records(folder / "runs.jsonl")
     if not records:
         raise InputError(f"{folder}/runs.jsonl: holds no record; train first")
-    if folder.name == "full_comparison":
-        save_results(records, folder)
-        return comparison_table(records)
-    if folder.name == "framework_agreement":
+    if {record.config.framework for record in records} == {"jax", "torch"}:
         return agreement_table(records)
-    raise InputError(f"{folder}: its name is not full_comparison, framework_agreement or training_speed")
+    save_results(records, folder)
+    return comparison_table(records)
 
 
 def main(args: Args) -> None:

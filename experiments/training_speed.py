@@ -66,7 +66,7 @@ def measure_epochs(framework: Framework, model: ModelName, args: Args, dataset: 
 
 
 def measure_input(pipeline: str, workers: int, args: Args, dataset: "Dataset") -> dict[str, Any]:
-    """One process, one pipeline: images per second over a pass, after a pass of warm-up. No model, no JAX."""
+    """One process, one pipeline: images per second over a pass, after a pass of warm-up. No model is run."""
     import time
 
     from jaxcompare.data.host import HostLoader

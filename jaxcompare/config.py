@@ -42,7 +42,7 @@ class DataConfig:
     train_size: int | None = None
     """Train on this many images, drawn at random with the seed (all of them if not given)."""
     image_size: int = 32
-    """Side of the square images that the models see, in pixels; others are resized. A multiple of 4, at least 8."""
+    """Side of the images that the models see, in pixels; others are stretched to it. A multiple of 4, at least 8."""
     normalisation: Normalisation = "published"
     """Channel mean and standard deviation: the published constants, or computed from the training split."""
     workers: int = 0

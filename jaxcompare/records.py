@@ -28,6 +28,15 @@ class History:
     """The training part only: evaluation and compilation are not in it."""
     evaluation_time_s: list[float] = dataclasses.field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        lengths = {len(series) for series in dataclasses.asdict(self).values()}
+        if len(lengths) > 1:
+            raise ValueError(f"series of different lengths: {sorted(lengths)}")
+
+    def with_epoch(self, **values: float) -> "History":
+        """This history and one more epoch; every series is given a value."""
+        return History(**{name: [*series, values[name]] for name, series in dataclasses.asdict(self).items()})
+
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
@@ -78,9 +87,22 @@ class RunRecord:
         return math.fsum(seconds for phases in self.compile_times.values() for seconds in phases.values())
 
 
-def same_run(a: RunRecord, b: RunRecord) -> bool:
-    """Whether two records are of one run: the same config on the same images."""
-    return (a.config, a.data_fingerprint) == (b.config, b.data_fingerprint)
+def after_epoch(record: RunRecord, **values: float) -> RunRecord:
+    """The record with one more epoch in its history, and its status: diverged, complete, or still running."""
+    record = dataclasses.replace(record, history=record.history.with_epoch(**values))
+    epoch, loss = len(record.history.train_loss), record.history.train_loss[-1]
+    if not math.isfinite(loss):
+        message = f"the training loss is {'NaN' if math.isnan(loss) else 'infinite'} in epoch {epoch}; try a lower --lr"
+        return dataclasses.replace(record, status="diverged", message=message)
+    return dataclasses.replace(record, status="complete") if epoch == record.config.training.epochs else record
+
+
+def find_complete(path: Path, config: RunConfig, data_fingerprint: str) -> RunRecord | None:
+    """The complete record of this config on these images, if the file holds one."""
+    for record in load_records(path) if path.exists() else []:
+        if (record.config, record.data_fingerprint, record.status) == (config, data_fingerprint, "complete"):
+            return record
+    return None
 
 
 def save_record(path: Path, record: RunRecord) -> None:
@@ -88,7 +110,8 @@ def save_record(path: Path, record: RunRecord) -> None:
 
     The file is replaced as a whole: a reader, or a crash, sees the old records or the new ones.
     """
-    others = [r for r in load_records(path) if not same_run(r, record)] if path.exists() else []
+    run = (record.config, record.data_fingerprint)
+    others = [r for r in load_records(path) if (r.config, r.data_fingerprint) != run] if path.exists() else []
     write_atomically(path, "".join(json.dumps(_to_json(r), allow_nan=False) + "\n" for r in [*others, record]))
 
 

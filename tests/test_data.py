@@ -203,6 +203,11 @@ def damage_truncated(root):
     file.write_bytes(file.read_bytes()[:60])
 
 
+def damage_one_class(root):
+    for part in ("train", "test"):
+        (root / part / "dog").rename(root / f"{part}-dog")
+
+
 def damage_stray_file(root):
     (root / "train" / "labels.txt").write_text("cat dog")
 
@@ -217,6 +222,7 @@ def damage_stray_file(root):
         (damage_one_sided, r"class 'dog' is in train/ but not in test/"),
         (damage_no_image, r"dog/1.png: not a readable image; remove it or replace it"),
         (damage_truncated, r"dog/1.png: not a readable image"),
+        (damage_one_class, r"one class only \(cat\)"),
         (damage_stray_file, r"labels.txt: a file where a class folder is expected"),
     ],
 )

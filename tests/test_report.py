@@ -1,21 +1,33 @@
 """Tables and figures say what the records say, and nothing else."""
 
+import dataclasses
 import json
+from functools import partial
 
+import jax
+import numpy as np
 import pytest
 from test_records import record
 
-from jaxcompare.config import InputError
-from jaxcompare.measure.cost import flops_per_image, layer_costs
+from jaxcompare.config import InputError, TrainingConfig
+from jaxcompare.measure.cost import layer_costs
+from jaxcompare.models import build_model
 from jaxcompare.records import History
 from jaxcompare.report.figures import complete_comparison, save_figure, training_curves
-from jaxcompare.report.tables import agreement_table, comparison_table, replace_blocks, speed_tables, summarise
+from jaxcompare.report.tables import (
+    agreement_table,
+    check_comparable,
+    comparison_table,
+    replace_blocks,
+    speed_tables,
+    summarise,
+)
 
 RECORDS = [record("cnn"), record("vit", params=809_354, losses=(2.2,))]
 
 
 def test_summary_has_the_promised_keys():
-    summary = summarise([*RECORDS[:1], record("vit", status="diverged", history=History([float("nan")]))])
+    summary = summarise([*RECORDS[:1], record("vit", status="diverged", history=History())])
     assert summary["models"]["cnn"] == {
         "params": 620_362,
         "best_test_accuracy": 0.5,
@@ -37,14 +49,13 @@ def test_comparison_table_says_what_the_records_say():
 
 
 def test_agreement_table_takes_the_difference_of_means():
-    import dataclasses
-
     runs = []
     for framework, accuracies in (("jax", (0.60, 0.62)), ("torch", (0.59, 0.60))):
         for model in ("cnn", "vit"):
-            for accuracy in accuracies:
+            for seed, accuracy in enumerate(accuracies):
                 base = record(model, history=History([1.0], [0.5], [accuracy], [1.0], [1.0]))
-                runs.append(dataclasses.replace(base, config=dataclasses.replace(base.config, framework=framework)))
+                config = dataclasses.replace(base.config, framework=framework, training=TrainingConfig(seed=seed))
+                runs.append(dataclasses.replace(base, config=config))
     table = agreement_table(runs)
     assert "| CNN | JAX | 60.00, 62.00 | 61.00 ± 1.41 |  |" in table
     assert "| ViT | PyTorch eager | 59.00, 60.00 | 59.50 ± 0.71 | +1.50 points |" in table
@@ -53,9 +64,9 @@ def test_agreement_table_takes_the_difference_of_means():
 def test_speed_tables_take_medians_and_paired_ratios():
     environment = RECORDS[0].environment
     cells = []
-    for repeat, (jax, torch) in enumerate(((1.0, 2.0), (3.0, 4.0), (2.0, 5.0))):
+    for repeat, (ours, theirs) in enumerate(((1.0, 2.0), (3.0, 4.0), (2.0, 5.0))):
         for model in ("cnn", "vit"):
-            for framework, seconds in (("jax", jax), ("torch", torch)):
+            for framework, seconds in (("jax", ours), ("torch", theirs)):
                 cells.append(
                     {
                         "cell": "epoch",
@@ -109,13 +120,42 @@ def test_curves_hold_the_records_values():
     assert all(axes.get_ylabel() and axes.get_title() for axes in figure.axes)
 
 
-def test_costs_by_formula():
-    assert flops_per_image("cnn") == 2 * (
-        27 * 32 * 1024 + 9 * 32 * 64 * 256 + 9 * 64 * 128 * 64 + 2048 * 256 + 256 * 10
-    )
-    assert flops_per_image("cnn") == pytest.approx(21.7e6, rel=0.01)
-    assert flops_per_image("vit") == pytest.approx(112e6, rel=0.01)
+def test_costs_follow_from_the_models_own_kernels():
+    """Every kernel is applied once per output position: 2 FLOP a weight and position."""
+    images = np.zeros((1, 32, 32, 3), np.float32)
+    for name, positions, total in (
+        ("cnn", {"conv_0": 1024, "conv_1": 256, "conv_2": 64, "hidden": 1, "head": 1}, 21.7e6),
+        ("vit", {"patch_embed": 64, "in_proj": 65, "out_proj": 65, "linear1": 65, "linear2": 65, "head": 1}, 112e6),
+    ):
+        model = build_model(name)
+        params = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)["params"]
+        leaves = [
+            (path[-2].key, leaf.size)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+            if path[-1].key == "kernel"
+        ]
+        expected = sum(2 * size * positions[layer] for layer, size in leaves)
+        if name == "vit":
+            expected += 4 * 2 * 2 * 65 * 65 * 128  # scores and mixing have no weights
+        flops = sum(cost.flops_per_image for cost in layer_costs(name))
+        assert flops == expected
+        assert flops == pytest.approx(total, rel=0.01)
     assert [cost.positions for cost in layer_costs("cnn")] == [9, 9, 9, 16, 1]
     assert max(cost.positions for cost in layer_costs("vit")) == 65
-    with pytest.raises(InputError, match="not divisible by patch"):
-        layer_costs("vit", image_size=30)
+
+
+def test_runs_that_are_no_comparison_are_refused():
+    other = record("vit")
+    for change, message in (
+        ({"data_fingerprint": "other"}, "images is"),
+        ({"config": dataclasses.replace(other.config, training=TrainingConfig(epochs=5))}, "epochs is 20 in one, 5"),
+        ({"config": RECORDS[0].config}, "several runs of one model"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_comparable([RECORDS[0], dataclasses.replace(other, **change)])
+    check_comparable(RECORDS)
+
+
+def test_an_agreement_of_unequal_seeds_is_refused():
+    with pytest.raises(InputError, match="torch cnn: complete runs of seeds"):
+        agreement_table(RECORDS)

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torchvision import datasets as tv
@@ -175,6 +175,8 @@ def _folder(root: Path, size: int) -> tuple[list[str], Split, Split]:
     """`root/train/<class>/*` and `root/test/<class>/*`: every file is an image; hidden files are passed over."""
     listings = {part: _list_classes(root, part) for part in ("train", "test")}
     class_names = sorted(listings["train"])
+    if len(class_names) < 2:
+        raise InputError(f"--data-dir {root}: one class only ({class_names[0]}); a classifier needs at least two")
     for here, there in (("train", "test"), ("test", "train")):
         only = sorted(set(listings[here]) - set(listings[there]))
         if only:
@@ -211,7 +213,7 @@ def _decode(path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
         with Image.open(path) as image:
             rgb = image.convert("RGB")
             return np.asarray(rgb if rgb.size == (size, size) else rgb.resize((size, size), Image.Resampling.BILINEAR))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{os.fspath(path)}: not a readable image; remove it or replace it") from error
 
 

@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2 import functional as F
 
+from jaxcompare.config import TrainingConfig
 from jaxcompare.data.batch import Batch
-from jaxcompare.data.datasets import Split, Statistics
+from jaxcompare.data.datasets import Dataset, Split, Statistics
 
 CROP_PADDING = 4
 
@@ -149,7 +150,16 @@ class HostLoader:
             iterator._shutdown_workers()
 
     def __enter__(self) -> "HostLoader":
+        if self._loader.num_workers:
+            iter(self._loader)  # starts the workers now, so that no epoch's time holds it
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def build_loaders(dataset: Dataset, training: TrainingConfig, workers: int) -> tuple[HostLoader, HostLoader]:
+    """The recipe's two loaders: shuffled and augmented training batches, and test batches in order."""
+    size, seed = training.batch_size, training.seed
+    train = HostLoader(dataset.train, size, dataset.statistics, augment=True, shuffle=True, seed=seed, workers=workers)
+    return train, HostLoader(dataset.test, size, dataset.statistics)

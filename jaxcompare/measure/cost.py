@@ -6,9 +6,9 @@ pooling are left out: together they are under 3% of either model.
 
 from typing import NamedTuple
 
-from jaxcompare.config import InputError, ModelName
+from jaxcompare.config import ModelName
 from jaxcompare.models.cnn import CHANNELS, HIDDEN
-from jaxcompare.models.vit import MLP_RATIO
+from jaxcompare.models.vit import LAYERS, MLP_RATIO, PATCH, WIDTH
 
 
 class LayerCost(NamedTuple):
@@ -25,27 +25,11 @@ class LayerCost(NamedTuple):
     """The same, in symbols."""
 
 
-def layer_costs(
-    model: ModelName,
-    *,
-    image_size: int = 32,
-    channels: int = 3,
-    num_classes: int = 10,
-    patch: int = 4,
-    width: int = 128,
-    layers: int = 4,
-) -> list[LayerCost]:
-    """The layers of a model in order, the ViT's repeated ones taken together."""
+def layer_costs(model: ModelName, *, image_size: int = 32, num_classes: int = 10) -> list[LayerCost]:
+    """The layers of the recipe's CNN or ViT in order, the ViT's repeated ones taken together."""
     if model == "cnn":
-        return _cnn_costs(image_size, channels, num_classes)
-    if image_size % patch:
-        raise InputError(f"image size {image_size} is not divisible by patch {patch}")
-    return _vit_costs(image_size // patch, patch * patch * channels, num_classes, width, layers)
-
-
-def flops_per_image(model: ModelName, **sizes: int) -> int:
-    """Forward FLOP for one image."""
-    return sum(cost.flops_per_image for cost in layer_costs(model, **sizes))
+        return _cnn_costs(image_size, 3, num_classes)
+    return _vit_costs(image_size // PATCH, num_classes)
 
 
 def _cnn_costs(side: int, d_in: int, num_classes: int) -> list[LayerCost]:
@@ -60,7 +44,8 @@ def _cnn_costs(side: int, d_in: int, num_classes: int) -> list[LayerCost]:
     return costs
 
 
-def _vit_costs(side: int, patch_values: int, num_classes: int, d: int, layers: int) -> list[LayerCost]:
+def _vit_costs(side: int, num_classes: int) -> list[LayerCost]:
+    d, layers, patch_values = WIDTH, LAYERS, PATCH * PATCH * 3
     patches, tokens = side**2, side**2 + 1
     projections = layers * 2 * tokens * d * 4 * d
     attention = layers * 2 * 2 * tokens**2 * d

@@ -14,7 +14,7 @@ def describe_environment(framework: str) -> dict[str, object]:
     """Everything about this machine and process that decides a time.
 
     Args:
-        framework: "jax" or "torch": whose device and threads to report. Only that one is imported.
+        framework: "jax" or "torch": whose device and threads to report. Only that one is initialised.
     """
     environment: dict[str, object] = {
         "python": platform.python_version(),
@@ -33,13 +33,8 @@ def describe_environment(framework: str) -> dict[str, object]:
     else:
         import torch
 
-        cuda = torch.cuda.is_available()
-        environment |= {
-            "backend": "gpu" if cuda else "cpu",
-            "device": torch.cuda.get_device_name() if cuda else "cpu",
-            "devices": torch.cuda.device_count() if cuda else 1,
-            "threads": torch.get_num_threads(),
-        }
+        # The twin trains on the CPU, whatever else is there.
+        environment |= {"backend": "cpu", "device": "cpu", "devices": 1, "threads": torch.get_num_threads()}
     return environment
 
 

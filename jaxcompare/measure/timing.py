@@ -17,10 +17,6 @@ class CompileTimes:
     lower_s: float
     compile_s: float
 
-    @property
-    def total_s(self) -> float:
-        return self.trace_s + self.lower_s + self.compile_s
-
 
 def compile_ahead(function: Callable, *args: Any, **jit_options: Any) -> tuple[Callable, CompileTimes]:
     """Compile `function` for the shapes of `args`, without running it.

@@ -6,17 +6,17 @@ import jax
 from jaxcompare.config import DropoutGenerator, ModelName, choose
 from jaxcompare.models.cnn import CNN
 from jaxcompare.models.layers import ConvLowering
-from jaxcompare.models.vit import ViT
+from jaxcompare.models.vit import HEADS, LAYERS, PATCH, WIDTH, ViT
 
 
 def build_model(
     name: ModelName,
     *,
     num_classes: int = 10,
-    patch: int = 4,
-    width: int = 128,
-    heads: int = 4,
-    layers: int = 4,
+    patch: int = PATCH,
+    width: int = WIDTH,
+    heads: int = HEADS,
+    layers: int = LAYERS,
     dropout_rate: float = 0.1,
     dropout_generator: DropoutGenerator = "hash",
     lowering: ConvLowering | None = None,

@@ -11,6 +11,10 @@ from jaxtyping import Array, Float
 from jaxcompare.config import DropoutGenerator
 from jaxcompare.models.layers import Dropout, Linear, uniform
 
+PATCH = 4
+WIDTH = 128
+HEADS = 4
+LAYERS = 4
 MLP_RATIO = 4
 LAYER_NORM_EPSILON = 1e-5
 POSITION_STD = 0.02

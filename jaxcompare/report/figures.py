@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from jaxcompare.config import InputError
 from jaxcompare.records import RunRecord
 from jaxcompare.report.tables import LABELS
 
@@ -60,11 +61,14 @@ def complete_comparison(records: Sequence[RunRecord]) -> Figure:
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as PNG (150 dpi) and SVG."""
-    folder.mkdir(parents=True, exist_ok=True)
-    # Without a date and random ids, the same records make the same bytes.
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-    figure.savefig(folder / f"{name}.png", dpi=150)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Without a date and random ids, the same records make the same bytes.
+        with matplotlib.rc_context({"svg.hashsalt": name}):
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        figure.savefig(folder / f"{name}.png", dpi=150)
+    except OSError as error:
+        raise InputError(f"{folder}/{name}: cannot be written ({error.strerror}); the records are kept") from error
 
 
 def _bars(
@@ -93,8 +97,10 @@ def _bars(
 
 def _caption(figure: Figure, records: Sequence[RunRecord], lead: str = "") -> None:
     first = records[0]
+    machine = first.environment
+    device = machine["cpu"] if machine["backend"] == "cpu" else machine["device"]
     figure.suptitle(
         f"{lead}{first.dataset_title}, {first.train_images:,} training images, seed {first.config.training.seed}, "
-        f"one run a model, {first.environment['device']} ({first.environment['backend']})",
+        f"one run a model, {device}",
         fontsize=10,
     )

@@ -1,5 +1,6 @@
 """Records as a summary and as Markdown tables."""
 
+import dataclasses
 import math
 import re
 import statistics
@@ -11,6 +12,23 @@ from jaxcompare.config import InputError
 from jaxcompare.records import RunRecord, write_atomically
 
 LABELS = {"cnn": "CNN", "vit": "ViT", "jax": "JAX", "torch": "PyTorch eager"}
+
+
+def check_comparable(records: Sequence[RunRecord]) -> None:
+    """Raise InputError, naming what differs, unless the records are one comparison: each model once, one recipe."""
+
+    def recipe(record: RunRecord) -> dict[str, object]:
+        config = dataclasses.asdict(record.config)
+        return {"images": record.data_fingerprint} | config["training"] | config["data"] | {"data_dir": None}
+
+    first = recipe(records[0])
+    for record in records[1:]:
+        for name, value in recipe(record).items():
+            if value != first[name]:
+                raise InputError(f"runs of different recipes: {name} is {first[name]} in one, {value} in another")
+    names = [record.config.model for record in records]
+    if len(set(names)) < len(names):
+        raise InputError(f"several runs of one model ({', '.join(names)}); use one --out for each comparison")
 
 
 def summarise(records: Sequence[RunRecord]) -> dict[str, Any]:
@@ -46,7 +64,7 @@ def comparison_table(records: Sequence[RunRecord]) -> str:
             f"{len(r.history.test_accuracy)} of {r.config.training.epochs}",
             f"{100 * r.best_test_accuracy:.2f} %",
             f"{100 * r.final_test_accuracy:.2f} %",
-            f"{statistics.median(r.history.epoch_time_s):.1f}",
+            f"{r.epoch_time_s:.1f}",
             f"{r.compile_time_s:.1f}",
         )
         for r in records
@@ -58,7 +76,7 @@ def comparison_table(records: Sequence[RunRecord]) -> str:
         f"\n\nData: {first.dataset_title}, {first.train_images:,} training and {first.test_images:,} test images; "
         f"seed {first.config.training.seed}, one run a model, so no interval. {machine(first.environment)}\n"
         "¹ Of the best epoch, chosen on the test images, as the recipe does: optimistic. "
-        "² Median, training only, evaluation and compilation excluded. "
+        "² Mean, training only, evaluation and compilation excluded. "
         "³ Trace, lower and compile of all programs, before the first epoch."
     )
 
@@ -70,6 +88,9 @@ def agreement_table(records: Sequence[RunRecord]) -> str:
         means = {}
         for framework in ("jax", "torch"):
             runs = [r for r in records if (r.config.model, r.config.framework) == (model, framework)]
+            seeds = sorted(r.config.training.seed for r in runs if r.status == "complete")
+            if not seeds or seeds != sorted({r.config.training.seed for r in records}):
+                raise InputError(f"{framework} {model}: complete runs of seeds {seeds} only; run the others first")
             best = [100 * r.best_test_accuracy for r in runs]
             means[framework] = statistics.mean(best)
             spread = f"± {statistics.stdev(best):.2f}" if len(best) > 1 else ""
@@ -108,6 +129,9 @@ def speed_tables(cells: Sequence[Mapping[str, Any]]) -> str:
         ratios = [a / b for a, b in zip(ours, recipe, strict=True)]
         inputs.append((str(workers), spread(ours, ",.0f"), spread(recipe, ",.0f"), spread(ratios, ".1f")))
     first = next(cell for cell in cells if cell["cell"] == "epoch")
+    backends = {cell["environment"]["backend"] for cell in cells}
+    if len(backends) > 1:
+        raise InputError(f"times on {' and '.join(sorted(backends))} are no comparison; measure with JAX_PLATFORMS=cpu")
     repeats = len({cell["repeat"] for cell in cells})
     return "\n\n".join(
         (
@@ -117,7 +141,8 @@ def speed_tables(cells: Sequence[Mapping[str, Any]]) -> str:
             markdown(("Workers", "Host pipeline, images/s", "Recipe's pipeline, images/s", "Ratio"), inputs),
             f"Median (and range) of {repeats} fresh processes, interleaved; ratios are taken pair by pair. Epochs: "
             f"{first['dataset']}, {first['train_images']:,} images, batches of {first['batch_size']}, the same "
-            f"for both frameworks; dropout on; warm-up epoch and evaluation excluded. "
+            f"for both frameworks; dropout on; warm-up epoch and evaluation excluded. Input: a second pass; the "
+            f"recipe's loader starts its workers anew every pass, as a plain DataLoader does, ours keeps them. "
             f"{machine(first['environment'])}",
         )
     )
@@ -142,7 +167,10 @@ def replace_blocks(document: Path, blocks: Mapping[str, str]) -> None:
     Raises:
         InputError: the file has no such pair of marks.
     """
-    text = document.read_text()
+    try:
+        text = document.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{document}: cannot be read ({error.strerror})") from error
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
         if not pattern.search(text):

@@ -1,7 +1,6 @@
 """One run, from config to record."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,11 +11,11 @@ import numpy as np
 from jaxcompare.config import RunConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.data.datasets import Dataset, training_subset
-from jaxcompare.data.host import HostLoader
+from jaxcompare.data.host import build_loaders
 from jaxcompare.measure.environment import describe_environment, git_commit
 from jaxcompare.measure.timing import CompileCounter, compile_ahead
 from jaxcompare.models import build_model
-from jaxcompare.records import History, RunRecord
+from jaxcompare.records import History, RunRecord, after_epoch
 from jaxcompare.training.step import Params, build_eval_step, build_optimiser, build_train_step, init_state
 
 CPU_SLICE_SIZE = 16
@@ -42,8 +41,8 @@ def fit(
         on_step: called after each train step is dispatched with the number of steps dispatched in this epoch.
 
     Returns:
-        The record, and the parameters after the last epoch. If the loss became NaN the run stops after that epoch
-        and the record's status is "diverged".
+        The record, and the parameters after the last epoch. If the loss is no longer finite the run stops after that
+        epoch and the record's status is "diverged".
     """
     training = config.training
     dataset = training_subset(dataset, config.data.train_size, training.seed)
@@ -55,7 +54,7 @@ def fit(
     shape = (training.batch_size, *dataset.train.images.shape[1:])
     batch = Batch(np.zeros(shape, np.float32), np.zeros(shape[0], np.int32), np.ones(shape[0], np.float32))
     seed = np.uint32(training.seed)
-    init, init_times = compile_ahead(lambda seed: init_state(model, tx, jax.random.key(seed), batch.images), seed)
+    init, init_times = compile_ahead(lambda seed: init_state(model, tx, jax.random.key(seed), batch.images[:1]), seed)
     state = init(seed)
     slice_size = CPU_SLICE_SIZE if jax.default_backend() == "cpu" else None
     train_step, train_times = compile_ahead(build_train_step(model, tx, slice_size), state, batch, donate_argnums=0)
@@ -78,18 +77,8 @@ def fit(
         git_commit=git_commit(),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    history = record.history
 
-    train_loader = HostLoader(
-        dataset.train,
-        training.batch_size,
-        dataset.statistics,
-        augment=True,
-        shuffle=True,
-        seed=training.seed,
-        workers=config.data.workers,
-    )
-    test_loader = HostLoader(dataset.test, training.batch_size, dataset.statistics)
+    train_loader, test_loader = build_loaders(dataset, training, config.data.workers)
     with train_loader, CompileCounter() as compiles:
         for epoch in range(training.epochs):
             jax.block_until_ready(state)
@@ -108,19 +97,17 @@ def fit(
             test_accuracy = float(sum(jax.device_get(correct))) / len(dataset.test)
             evaluated = time.perf_counter()
 
-            history.train_loss.append(float(np.mean([m.loss for m in metrics], dtype=np.float64)))
-            history.train_accuracy.append(float(sum(m.correct for m in metrics)) / len(dataset.train))
-            history.test_accuracy.append(test_accuracy)
-            history.epoch_time_s.append(trained - start)
-            history.evaluation_time_s.append(evaluated - trained)
             if compiles.count:
                 raise RuntimeError(f"{compiles.count} program(s) compiled during epoch {epoch + 1}; expected none")
 
-            if math.isnan(history.train_loss[-1]):
-                message = f"the training loss is NaN in epoch {epoch + 1}; try a lower --lr"
-                record = dataclasses.replace(record, status="diverged", message=message)
-            elif epoch + 1 == training.epochs:
-                record = dataclasses.replace(record, status="complete")
+            record = after_epoch(
+                record,
+                train_loss=float(np.mean([m.loss for m in metrics], dtype=np.float64)),
+                train_accuracy=float(sum(m.correct for m in metrics)) / len(dataset.train),
+                test_accuracy=test_accuracy,
+                epoch_time_s=trained - start,
+                evaluation_time_s=evaluated - trained,
+            )
             if on_epoch:
                 on_epoch(record)
             if record.status == "diverged":

@@ -1,7 +1,5 @@
 """One PyTorch eager run, from config to record, on the very batches that the JAX run sees."""
 
-import dataclasses
-import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,9 +11,9 @@ from torch.nn.functional import cross_entropy
 from jaxcompare.config import RunConfig, TrainingConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.data.datasets import Dataset, training_subset
-from jaxcompare.data.host import HostLoader
+from jaxcompare.data.host import HostLoader, build_loaders
 from jaxcompare.measure.environment import describe_environment, git_commit
-from jaxcompare.records import History, RunRecord
+from jaxcompare.records import History, RunRecord, after_epoch
 from jaxcompare.twin.models import build_model
 
 
@@ -79,34 +77,23 @@ def fit(
         git_commit=git_commit(),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    history = record.history
-    train_loader = HostLoader(
-        dataset.train,
-        training.batch_size,
-        dataset.statistics,
-        augment=True,
-        shuffle=True,
-        seed=training.seed,
-        workers=config.data.workers,
-    )
-    test_loader = HostLoader(dataset.test, training.batch_size, dataset.statistics)
+    train_loader, test_loader = build_loaders(dataset, training, config.data.workers)
     with train_loader:
         for epoch in range(training.epochs):
             start = time.perf_counter()
             model.train()
             metrics = [train_step(model, optimiser, *to_tensors(batch)) for batch in train_loader.epoch(epoch)]
             trained = time.perf_counter()
-            history.test_accuracy.append(evaluate(model, test_loader) / len(dataset.test))
-            history.evaluation_time_s.append(time.perf_counter() - trained)
-            history.epoch_time_s.append(trained - start)
-            history.train_loss.append(float(np.mean([float(loss) for loss, _ in metrics])))
-            history.train_accuracy.append(sum(int(correct) for _, correct in metrics) / len(dataset.train))
-
-            if math.isnan(history.train_loss[-1]):
-                message = f"the training loss is NaN in epoch {epoch + 1}; try a lower --lr"
-                record = dataclasses.replace(record, status="diverged", message=message)
-            elif epoch + 1 == training.epochs:
-                record = dataclasses.replace(record, status="complete")
+            test_accuracy = evaluate(model, test_loader) / len(dataset.test)
+            evaluated = time.perf_counter()
+            record = after_epoch(
+                record,
+                train_loss=float(np.mean([float(loss) for loss, _ in metrics])),
+                train_accuracy=sum(int(correct) for _, correct in metrics) / len(dataset.train),
+                test_accuracy=test_accuracy,
+                epoch_time_s=trained - start,
+                evaluation_time_s=evaluated - trained,
+            )
             if on_epoch:
                 on_epoch(record)
             if record.status == "diverged":
