@@ -5,7 +5,7 @@ the host pipeline and of the recipe's own (PIL, one transform chain per image), 
 
     python experiments/training_speed.py --dataset folder --data-dir DIR
 
-About 8 minutes on 2 CPU cores at the defaults. Every measurement has a fresh process, which runs one framework;
+About 15 minutes on 2 CPU cores at the defaults; `--epochs 2` takes half of that. Every measurement has a fresh process, which runs one framework;
 repeats are interleaved, so that a machine that drifts slows every side alike. Keep other work off the machine.
 """
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig
+from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig, choose
 
 SCHEMA = 1
 
@@ -181,13 +181,18 @@ def _from_json(value: dict[str, Any]) -> RunRecord:
     if value["schema"] != SCHEMA:
         raise ValueError(f"its schema is {value['schema']}")
     config = value["config"]
+    data = _build(DataConfig, config["data"] | {"data_dir": Path("data")})
+    config = _build(RunConfig, config | {"data": data, "training": _build(TrainingConfig, config["training"])})
     history = {name: [math.nan if v is None else v for v in series] for name, series in value["history"].items()}
-    return RunRecord(
-        **value
-        | {
-            "config": RunConfig(
-                **config | {"data": DataConfig(**config["data"]), "training": TrainingConfig(**config["training"])}
-            ),
-            "history": History(**history),
-        }
-    )
+    record = _build(RunRecord, value | {"config": config, "history": _build(History, history)})
+    choose("status", record.status, Status)
+    return record
+
+
+def _build(cls: Any, values: dict[str, Any]) -> Any:
+    """An instance of a dataclass from exactly its fields: a missing one must not take today's default."""
+    names = {field.name for field in dataclasses.fields(cls)}
+    if names != set(values):
+        missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
+        raise ValueError(f"{cls.__name__} lacks {missing}, has unknown {unknown}")
+    return cls(**values)

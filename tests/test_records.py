@@ -70,7 +70,9 @@ def test_a_run_replaces_its_own_earlier_state_only(tmp_path):
         (lambda r: r | {"schema": 99}, "its schema is 99"),
         (lambda r: r | {"surprise": 1}, "surprise"),
         (lambda r: {k: v for k, v in r.items() if k != "params"}, "params"),
-        (lambda r: r | {"config": r["config"] | {"training": {"epochs": 0}}}, "--epochs"),
+        (lambda r: r | {"status": "fine"}, "'fine' is unknown"),
+        (lambda r: r | {"config": r["config"] | {"training": {"epochs": 3}}}, "TrainingConfig lacks .*'lr'"),
+        (lambda r: r | {"history": r["history"] | {"train_loss": [1.0]}}, "different lengths"),
     ],
 )
 def test_what_is_not_a_record_is_refused_with_its_line(tmp_path, change, message):

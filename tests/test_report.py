@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from test_records import record
 from jaxcompare.config import InputError, TrainingConfig
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.models import build_model
-from jaxcompare.records import History
+from jaxcompare.records import History, load_records
 from jaxcompare.report.figures import complete_comparison, save_figure, training_curves
 from jaxcompare.report.tables import (
     agreement_table,
@@ -57,8 +58,16 @@ def test_agreement_table_takes_the_difference_of_means():
                 config = dataclasses.replace(base.config, framework=framework, training=TrainingConfig(seed=seed))
                 runs.append(dataclasses.replace(base, config=config))
     table = agreement_table(runs)
-    assert "| CNN | JAX | 60.00, 62.00 | 61.00 ± 1.41 |  |" in table
-    assert "| ViT | PyTorch eager | 59.00, 60.00 | 59.50 ± 0.71 | +1.50 points |" in table
+    assert "| CNN | 61.00 (60.00, 62.00) | 59.50 (59.00, 60.00) | +1.50 | -4.85 to +7.85 | yes |" in table
+    low = History([1.0], [0.5], [0.4], [1.0], [1.0])
+    apart = [r if r.config.framework == "jax" else dataclasses.replace(r, history=low) for r in runs]
+    row = "| ViT | 61.00 (60.00, 62.00) | 40.00 (40.00, 40.00) | +21.00 | +8.29 to +33.71 | no |"
+    assert row in agreement_table(apart)
+    short = dataclasses.replace(runs[0].config, training=TrainingConfig(epochs=5))
+    with pytest.raises(InputError, match="epochs is 20 in one, 5 in another"):
+        agreement_table([*runs, dataclasses.replace(runs[0], config=short)])
+    with pytest.raises(InputError, match=r"jax cnn: complete runs of seeds \[1\], others have \[0, 1\]"):
+        agreement_table([dataclasses.replace(runs[0], status="diverged"), *runs[1:]])
 
 
 def test_speed_tables_take_medians_and_paired_ratios():
@@ -156,6 +165,17 @@ def test_runs_that_are_no_comparison_are_refused():
     check_comparable(RECORDS)
 
 
-def test_an_agreement_of_unequal_seeds_is_refused():
-    with pytest.raises(InputError, match="torch cnn: complete runs of seeds"):
-        agreement_table(RECORDS)
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def test_the_readmes_tables_and_the_summary_are_the_committed_records():
+    readme = (RESULTS.parent / "README.md").read_text()
+    comparison = load_records(RESULTS / "full_comparison" / "runs.jsonl")
+    cells = (RESULTS / "training_speed" / "cells.jsonl").read_text().splitlines()
+    for name, table in (
+        ("full_comparison", comparison_table(comparison)),
+        ("framework_agreement", agreement_table(load_records(RESULTS / "framework_agreement" / "runs.jsonl"))),
+        ("training_speed", speed_tables([json.loads(cell) for cell in cells])),
+    ):
+        assert f"<!-- {name} -->\n{table}\n<!-- /{name} -->" in readme, name
+    assert json.loads((RESULTS / "full_comparison" / "summary.json").read_text()) == summarise(comparison)

@@ -24,12 +24,16 @@ def describe_environment(framework: str) -> dict[str, object]:
         "memory_gib": _memory_gib(),
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        # Processes that wanted a core in the minute before: near 0 where nothing else ran.
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
     if framework == "jax":
         import jax
 
         devices = jax.devices()
         environment |= {"backend": jax.default_backend(), "device": devices[0].device_kind, "devices": len(devices)}
+        environment["matmul_precision"] = jax.config.values["jax_default_matmul_precision"]
+        environment["compilation_cache"] = jax.config.values["jax_compilation_cache_dir"] is not None
     else:
         import torch
 

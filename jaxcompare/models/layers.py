@@ -57,7 +57,7 @@ def patches_3x3(x: Float[Array, "n h w c"]) -> Float[Array, "n h w 9*c"]:
     """The 3x3 neighbourhood of every pixel, zero-padded, ordered (row, column, channel) along the last axis."""
     _, h, w, _ = x.shape
     # The barriers stop XLA:CPU from fusing the padding into the concatenation, or the concatenation into its users,
-    # either of which turns nine block copies into element-wise index arithmetic (2 to 8 times slower).
+    # either of which turns nine block copies into element-wise index arithmetic.
     padded = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
     shifts = [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
     return jax.lax.optimization_barrier(jnp.concatenate(shifts, axis=-1))
@@ -151,9 +151,8 @@ def _mix(x: Array) -> Array:
 def hash_bits(key: Key[Array, ""], shape: Sequence[int]) -> Array:
     """Counter-based random uint32: element i is a keyed double avalanche of i.
 
-    Costs about 20 integer operations per element that XLA fuses into whatever consumes them, so masks never reach
-    memory; `jax.random.bits` materialises them and costs as much as the rest of the ViT on CPU. The key is itself
-    derived by threefry. Holds for fewer than 2**32 elements.
+    About 20 integer operations per element, which XLA fuses into whatever consumes them, where `jax.random.bits` fills
+    memory first. The key is itself derived by threefry. Holds for fewer than 2**32 elements.
     """
     low, high = jax.random.key_data(key).astype(jnp.uint32)[-2:]
     counter = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)

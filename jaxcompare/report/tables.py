@@ -8,27 +8,34 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scipy import stats
+
 from jaxcompare.config import InputError
 from jaxcompare.records import RunRecord, write_atomically
 
+AGREEMENT_POINTS = 2
 LABELS = {"cnn": "CNN", "vit": "ViT", "jax": "JAX", "torch": "PyTorch eager"}
 
 
 def check_comparable(records: Sequence[RunRecord]) -> None:
     """Raise InputError, naming what differs, unless the records are one comparison: each model once, one recipe."""
-
-    def recipe(record: RunRecord) -> dict[str, object]:
-        config = dataclasses.asdict(record.config)
-        return {"images": record.data_fingerprint} | config["training"] | config["data"] | {"data_dir": None}
-
-    first = recipe(records[0])
-    for record in records[1:]:
-        for name, value in recipe(record).items():
-            if value != first[name]:
-                raise InputError(f"runs of different recipes: {name} is {first[name]} in one, {value} in another")
+    _check_same([_recipe(record) for record in records])
     names = [record.config.model for record in records]
     if len(set(names)) < len(names):
         raise InputError(f"several runs of one model ({', '.join(names)}); use one --out for each comparison")
+
+
+def _recipe(record: RunRecord) -> dict[str, object]:
+    """Everything but the model and the framework that decides a run's numbers."""
+    config = dataclasses.asdict(record.config)
+    return {"images": record.data_fingerprint} | config["training"] | config["data"] | {"data_dir": None}
+
+
+def _check_same(facts: Sequence[Mapping[str, object]]) -> None:
+    for other in facts[1:]:
+        for name, value in other.items():
+            if value != facts[0][name]:
+                raise InputError(f"runs of different recipes: {name} is {facts[0][name]} in one, {value} in another")
 
 
 def summarise(records: Sequence[RunRecord]) -> dict[str, Any]:
@@ -82,26 +89,41 @@ def comparison_table(records: Sequence[RunRecord]) -> str:
 
 
 def agreement_table(records: Sequence[RunRecord]) -> str:
-    """One row per model and framework: best test accuracy over seeds, and the difference of means."""
+    """One row per model: best test accuracy of both frameworks over seeds, and the paired difference of means.
+
+    Raises:
+        InputError: runs of different recipes, or of seeds that not every model and framework has completed.
+    """
+    _check_same([_recipe(record) | {"seed": None} for record in records])
+    wanted = sorted({record.config.training.seed for record in records})
     rows = []
     for model in ("cnn", "vit"):
-        means = {}
+        best = {}
         for framework in ("jax", "torch"):
-            runs = [r for r in records if (r.config.model, r.config.framework) == (model, framework)]
-            seeds = sorted(r.config.training.seed for r in runs if r.status == "complete")
-            if not seeds or seeds != sorted({r.config.training.seed for r in records}):
-                raise InputError(f"{framework} {model}: complete runs of seeds {seeds} only; run the others first")
-            best = [100 * r.best_test_accuracy for r in runs]
-            means[framework] = statistics.mean(best)
-            spread = f"± {statistics.stdev(best):.2f}" if len(best) > 1 else ""
-            each = ", ".join(f"{b:.2f}" for b in best)
-            difference = f"{means['jax'] - means['torch']:+.2f} points" if framework == "torch" else ""
-            rows.append((LABELS[model], LABELS[framework], each, f"{means[framework]:.2f} {spread}", difference))
+            runs = {
+                r.config.training.seed: 100 * r.best_test_accuracy
+                for r in records
+                if (r.config.model, r.config.framework, r.status) == (model, framework, "complete")
+            }
+            if sorted(runs) != wanted:
+                raise InputError(f"{framework} {model}: complete runs of seeds {sorted(runs)}, others have {wanted}")
+            best[framework] = [runs[seed] for seed in wanted]
+        difference = statistics.mean(best["jax"]) - statistics.mean(best["torch"])
+        interval = "one seed, no interval"
+        if len(wanted) > 1:
+            low, high = stats.ttest_rel(best["jax"], best["torch"]).confidence_interval(0.95)
+            interval = f"{low:+.2f} to {high:+.2f}"
+        each = (f"{statistics.mean(v):.2f} ({', '.join(f'{b:.2f}' for b in v)})" for v in best.values())
+        verdict = "yes" if abs(difference) <= AGREEMENT_POINTS else "no"
+        rows.append((LABELS[model], *each, f"{difference:+.2f}", interval, verdict))
     first = records[0]
-    header = ("Model", "Framework", "Best test accuracy by seed, %", "Mean ± s.d.", "JAX − PyTorch")
+    points = f"{AGREEMENT_POINTS} points"
+    header = ("Model", "JAX, %", "PyTorch eager, %", "Difference, points", "95 % interval", f"Within {points}")
     return markdown(header, rows) + (
-        f"\n\nData: {first.dataset_title}, {first.train_images:,} training and {first.test_images:,} test images, "
-        f"{first.config.training.epochs} epochs."
+        f"\n\nMean best test accuracy (and each seed's: {', '.join(map(str, wanted))}). Data: {first.dataset_title}, "
+        f"{first.train_images:,} training and {first.test_images:,} test images, {first.config.training.epochs} "
+        "epochs. The interval is Student's for the mean of the differences, paired by seed. Best: of the best epoch, "
+        "chosen on the test images."
     )
 
 

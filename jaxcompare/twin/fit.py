@@ -72,7 +72,7 @@ def fit(
         num_classes=len(dataset.class_names),
         history=History(),
         compile_times={},
-        execution={"engine": "eager", "input": "host", "slice_size": training.batch_size},
+        execution={"engine": "eager", "input": "host", "dtype": "float32", "slice_size": training.batch_size},
         environment=describe_environment("torch"),
         git_commit=git_commit(),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,0 +1,107 @@
+"""The recipe's constants, and that the loops use them: what parity between two copies of a mistake would miss."""
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+import jaxcompare.training.fit as fit_module
+from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
+from jaxcompare.data.batch import Batch
+from jaxcompare.data.datasets import PUBLISHED, Dataset
+from jaxcompare.data.host import build_loaders, normalise
+from jaxcompare.models import build_model
+from jaxcompare.training.step import build_optimiser, build_train_step, init_state
+from jaxcompare.twin import fit as twin
+from jaxcompare.twin import models as twin_models
+
+
+def test_the_recipes_constants():
+    training, data = TrainingConfig(), DataConfig()
+    assert (training.epochs, training.batch_size, training.lr, training.weight_decay, training.seed) == (
+        20,
+        128,
+        3e-4,
+        0.05,
+        42,
+    )
+    assert (data.dataset, data.image_size, data.train_size, data.normalisation) == ("cifar10", 32, None, "published")
+    recipe = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+    assert PUBLISHED["cifar10"] == PUBLISHED["folder"] == recipe
+    vit = build_model("vit")
+    assert (vit.patch, vit.width, vit.heads, vit.layers, vit.dropout_rate) == (4, 128, 4, 4, 0.1)
+
+
+def test_the_twins_optimiser_and_dropout_are_the_recipes():
+    model = twin_models.build_model("vit")
+    (group,) = twin.build_optimiser(model, TrainingConfig()).param_groups
+    assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (3e-4, (0.9, 0.999), 1e-8, 0.05)
+    assert len(group["params"]) == len(list(model.parameters()))
+    rates = [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)]
+    rates += [m.dropout for m in model.modules() if isinstance(m, torch.nn.MultiheadAttention)]
+    assert rates == [0.1] * 16
+
+
+def test_training_batches_are_shuffled_and_augmented_and_test_batches_are_neither(tiny_dataset: Dataset):
+    train, test = build_loaders(tiny_dataset, TrainingConfig(batch_size=32), 0)
+    first, second = ([np.array(batch.images) for batch in train.epoch(epoch)] for epoch in (0, 1))
+    labels = [np.concatenate([batch.labels for batch in train.epoch(epoch)]) for epoch in (0, 1)]
+    assert (labels[0] != labels[1]).any()
+    assert any((a != b).any() for a, b in zip(first, second, strict=True))
+
+    def plain(split):
+        images = torch.from_numpy(split.images).permute(0, 3, 1, 2)
+        return normalise(images, tiny_dataset.statistics).permute(0, 2, 3, 1).numpy()
+
+    # No training image survives its crop and flip as it was, but for one in 162.
+    originals = {image.tobytes() for image in plain(tiny_dataset.train)}
+    shown = [image.tobytes() for batch in first for image in batch]
+    assert sum(image in originals for image in shown) < 5
+    for epoch in (0, 1):
+        tested = np.concatenate([batch.images for batch in test.epoch(epoch)])[: len(tiny_dataset.test)]
+        np.testing.assert_array_equal(tested, plain(tiny_dataset.test))
+
+
+def test_fit_trains_the_recipes_model(tiny_dataset, monkeypatch):
+    class Seen(Exception):
+        pass
+
+    def build(model, tx, slice_size):
+        raise Seen(model)
+
+    monkeypatch.setattr(fit_module, "build_train_step", build)
+    with pytest.raises(Seen) as seen:
+        fit_module.fit(RunConfig("jax", "vit", DataConfig(), TrainingConfig()), tiny_dataset)
+    assert seen.value.args[0] == build_model("vit", num_classes=3)
+
+
+def test_every_step_draws_other_dropout_masks():
+    images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
+    batch = Batch(images, np.zeros(4, np.int32), np.ones(4, np.float32))
+    model, tx = build_model("vit", layers=1), build_optimiser(TrainingConfig(lr=0.0, weight_decay=0.0))
+    state = jax.jit(lambda key: init_state(model, tx, key, images))(jax.random.key(0))
+    step = jax.jit(build_train_step(model, tx))
+    after, first = step(state, batch)
+    again, second = step(after, batch)
+    assert (int(after.step), int(again.step)) == (1, 2)
+    assert abs(float(first.loss - second.loss)) > 1e-4
+    np.testing.assert_array_equal(step(state, batch)[1].loss, first.loss)
+
+
+def test_the_twin_trains_with_dropout_and_evaluates_without(tiny_dataset, monkeypatch):
+    modes = []
+
+    def train_step(model, *arguments):
+        modes.append(("train", model.training))
+        return real_step(model, *arguments)
+
+    def evaluate(model, loader):
+        correct = real_evaluate(model, loader)
+        modes.append(("evaluate", model.training))
+        return correct
+
+    real_step, real_evaluate = twin.train_step, twin.evaluate
+    monkeypatch.setattr(twin, "train_step", train_step)
+    monkeypatch.setattr(twin, "evaluate", evaluate)
+    twin.fit(RunConfig("torch", "cnn", DataConfig(), TrainingConfig(epochs=2, batch_size=70)), tiny_dataset)
+    assert modes == [("train", True), ("evaluate", False)] * 2
