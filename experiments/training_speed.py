@@ -5,8 +5,9 @@ the host pipeline and of the recipe's own (PIL, one transform chain per image), 
 
     python experiments/training_speed.py --dataset folder --data-dir DIR
 
-About 15 minutes on 2 CPU cores at the defaults; `--epochs 2` takes half of that. Every measurement has a fresh process, which runs one framework;
-repeats are interleaved, so that a machine that drifts slows every side alike. Keep other work off the machine.
+About 8 minutes on 2 CPU cores with `--epochs 2`, and twice that at the defaults. Every measurement has a fresh
+process, which runs one framework; repeats are interleaved, so that a machine that drifts slows every side alike. Keep
+other work off the machine.
 """
 
 import dataclasses
