@@ -25,7 +25,7 @@ def training_curves(records: Sequence[RunRecord]) -> Figure:
     for record in records:
         name, history = record.config.model, record.history
         epochs = np.arange(1, len(history.train_loss) + 1)
-        style = {"color": COLOURS[name], "label": LABELS[name], "markersize": 3.5, **LINES[name]}
+        style = {"color": COLOURS[name], "label": _label(record, " "), "markersize": 3.5, **LINES[name]}
         loss.plot(epochs, history.train_loss, **style)
         accuracy.plot(epochs, 100 * np.array(history.test_accuracy), **style)
     for axes, title, label in (
@@ -71,6 +71,12 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
         raise InputError(f"{folder}/{name}: cannot be written ({error.strerror}); the records are kept") from error
 
 
+def _label(record: RunRecord, separator: str) -> str:
+    """The model's name, and how far its run came if it did not come to its end."""
+    name, done, planned = LABELS[record.config.model], len(record.history.train_loss), record.config.training.epochs
+    return name if done == planned else f"{name}{separator}({done} of {planned} epochs)"
+
+
 def _bars(
     axes: Axes,
     records: Sequence[RunRecord],
@@ -81,7 +87,7 @@ def _bars(
 ) -> None:
     names = [record.config.model for record in records]
     bars = axes.bar(
-        [LABELS[name] for name in names],
+        [_label(record, "\n") for record in records],
         [value(record) for record in records],
         color=[COLOURS[name] for name in names],
         hatch=[HATCHES[name] for name in names],
