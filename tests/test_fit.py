@@ -122,7 +122,8 @@ def test_slices_cover_a_batch_once(examples, size):
 
 def test_slices_draw_different_dropout_masks():
     from jaxcompare.models import build_model
-    from jaxcompare.training.step import build_optimiser, build_train_step, init_state
+    from jaxcompare.training.optimiser import build_optimiser
+    from jaxcompare.training.step import build_train_step, init_state
 
     # Two equal halves under equal masks would have one half's mean loss.
     half = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)

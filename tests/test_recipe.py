@@ -11,7 +11,8 @@ from jaxcompare.data.batch import Batch
 from jaxcompare.data.datasets import PUBLISHED, Dataset
 from jaxcompare.data.host import build_loaders, normalise
 from jaxcompare.models import build_model
-from jaxcompare.training.step import build_optimiser, build_train_step, init_state
+from jaxcompare.training.optimiser import build_optimiser
+from jaxcompare.training.step import build_train_step, init_state
 from jaxcompare.twin import fit as twin
 from jaxcompare.twin import models as twin_models
 

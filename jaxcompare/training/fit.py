@@ -16,7 +16,8 @@ from jaxcompare.measure.environment import describe_environment, git_commit
 from jaxcompare.measure.timing import CompileCounter, compile_ahead
 from jaxcompare.models import build_model
 from jaxcompare.records import History, RunRecord, after_epoch
-from jaxcompare.training.step import Params, build_eval_step, build_optimiser, build_train_step, init_state
+from jaxcompare.training.optimiser import build_optimiser
+from jaxcompare.training.step import Params, build_eval_step, build_train_step, init_state
 
 CPU_SLICE_SIZE = 16
 """Examples per slice of a batch on CPUs, few enough for their activations to stay in cache."""

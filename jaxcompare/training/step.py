@@ -10,7 +10,6 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from jaxcompare.config import TrainingConfig
 from jaxcompare.data.batch import Batch
 
 Params = Any  # a pytree of arrays
@@ -34,11 +33,6 @@ class Metrics(NamedTuple):
     """Mean cross-entropy over the batch, in nats."""
     correct: Float[Array, ""]
     """Examples whose largest logit is the label's."""
-
-
-def build_optimiser(config: TrainingConfig) -> optax.GradientTransformation:
-    """AdamW with PyTorch's defaults, weight decay on every parameter (Loshchilov and Hutter, 2019, algorithm 2)."""
-    return optax.adamw(config.lr, b1=0.9, b2=0.999, eps=1e-8, weight_decay=config.weight_decay)
 
 
 def init_state(
