@@ -67,6 +67,15 @@ def check_out(out: Path) -> None:
         ) from error
 
 
+def seeds(first: int, count: int) -> list[int]:
+    """The seeds that --seed FIRST --seeds COUNT means."""
+    if count < 1:
+        raise InputError(f"--seeds: must be at least 1, not {count}")
+    if first + count > 2**32:
+        raise InputError(f"--seeds: {count} seeds from --seed {first} go beyond {2**32 - 1}")
+    return list(range(first, first + count))
+
+
 def _fail(message: str) -> None:
     print("error: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(2)

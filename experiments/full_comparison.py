@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import console
-from jaxcompare.config import DataConfig, InputError, ModelName, RunConfig, TrainingConfig
+from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +32,9 @@ class Args:
     """Which models to train, in this order."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
+    seeds: int = 1
+    """Independent runs of each model, with seeds SEED, SEED+1, ..., trained in one program."""
     out: Path = Path("runs/full_comparison")
     """Folder for runs.jsonl, summary.json and figures/. Runs found there complete are not repeated."""
     preset: Literal["quick", "full"] = "full"
@@ -52,6 +55,7 @@ PRESETS = {
 def main(args: Args) -> None:
     if not args.models or len(set(args.models)) < len(args.models):
         raise InputError("--models: give each model once, for example --models cnn vit")
+    seeds = console.seeds(args.training.seed, args.seeds)
     console.check_out(args.out)
 
     # From here on the imports are heavy.
@@ -59,15 +63,22 @@ def main(args: Args) -> None:
 
     from jaxcompare.data.datasets import load_dataset, training_subset
     from jaxcompare.measure.environment import describe_environment
+    from jaxcompare.measure.runtime import configure_jax
+    from jaxcompare.training.engines import choose_execution
 
+    configure_jax()
     screen = Console(highlight=False, soft_wrap=True)
-    describe(screen, describe_environment("jax"), args)
+    describe(screen, describe_environment("jax"), seeds)
     dataset = load_dataset(args.data)
     training_subset(dataset, args.data.train_size, args.training.seed)  # a size above the data's ends here
+    execution, reason = choose_execution(args.execution, dataset.train, seeds=len(seeds), workers=args.data.workers)
+    screen.print(f"[bold]Execution[/] {execution.precision}{f', {reason}' if reason else ''}")
     explain(screen, args, dataset)
 
-    path = args.out / "runs.jsonl"
-    records = [train(screen, RunConfig("jax", model, args.data, args.training), dataset, path) for model in args.models]
+    path, records = args.out / "runs.jsonl", []
+    for model in args.models:
+        config = RunConfig("jax", model, args.data, args.training, execution)
+        records += train(screen, config, seeds, dataset, path)
     save_results(records, args.out)
     summarise(screen, records, args.out)
     for record in records:
@@ -75,14 +86,14 @@ def main(args: Args) -> None:
             raise InputError(f"{record.config.model}: {record.message}; its record is kept in {path}")
 
 
-def describe(screen: "Console", environment: dict, args: Args) -> None:
-    """Device, memory, versions, seed; a warning where there is no GPU."""
+def describe(screen: "Console", environment: dict, seeds: Sequence[int]) -> None:
+    """Device, memory, versions, seeds; a warning where there is no GPU."""
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     cpu = f"{environment['cpu']}, {environment['cpu_cores']} cores, {environment['memory_gib']} GiB"
     gpu = "" if environment["backend"] == "cpu" else f"{environment['devices']} x {environment['device']}, "
     screen.print(f"[bold]Machine[/]   {gpu}{cpu}")
     screen.print(f"[bold]Versions[/]  python {environment['python']}, {versions}")
-    screen.print(f"[bold]Seed[/]      {args.training.seed}")
+    screen.print(f"[bold]Seed[/]      {', '.join(map(str, seeds))}")
     if environment["backend"] == "cpu":
         screen.print("[yellow]No GPU: this runs on the CPU. `python -m jaxcompare` says whether one could be used.[/]")
 
@@ -123,51 +134,84 @@ def explain(screen: "Console", args: Args, dataset: "Dataset") -> None:
     screen.print(table)
 
 
-def train(screen: "Console", config: RunConfig, dataset: "Dataset", path: Path) -> "RunRecord":
-    """One run with a progress bar; its record is on disk after every epoch."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from jaxcompare.records import find_complete, save_record
+def train(
+    screen: "Console", config: RunConfig, seeds: Sequence[int], dataset: "Dataset", path: Path
+) -> list["RunRecord"]:
+    """The runs of one model, with a progress bar; their records are on disk after every epoch."""
+    from jaxcompare.records import find_complete, save_records
     from jaxcompare.report.tables import LABELS
-    from jaxcompare.training.fit import fit
+    from jaxcompare.training.fit import fit_seeds
 
     label, epochs = LABELS[config.model], config.training.epochs
-    if record := find_complete(path, config, dataset.fingerprint):
-        screen.print(f"{label}: complete in {path} since {record.started_at}; not repeated")
-        return record
+    found = {seed: find_complete(path, config.with_seed(seed), dataset.fingerprint) for seed in seeds}
+    for seed, record in found.items():
+        if record:
+            screen.print(f"{label} seed {seed}: complete in {path} since {record.started_at}; not repeated")
+    missing = [seed for seed, record in found.items() if not record]
+    records: list[RunRecord] = []
+    if missing:
+        batches = -(-(config.data.train_size or len(dataset.train)) // config.training.batch_size)
+        with Training(screen, label, epochs, batches) as progress:
 
-    batches = -(-(config.data.train_size or len(dataset.train)) // config.training.batch_size)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("batches"))
-    last: RunRecord | None = None
-    with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, refresh_per_second=2) as progress:
-        task = progress.add_task(f"{label} compiling", total=epochs * batches)
+            def on_epoch(so_far: list["RunRecord"]) -> None:
+                nonlocal records
+                records = so_far
+                save_records(path, records)
+                progress.show_epoch(records)
 
-        def on_step(done: int) -> None:
-            epoch = len(last.history.train_loss) if last else 0
-            description = f"{label} epoch {epoch + 1}/{epochs}"
-            progress.update(task, completed=epoch * batches + done, description=description)
+            try:
+                records, _ = fit_seeds(config, dataset, missing, on_epoch=on_epoch, on_step=progress.show_step)
+            except KeyboardInterrupt:
+                running = [r for r in records if r.status == "running"]
+                message = "interrupted by the user"
+                if running:
+                    stopped = [dataclasses.replace(r, status="interrupted", message=message) for r in running]
+                    save_records(path, stopped)
+                    screen.print(f"{label}: the history so far is kept in {path}; the same command begins anew")
+                raise
+    for record in records:
+        if record.status == "diverged":
+            screen.print(f"[red]{label} seed {record.config.training.seed} stopped: {record.message}[/]")
+    trained = {record.config.training.seed: record for record in records}
+    return [found[seed] or trained[seed] for seed in seeds]
 
-        def on_epoch(record: "RunRecord") -> None:
-            nonlocal last
-            last = record
-            save_record(path, record)
-            h = record.history
-            progress.console.print(
-                f"{label} epoch {len(h.train_loss):>{len(str(epochs))}}/{epochs}  loss {h.train_loss[-1]:.4f}  "
-                f"train {100 * h.train_accuracy[-1]:5.2f} %  test {100 * h.test_accuracy[-1]:5.2f} %  "
-                f"{h.epoch_time_s[-1]:.1f} s"
-            )
 
-        try:
-            record, _ = fit(config, dataset, on_epoch=on_epoch, on_step=on_step)
-        except KeyboardInterrupt:
-            if last:
-                save_record(path, dataclasses.replace(last, status="interrupted", message="interrupted by the user"))
-                screen.print(f"{label}: the history so far is kept in {path}; the same command begins this run again")
-            raise
-    if record.status == "diverged":
-        screen.print(f"[red]{label} stopped: {record.message}[/]")
-    return record
+class Training:
+    """The progress bar of one model's runs, and a line for each epoch."""
+
+    def __init__(self, screen: "Console", label: str, epochs: int, batches: int):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("batches"))
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, refresh_per_second=2)
+        self._label, self._epochs, self._batches, self._epoch = label, epochs, batches, 0
+        self._task = self._bar.add_task(f"{label} compiling", total=epochs * batches)
+
+    def show_step(self, done: int) -> None:
+        description = f"{self._label} epoch {self._epoch + 1}/{self._epochs}"
+        self._bar.update(self._task, completed=self._epoch * self._batches + done, description=description)
+
+    def show_epoch(self, records: Sequence["RunRecord"]) -> None:
+        """Of several seeds, their mean."""
+        from jaxcompare.report.tables import mean
+
+        if not self._epoch:
+            compile_time_s, compiled = records[0].compile_time_s, records[0].compiled
+            self._bar.console.print(f"{self._label} compiled in {compile_time_s:.1f} s ({compiled} cache)")
+        self._epoch += 1
+        last = {name: mean(getattr(r.history, name)[-1] for r in records) for name in vars(records[0].history)}
+        self._bar.console.print(
+            f"{self._label} epoch {self._epoch:>{len(str(self._epochs))}}/{self._epochs}  "
+            f"loss {last['train_loss']:.4f}  train {100 * last['train_accuracy']:5.2f} %  "
+            f"test {100 * last['test_accuracy']:5.2f} %  {last['epoch_time_s'] * len(records):.1f} s"
+        )
+
+    def __enter__(self) -> "Training":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
 
 
 def save_results(records: Sequence["RunRecord"], out: Path) -> None:
@@ -186,23 +230,25 @@ def summarise(screen: "Console", records: Sequence["RunRecord"], out: Path) -> N
     """The printed summary."""
     from rich.table import Table
 
-    from jaxcompare.report.tables import LABELS
+    from jaxcompare.report.tables import LABELS, by_model
 
     table = Table(title="Summary")
     for column in ("model", "best test accuracy", "final", "s/epoch (mean)", "compile, s", "status"):
         table.add_column(column, justify="left" if column in ("model", "status") else "right")
     for r in records:
+        seed = f" seed {r.config.training.seed}" if len(records) > len(by_model(records)) else ""
         table.add_row(
-            LABELS[r.config.model],
+            LABELS[r.config.model] + seed,
             f"{100 * r.best_test_accuracy:.2f} %",
             f"{100 * r.final_test_accuracy:.2f} %",
             f"{r.epoch_time_s:.2f}",
-            f"{r.compile_time_s:.1f}",
+            f"{r.compile_time_s:.1f} ({r.compiled})",
             r.status,
         )
     screen.print(table)
     screen.print(
-        "Best: of the best epoch, chosen on the test images. Compile: before the first epoch, in no epoch's time."
+        "Best: of the best epoch, chosen on the test images. Compile: before the first epoch, in no epoch's time; "
+        "warm: read from the cache."
     )
     screen.print(f"Written: {out}/runs.jsonl, {out}/summary.json, {out}/figures/")
 

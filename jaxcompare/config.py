@@ -12,15 +12,18 @@ ModelName = Literal["cnn", "vit"]
 DatasetName = Literal["cifar10", "cifar100", "svhn", "fashion-mnist", "digits", "folder"]
 Normalisation = Literal["published", "data"]
 DropoutGenerator = Literal["hash", "threefry"]
+Engine = Literal["step", "chunk", "epoch"]
+InputPlace = Literal["host", "device"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 class InputError(ValueError):
     """A mistake in what the user gave. The message is one line: what is wrong, where, what to do."""
 
 
-def choose(flag: str, value: str, literal: object) -> None:
-    """Raise InputError unless `value` is one of the strings of a `Literal` type."""
-    choices = get_args(literal)
+def choose(flag: str, value: str, literal: object, *more: str) -> None:
+    """Raise InputError unless `value` is one of the strings of a `Literal` type, or of `more`."""
+    choices = (*get_args(literal), *more)
     if value not in choices:
         raise InputError(f"{flag}: {value!r} is unknown; choose one of {', '.join(choices)}")
 
@@ -87,6 +90,38 @@ class TrainingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExecutionConfig:
+    """How a run's steps are executed. Engines differ in speed only; input and precision change the numbers too."""
+
+    engine: Literal[Engine, "auto"] = "auto"
+    """Steps per call of a compiled program: one (`step`), CHUNK_SIZE (`chunk`) or a whole epoch's (`epoch`)."""
+    input: Literal[InputPlace, "auto"] = "auto"
+    """`host`: the torchvision pipeline, batch by batch; `device`: the images live on the device as uint8 and are
+    shuffled, cropped, flipped and normalised inside the program, with draws of its own."""
+    chunk_size: int = 16
+    """Steps per call of the `chunk` engine."""
+    seeds_per_call: int | None = dataclasses.field(default=None, compare=False)
+    """Of several seeds in one program, how many are computed at once (not given: one on CPUs, elsewhere as many as
+    memory holds). Changes no number beyond rounding."""
+    precision: Precision = "float32"
+    """`float32` is true float32, on GPUs too. `tf32` rounds the inputs of matrix products (GPUs only). `bfloat16`
+    computes in bfloat16, but for normalisation statistics, softmax, loss, parameters and optimiser."""
+
+    def __post_init__(self) -> None:
+        choose("--engine", self.engine, Engine, "auto")
+        choose("--input", self.input, InputPlace, "auto")
+        choose("--precision", self.precision, Precision)
+        _at_least("--chunk-size", self.chunk_size, 1)
+        if self.seeds_per_call is not None:
+            _at_least("--seeds-per-call", self.seeds_per_call, 1)
+        if self.engine == "epoch" and self.input == "host":
+            raise InputError(
+                "--engine epoch: cannot be fed by --input host, whose batches come one by one; "
+                "use --input device, or --engine chunk"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """One training run. Two runs with equal configs have equal numbers (times aside) on one machine."""
 
@@ -94,3 +129,9 @@ class RunConfig:
     model: ModelName
     data: DataConfig
     training: TrainingConfig
+    execution: ExecutionConfig = ExecutionConfig("step", "host")
+    """PyTorch runs are of one kind: a step a call, host input, float32."""
+
+    def with_seed(self, seed: int) -> "RunConfig":
+        """The same run from another seed."""
+        return dataclasses.replace(self, training=dataclasses.replace(self.training, seed=seed))

@@ -5,12 +5,13 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig, choose
+from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig, choose
 
-SCHEMA = 1
+SCHEMA = 2
 
 Status = Literal["running", "complete", "diverged", "interrupted"]
 
@@ -25,8 +26,11 @@ class History:
     test_accuracy: list[float] = dataclasses.field(default_factory=list)
     """On the whole test split, dropout off, after the epoch."""
     epoch_time_s: list[float] = dataclasses.field(default_factory=list)
-    """The training part only: evaluation and compilation are not in it."""
+    """The training part only: evaluation and compilation are not in it. Of several seeds in one program, each one's
+    equal share."""
     evaluation_time_s: list[float] = dataclasses.field(default_factory=list)
+    input_wait_s: list[float] = dataclasses.field(default_factory=list)
+    """Of the epoch's time, at most how much the device had nothing to do for want of a batch; NaN: not measured."""
 
     def __post_init__(self) -> None:
         lengths = {len(series) for series in dataclasses.asdict(self).values()}
@@ -54,10 +58,10 @@ class RunRecord:
     test_images: int
     num_classes: int
     history: History
-    compile_times: dict[str, dict[str, float]]
-    """Seconds to trace, lower and compile each program; empty for PyTorch eager."""
+    compile_times: dict[str, dict[str, Any]]
+    """Seconds to trace, lower and compile each program, and whether it came from the cache; empty for PyTorch eager."""
     execution: dict[str, Any]
-    """How the steps were executed: engine, where batches were prepared, examples per slice of a batch."""
+    """What the run's config leaves open about its execution: seeds in the program, lowerings, slices, memory."""
     environment: dict[str, Any]
     git_commit: str | None
     started_at: str
@@ -83,8 +87,16 @@ class RunRecord:
 
     @property
     def compile_time_s(self) -> float:
-        """Seconds spent on compiling every program of the run."""
-        return math.fsum(seconds for phases in self.compile_times.values() for seconds in phases.values())
+        """Seconds spent on compiling every program of the run, or on reading it from the cache."""
+        return math.fsum(t[phase] for t in self.compile_times.values() for phase in ("trace_s", "lower_s", "compile_s"))
+
+    @property
+    def compiled(self) -> Literal["cold", "warm", "partly warm", "not"]:
+        """Whether the programs came from the persistent cache (warm), or XLA compiled them (cold)."""
+        cached = [times["from_cache"] for times in self.compile_times.values()]
+        if not cached:
+            return "not"
+        return "warm" if all(cached) else "partly warm" if any(cached) else "cold"
 
 
 def after_epoch(record: RunRecord, **values: float) -> RunRecord:
@@ -105,14 +117,14 @@ def find_complete(path: Path, config: RunConfig, data_fingerprint: str) -> RunRe
     return None
 
 
-def save_record(path: Path, record: RunRecord) -> None:
-    """Add `record` to a file of records, in place of an earlier state of the same run.
+def save_records(path: Path, records: Sequence[RunRecord]) -> None:
+    """Add records to a file of records, each in place of an earlier state of the same run.
 
     The file is replaced as a whole: a reader, or a crash, sees the old records or the new ones.
     """
-    run = (record.config, record.data_fingerprint)
-    others = [r for r in load_records(path) if (r.config, r.data_fingerprint) != run] if path.exists() else []
-    write_atomically(path, "".join(json.dumps(_to_json(r), allow_nan=False) + "\n" for r in [*others, record]))
+    runs = {(record.config, record.data_fingerprint) for record in records}
+    kept = [r for r in load_records(path) if (r.config, r.data_fingerprint) not in runs] if path.exists() else []
+    write_atomically(path, "".join(json.dumps(_to_json(r), allow_nan=False) + "\n" for r in [*kept, *records]))
 
 
 def load_records(path: Path) -> list[RunRecord]:
@@ -182,7 +194,9 @@ def _from_json(value: dict[str, Any]) -> RunRecord:
         raise ValueError(f"its schema is {value['schema']}")
     config = value["config"]
     data = _build(DataConfig, config["data"] | {"data_dir": Path("data")})
-    config = _build(RunConfig, config | {"data": data, "training": _build(TrainingConfig, config["training"])})
+    parts = {"training": _build(TrainingConfig, config["training"])}
+    parts["execution"] = _build(ExecutionConfig, config["execution"])
+    config = _build(RunConfig, config | {"data": data} | parts)
     history = {name: [math.nan if v is None else v for v in series] for name, series in value["history"].items()}
     record = _build(RunRecord, value | {"config": config, "history": _build(History, history)})
     choose("status", record.status, Status)

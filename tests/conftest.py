@@ -1,10 +1,18 @@
 """Shapes and dtypes at the boundaries of all array code are checked while the tests run."""
 
 import os
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Compiled programs are kept for these tests only, and shared by them.
+_cache = tempfile.TemporaryDirectory()
+os.environ["XDG_CACHE_HOME"] = _cache.name
 
-from jaxtyping import install_import_hook
+import jax  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+# Two devices on any machine: what several devices share out is tested everywhere.
+jax.config.update("jax_num_cpu_devices", 2)
 
 ARRAY_CODE = ["jaxcompare.models.layers", "jaxcompare.models.cnn", "jaxcompare.models.vit", "jaxcompare.training.step"]
 install_import_hook([*ARRAY_CODE, "jaxcompare.data"], "beartype.beartype")

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-import jaxcompare.training.fit as fit_module
-from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
+import jaxcompare.training.engines as engines
+from jaxcompare.config import DataConfig, ExecutionConfig, RunConfig, TrainingConfig
 from jaxcompare.data.batch import Batch
-from jaxcompare.measure.timing import CompileCounter, compile_ahead
+from jaxcompare.measure.timing import CompileGuard, compile_ahead
 from jaxcompare.training.fit import fit
-from jaxcompare.training.step import sum_over_slices
+from jaxcompare.training.step import Slicing, sum_over_slices
 from jaxcompare.twin import fit as twin
 
 SMALL = TrainingConfig(epochs=2, batch_size=32, seed=1)
@@ -23,28 +23,55 @@ def config(framework="jax", model="cnn", **training):
     return RunConfig(framework, model, DataConfig("digits"), dataclasses.replace(SMALL, **training))
 
 
+HOST = ExecutionConfig("step", "host")
+EXECUTIONS = {
+    # What each engine compiles for three batches of 32 from 70 images: the chunk engine's last call is shorter.
+    HOST: {"init", "train_step", "evaluate"},
+    ExecutionConfig("chunk", "host", chunk_size=2): {"init", "train_2_steps", "train_step", "evaluate"},
+    ExecutionConfig("step", "device"): {"init", "plan", "train_step", "evaluate"},
+    ExecutionConfig("chunk", "device", chunk_size=2): {"init", "plan", "train_2_steps", "train_step", "evaluate"},
+    ExecutionConfig("epoch", "device"): {"init", "train_epoch", "evaluate"},
+}
+
+
+@pytest.mark.parametrize("execution", EXECUTIONS, ids=lambda e: f"{e.engine}-{e.input}")
+def test_a_run_compiles_each_program_once(execution, tiny_dataset):
+    run = dataclasses.replace(config(), execution=execution)
+    with CompileGuard() as guard:
+        record, _ = fit(run, tiny_dataset)
+    assert set(record.compile_times) == EXECUTIONS[execution]
+    guard.check(len(EXECUTIONS[execution]))
+    assert len(guard.programs) == len(EXECUTIONS[execution])
+    assert all(t.keys() == {"trace_s", "lower_s", "compile_s", "from_cache"} for t in record.compile_times.values())
+    assert record.execution["planned_bytes"].keys() == record.compile_times.keys()
+    assert record.execution["peak_bytes"]["process"] > 1e8
+
+
 @pytest.mark.parametrize("model", MODELS)
-def test_a_run_compiles_each_program_once(model, tiny_dataset):
-    # 70 and 21 images in batches of 32: short batches in both splits. `init`, the train step, the evaluation step.
-    with CompileCounter() as compiles:
-        record, _ = fit(config(model=model), tiny_dataset)
-    assert compiles.count == 3
-    assert set(record.compile_times) == {"init", "train_step", "eval_step"}
-    assert all(set(times) == {"trace_s", "lower_s", "compile_s"} for times in record.compile_times.values())
+def test_every_engine_learns_the_same(model, tiny_dataset):
+    """Same keys, same numbers: whole runs, the short batch, dropout and augmentation included."""
+    losses = {}
+    for execution in EXECUTIONS:
+        record, _ = fit(dataclasses.replace(config(model=model), execution=execution), tiny_dataset)
+        losses.setdefault(execution.input, []).append(record.history.train_loss)
+    for of_input in losses.values():
+        for other in of_input[1:]:
+            np.testing.assert_allclose(other, of_input[0], rtol=1e-4)
+    assert losses["host"][0] != losses["device"][0]  # draws of their own
 
 
-def test_a_compilation_during_the_run_is_an_error(tiny_dataset):
+def test_a_compilation_during_the_run_names_the_shape(tiny_dataset):
     def compile_something(done):
         if done == 2:
-            jax.jit(lambda x: x + 1)(np.zeros(3))
+            jax.jit(lambda x: x + 1)(np.zeros((3, 7), np.float32))
 
-    with pytest.raises(RuntimeError, match="compiled during epoch 1; expected none"):
+    with pytest.raises(RuntimeError, match=r"during epoch 1, 0 expected.*lambda.*float32\[3,7\]"):
         fit(config(), tiny_dataset, on_step=compile_something)
 
 
 def test_another_shape_is_refused_not_recompiled():
     compiled, _ = compile_ahead(lambda x: x * 2, np.zeros(3, np.float32))
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"float32\[3\] and called with float32\[4\]"):
         compiled(np.zeros(4, np.float32))
 
 
@@ -89,7 +116,7 @@ def test_the_two_loops_agree_from_the_same_weights(tiny_dataset, monkeypatch):
         state = step.init_state(model, tx, key, images)
         return state._replace(params=jax.tree.map(jax.numpy.asarray, params))
 
-    monkeypatch.setattr(fit_module, "init_state", init_state)
+    monkeypatch.setattr(engines, "init_state", init_state)
     monkeypatch.setattr(twin, "build_model", lambda *_, **__: twin_model)
     ours, _ = fit(config(epochs=3), tiny_dataset)
     theirs, _ = twin.fit(config("torch", epochs=3), tiny_dataset)
@@ -116,7 +143,7 @@ def test_a_nan_loss_stops_the_run_and_keeps_its_record(run, tiny_dataset):
 def test_slices_cover_a_batch_once(examples, size):
     mask = np.ones(examples, np.float32)
     batch = Batch(np.ones((examples, 2, 2, 1), np.float32), np.arange(examples, dtype=np.int32), mask)
-    total = jax.jit(lambda b: sum_over_slices(lambda i, part: (part.labels * part.mask).sum(), b, size))(batch)
+    total = jax.jit(lambda b: sum_over_slices(lambda i, part: (part.labels * part.mask).sum(), b, Slicing(size)))(batch)
     assert total == examples * (examples - 1) / 2
 
 
@@ -131,6 +158,6 @@ def test_slices_draw_different_dropout_masks():
     model, tx = build_model("vit", layers=1), build_optimiser(SMALL)
     state = jax.jit(lambda key: init_state(model, tx, key, batch.images))(jax.random.key(0))
     one = Batch(half, np.zeros(4, np.int32), np.ones(4, np.float32))
-    _, both = jax.jit(build_train_step(model, tx, 4))(state, batch)
-    _, single = jax.jit(build_train_step(model, tx, 4))(state, one)
+    _, both = jax.jit(build_train_step(model, tx, Slicing(4)))(state, batch)
+    _, single = jax.jit(build_train_step(model, tx, Slicing(4)))(state, one)
     assert abs(float(both.loss - single.loss)) > 1e-3

@@ -57,10 +57,10 @@ def test_unknown_model():
 def test_im2col_is_the_convolution_in_value_and_gradient(shape):
     with jax.enable_x64(True):
         x = jnp.asarray(np.random.default_rng(0).normal(size=shape))
-        params = jax.tree.map(lambda p: p.astype(np.float64), Conv3x3(8, "direct").init(KEY, x)["params"])
+        params = jax.tree.map(lambda p: p.astype(np.float64), Conv3x3(8, "direct", None).init(KEY, x)["params"])
 
         def loss(params, x, lowering):
-            return jnp.sum(jnp.sin(Conv3x3(8, lowering).apply({"params": params}, x)))
+            return jnp.sum(jnp.sin(Conv3x3(8, lowering, None).apply({"params": params}, x)))
 
         direct, im2col = (jax.value_and_grad(loss, (0, 1))(params, x, lowering) for lowering in ("direct", "im2col"))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), direct, im2col)

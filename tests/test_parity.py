@@ -20,7 +20,7 @@ from jaxcompare.data.datasets import RECIPE, Split
 from jaxcompare.data.host import HostLoader
 from jaxcompare.models import build_model
 from jaxcompare.training.optimiser import build_optimiser
-from jaxcompare.training.step import TrainState, build_train_step, sum_losses
+from jaxcompare.training.step import Slicing, TrainState, build_train_step, sum_losses
 from jaxcompare.twin import convert
 from jaxcompare.twin import fit as twin_fit
 from jaxcompare.twin import models as twin_models
@@ -122,8 +122,8 @@ def test_steps_of_adamw_are_pytorchs(name, slice_size, precision):
     twin = twin_of(name, precision)
     model, tx = build_model(name, dropout_rate=0.0), build_optimiser(config)
     params = jax_params(name, twin)
-    state = TrainState(params, tx.init(params), jnp.zeros((), jnp.int32), jax.random.key(0))
-    train_step = jax.jit(build_train_step(model, tx, slice_size))
+    state = TrainState(params, tx.init(params), jnp.zeros((), jnp.int32), *jax.random.split(jax.random.key(0)))
+    train_step = jax.jit(build_train_step(model, tx, Slicing(slice_size)))
     optimiser = twin_fit.build_optimiser(twin, config)
 
     losses = []

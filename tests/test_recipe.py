@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-import jaxcompare.training.fit as fit_module
+import jaxcompare.training.engines as engines
 from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.data.datasets import PUBLISHED, Dataset
 from jaxcompare.data.host import build_loaders, normalise
 from jaxcompare.models import build_model
+from jaxcompare.training.fit import fit
 from jaxcompare.training.optimiser import build_optimiser
 from jaxcompare.training.step import build_train_step, init_state
 from jaxcompare.twin import fit as twin
@@ -67,12 +68,12 @@ def test_fit_trains_the_recipes_model(tiny_dataset, monkeypatch):
     class Seen(Exception):
         pass
 
-    def build(model, tx, slice_size):
+    def build(model, tx, slicing):
         raise Seen(model)
 
-    monkeypatch.setattr(fit_module, "build_train_step", build)
+    monkeypatch.setattr(engines, "build_train_step", build)
     with pytest.raises(Seen) as seen:
-        fit_module.fit(RunConfig("jax", "vit", DataConfig(), TrainingConfig()), tiny_dataset)
+        fit(RunConfig("jax", "vit", DataConfig(), TrainingConfig()), tiny_dataset)
     assert seen.value.args[0] == build_model("vit", num_classes=3)
 
 

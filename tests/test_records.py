@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig
-from jaxcompare.records import History, RunRecord, load_records, save_record, write_atomically
+from jaxcompare.records import History, RunRecord, load_records, save_records, write_atomically
 
 
 def record(model="cnn", status="complete", losses=(2.0, 1.5), **kwargs):
@@ -39,7 +39,7 @@ def record(model="cnn", status="complete", losses=(2.0, 1.5), **kwargs):
 
 def test_round_trip_without_the_place_of_the_data(tmp_path):
     path = tmp_path / "deep" / "runs.jsonl"
-    save_record(path, record())
+    save_records(path, [record()])
     (loaded,) = load_records(path)
     assert loaded == record()  # the data's place is no part of a config's identity
     assert "secret" not in path.read_text()
@@ -50,17 +50,17 @@ def test_round_trip_without_the_place_of_the_data(tmp_path):
 
 def test_nan_is_null_in_the_file_and_nan_again_in_memory(tmp_path):
     path = tmp_path / "runs.jsonl"
-    save_record(path, record(status="diverged", losses=(2.0, math.nan)))
+    save_records(path, [record(status="diverged", losses=(2.0, math.nan))])
     assert json.loads(path.read_text())["history"]["train_loss"] == [2.0, None]
     assert math.isnan(load_records(path)[0].history.train_loss[1])
 
 
 def test_a_run_replaces_its_own_earlier_state_only(tmp_path):
     path = tmp_path / "runs.jsonl"
-    save_record(path, record(status="running", losses=(2.0,)))
-    save_record(path, record("vit"))
-    save_record(path, record())
-    save_record(path, record(data_fingerprint="other images"))
+    save_records(path, [record(status="running", losses=(2.0,))])
+    save_records(path, [record("vit")])
+    save_records(path, [record()])
+    save_records(path, [record(data_fingerprint="other images")])
     assert [(r.config.model, r.status) for r in load_records(path)] == [("vit", "complete")] + [("cnn", "complete")] * 2
 
 
@@ -77,7 +77,7 @@ def test_a_run_replaces_its_own_earlier_state_only(tmp_path):
 )
 def test_what_is_not_a_record_is_refused_with_its_line(tmp_path, change, message):
     path = tmp_path / "runs.jsonl"
-    save_record(path, record())
+    save_records(path, [record()])
     good = path.read_text()
     path.write_text(good + json.dumps(change(json.loads(good))) + "\n")
     with pytest.raises(InputError, match=rf"runs.jsonl, line 2: .*{message}"):
@@ -88,7 +88,7 @@ def test_a_truncated_line_and_a_missing_file_are_input_errors(tmp_path):
     path = tmp_path / "runs.jsonl"
     with pytest.raises(InputError, match="cannot be read"):
         load_records(path)
-    save_record(path, record())
+    save_records(path, [record()])
     path.write_text(path.read_text()[:-30])
     with pytest.raises(InputError, match="line 1: not a run record"):
         load_records(path)

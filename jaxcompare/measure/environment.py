@@ -1,5 +1,6 @@
 """What a number was measured on: versions, devices, threads, commit."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -19,8 +20,8 @@ def describe_environment(framework: str) -> dict[str, object]:
     environment: dict[str, object] = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_model(),
-        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu": _cpu_info("model name") or platform.processor() or platform.machine(),
+        "cpu_cores": cpu_cores(),
         "memory_gib": _memory_gib(),
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
@@ -56,12 +57,24 @@ def git_commit() -> str | None:
         return None
 
 
-def _cpu_model() -> str:
+def cpu_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_kind() -> str:
+    """Architecture and a digest of the instruction sets: equal where compiled code can be shared."""
+    instructions = _cpu_info("flags") or _cpu_info("Features") or platform.processor()
+    return f"{platform.machine()}-{hashlib.sha256(instructions.encode()).hexdigest()[:8]}"
+
+
+def _cpu_info(field: str) -> str | None:
+    """A field of the first core in /proc/cpuinfo; None where there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        return None
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), None)
 
 
 def _memory_gib() -> float | None:

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxcompare.config import DropoutGenerator, ModelName, choose
 from jaxcompare.models.cnn import CNN
@@ -20,6 +21,7 @@ def build_model(
     dropout_rate: float = 0.1,
     dropout_generator: DropoutGenerator = "hash",
     lowering: ConvLowering | None = None,
+    dtype: jnp.dtype | None = None,
 ) -> nn.Module:
     """The CNN or the ViT. Both map NHWC float images to `(logits, activations)`; image size and channels are read off
     the images they are initialised with.
@@ -34,8 +36,9 @@ def build_model(
         dropout_rate: the ViT's, at all four places of an encoder layer.
         dropout_generator: where the ViT's dropout masks come from.
         lowering: how the CNN's convolutions reach XLA; by default "im2col" on CPU and "direct" elsewhere.
+        dtype: what the layers compute in, parameters staying as they are; None: the parameters' own.
     """
     choose("model", name, ModelName)
     if name == "cnn":
-        return CNN(num_classes, lowering or ("im2col" if jax.default_backend() == "cpu" else "direct"))
-    return ViT(num_classes, patch, width, heads, layers, dropout_rate, dropout_generator)
+        return CNN(num_classes, lowering or ("im2col" if jax.default_backend() == "cpu" else "direct"), dtype)
+    return ViT(num_classes, patch, width, heads, layers, dropout_rate, dropout_generator, dtype)

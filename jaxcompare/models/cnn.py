@@ -20,6 +20,7 @@ class CNN(nn.Module):
 
     num_classes: int
     lowering: ConvLowering
+    dtype: jnp.dtype | None
 
     @nn.compact
     def __call__(
@@ -29,10 +30,10 @@ class CNN(nn.Module):
         activations = {}
         x = jnp.asarray(images)
         for block, channels in enumerate(CHANNELS):
-            x = Conv3x3(channels, self.lowering, name=f"conv_{block}")(x)
+            x = Conv3x3(channels, self.lowering, self.dtype, name=f"conv_{block}")(x)
             x = max_pool_2x2(jax.nn.relu(x))
             activations[f"block_{block}"] = x
         x = x.reshape(x.shape[0], -1)
-        x = jax.nn.relu(Linear(HIDDEN, name="hidden")(x))
+        x = jax.nn.relu(Linear(HIDDEN, self.dtype, name="hidden")(x))
         activations["hidden"] = x
-        return Linear(self.num_classes, name="head")(x), activations
+        return Linear(self.num_classes, self.dtype, name="head")(x), activations

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxcompare.config import DropoutGenerator
-from jaxcompare.models.layers import Dropout, Linear, uniform
+from jaxcompare.models.layers import Dropout, Linear, cast, uniform
 
 PATCH = 4
 WIDTH = 128
@@ -25,12 +25,18 @@ def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
 
 
+def layer_norm(name: str, dtype: jnp.dtype | None) -> nn.LayerNorm:
+    """Layer normalisation (Ba et al., 2016) with PyTorch's epsilon; its statistics are in at least float32."""
+    return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, dtype=dtype, name=name)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention (Vaswani et al., 2017, section 3.2) with dropout on the attention probabilities."""
 
     heads: int
     dropout_rate: float
     dropout_generator: DropoutGenerator
+    dtype: jnp.dtype | None
 
     @nn.compact
     def __call__(self, x: Float[Array, "n t d"], *, train: bool) -> Float[Array, "n t d"]:
@@ -39,13 +45,15 @@ class SelfAttention(nn.Module):
         # The query-key-value matrix is Xavier-uniform as one matrix (Glorot and Bengio, 2010, eq. 16).
         xavier = uniform(math.sqrt(6 / (width + 3 * width)))
         zeros = nn.initializers.zeros
-        qkv = Linear(3 * width, kernel_init=xavier, bias_init=zeros, name="in_proj")(x)
+        qkv = Linear(3 * width, self.dtype, kernel_init=xavier, bias_init=zeros, name="in_proj")(x)
         q, k, v = jnp.moveaxis(qkv.reshape(n, tokens, 3, self.heads, head_width), 2, 0)
         scores = jnp.einsum("nqhd,nkhd->nhqk", q * head_width**-0.5, k)
-        probabilities = jax.nn.softmax(scores, axis=-1)
+        # In at least float32: bfloat16 holds probabilities to two or three digits only.
+        wide = jnp.promote_types(scores.dtype, jnp.float32)
+        probabilities = jax.nn.softmax(scores.astype(wide), axis=-1).astype(scores.dtype)
         probabilities = Dropout(self.dropout_rate, self.dropout_generator)(probabilities, train=train)
         mixed = jnp.einsum("nhqk,nkhd->nqhd", probabilities, v).reshape(n, tokens, width)
-        return Linear(width, bias_init=zeros, name="out_proj")(mixed)
+        return Linear(width, self.dtype, bias_init=zeros, name="out_proj")(mixed)
 
 
 class EncoderLayer(nn.Module):
@@ -54,6 +62,7 @@ class EncoderLayer(nn.Module):
     heads: int
     dropout_rate: float
     dropout_generator: DropoutGenerator
+    dtype: jnp.dtype | None
 
     @nn.compact
     def __call__(self, x: Float[Array, "n t d"], *, train: bool) -> Float[Array, "n t d"]:
@@ -61,12 +70,12 @@ class EncoderLayer(nn.Module):
             return Dropout(self.dropout_rate, self.dropout_generator)(y, train=train)
 
         width = x.shape[-1]
-        y = nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name="norm1")(x)
-        attention = SelfAttention(self.heads, self.dropout_rate, self.dropout_generator, name="self_attn")
+        y = layer_norm("norm1", self.dtype)(x)
+        attention = SelfAttention(self.heads, self.dropout_rate, self.dropout_generator, self.dtype, name="self_attn")
         x = x + drop(attention(y, train=train))
-        y = nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name="norm2")(x)
-        y = drop(gelu(Linear(MLP_RATIO * width, name="linear1")(y)))
-        return x + drop(Linear(width, name="linear2")(y))
+        y = layer_norm("norm2", self.dtype)(x)
+        y = drop(gelu(Linear(MLP_RATIO * width, self.dtype, name="linear1")(y)))
+        return x + drop(Linear(width, self.dtype, name="linear2")(y))
 
 
 class ViT(nn.Module):
@@ -82,6 +91,7 @@ class ViT(nn.Module):
     layers: int
     dropout_rate: float
     dropout_generator: DropoutGenerator
+    dtype: jnp.dtype | None
 
     @nn.compact
     def __call__(
@@ -103,24 +113,25 @@ class ViT(nn.Module):
         rows, columns = h // self.patch, w // self.patch
         x = jnp.asarray(images).reshape(n, rows, self.patch, columns, self.patch, c).swapaxes(2, 3)
         x = x.reshape(n, rows * columns, self.patch * self.patch * c)
-        x = Linear(self.width, name="patch_embed")(x)
+        x = Linear(self.width, self.dtype, name="patch_embed")(x)
 
         cls_token = self.param("cls_token", nn.initializers.zeros, (1, 1, self.width))
         pos_embed = self.param("pos_embed", nn.initializers.normal(POSITION_STD), (1, rows * columns + 1, self.width))
+        cls_token, pos_embed = cast(self.dtype, cls_token, pos_embed)
         x = jnp.concatenate([jnp.broadcast_to(cls_token, (n, 1, self.width)), x], axis=1) + pos_embed
         activations = {"embedding": x}
 
         # PyTorch builds its encoder by deep-copying one layer, so all layers start from identical values.
-        layer = EncoderLayer(self.heads, self.dropout_rate, self.dropout_generator, parent=None)
+        layer = EncoderLayer(self.heads, self.dropout_rate, self.dropout_generator, self.dtype, parent=None)
         stack = self.param("layers", lambda key: init_stack(layer, self.layers, key, x))
         for i in range(self.layers):
             rngs = {"dropout": self.make_rng("dropout")} if train else {}
             x = jnp.asarray(layer.apply({"params": stack[f"{i}"]}, x, train=train, rngs=rngs))
             activations[f"layer_{i}"] = x
 
-        x = nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name="norm")(x)
+        x = layer_norm("norm", self.dtype)(x)
         activations["norm"] = x
-        return Linear(self.num_classes, name="head")(x[:, 0]), activations
+        return Linear(self.num_classes, self.dtype, name="head")(x[:, 0]), activations
 
 
 def init_stack(layer: EncoderLayer, layers: int, key: Array, x: Array) -> dict[str, dict]:

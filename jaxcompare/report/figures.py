@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxcompare.config import InputError
 from jaxcompare.records import RunRecord
-from jaxcompare.report.tables import LABELS
+from jaxcompare.report.tables import LABELS, by_model, mean
 
 COLOURS = {"cnn": "#4a90d9", "vit": "#e74c3c"}
 LINES = {"cnn": {"linestyle": "-", "marker": "o"}, "vit": {"linestyle": "--", "marker": "s"}}
@@ -19,15 +19,21 @@ HATCHES = {"cnn": "", "vit": "///"}
 
 
 def training_curves(records: Sequence[RunRecord]) -> Figure:
-    """Figure 1: training loss and test accuracy against epoch, and mean seconds per epoch."""
+    """Figure 1: training loss and test accuracy against epoch, and mean seconds per epoch. Of several seeds, the mean,
+    and each as a faint line."""
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     loss, accuracy, seconds = figure.subplots(1, 3)
-    for record in records:
-        name, history = record.config.model, record.history
-        epochs = np.arange(1, len(history.train_loss) + 1)
-        style = {"color": COLOURS[name], "label": _label(record, " "), "markersize": 3.5, **LINES[name]}
-        loss.plot(epochs, history.train_loss, **style)
-        accuracy.plot(epochs, 100 * np.array(history.test_accuracy), **style)
+    for model, runs in by_model(records).items():
+        length = min(len(r.history.train_loss) for r in runs)
+        epochs = np.arange(1, length + 1)
+        style = {"color": COLOURS[model], "label": _label(runs, " "), "markersize": 3.5, **LINES[model]}
+        for axes, series in (
+            (loss, [r.history.train_loss[:length] for r in runs]),
+            (accuracy, [100 * np.array(r.history.test_accuracy[:length]) for r in runs]),
+        ):
+            if len(runs) > 1:
+                axes.plot(epochs, np.transpose(series), color=COLOURS[model], alpha=0.3, linewidth=0.8)
+            axes.plot(epochs, np.mean(series, axis=0), **style)
     for axes, title, label in (
         (loss, "Training loss", "cross-entropy (nats)"),
         (accuracy, "Test accuracy", "accuracy (%)"),
@@ -42,7 +48,7 @@ def training_curves(records: Sequence[RunRecord]) -> Figure:
 
 
 def complete_comparison(records: Sequence[RunRecord]) -> Figure:
-    """Figure 3, as far as it can be drawn from one run a model: parameters, best accuracy, time per epoch."""
+    """Figure 3, as far as it can be drawn yet: parameters, best accuracy, time per epoch."""
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     params, accuracy, seconds = figure.subplots(1, 3)
     _bars(params, records, "Parameters", "millions", lambda r: r.params / 1e6, "{:.3f}")
@@ -71,9 +77,10 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
         raise InputError(f"{folder}/{name}: cannot be written ({error.strerror}); the records are kept") from error
 
 
-def _label(record: RunRecord, separator: str) -> str:
-    """The model's name, and how far its run came if it did not come to its end."""
-    name, done, planned = LABELS[record.config.model], len(record.history.train_loss), record.config.training.epochs
+def _label(runs: Sequence[RunRecord], separator: str) -> str:
+    """The model's name, and how far its runs came if they did not come to their end."""
+    name, planned = LABELS[runs[0].config.model], runs[0].config.training.epochs
+    done = min(len(r.history.train_loss) for r in runs)
     return name if done == planned else f"{name}{separator}({done} of {planned} epochs)"
 
 
@@ -85,16 +92,22 @@ def _bars(
     value: Callable[[RunRecord], float],
     number: str,
 ) -> None:
-    names = [record.config.model for record in records]
+    """A bar a model: the mean over its seeds, and a dot for each where there are several."""
+    models = by_model(records)
+    values = [[value(r) for r in runs] for runs in models.values()]
     bars = axes.bar(
-        [_label(record, "\n") for record in records],
-        [value(record) for record in records],
-        color=[COLOURS[name] for name in names],
-        hatch=[HATCHES[name] for name in names],
+        [_label(runs, "\n") for runs in models.values()],
+        [mean(of_model) for of_model in values],
+        color=[COLOURS[model] for model in models],
+        hatch=[HATCHES[model] for model in models],
         edgecolor="white",
         width=0.55,
     )
-    axes.bar_label(bars, fmt=number, padding=2)
+    axes.bar_label(bars, fmt=number, padding=2, label_type="edge" if len(models) == len(records) else "center")
+    for bar, of_model in zip(bars, values, strict=True):
+        if len(of_model) > 1:
+            places = bar.get_x() + bar.get_width() * np.linspace(0.3, 0.7, len(of_model))
+            axes.plot(places, of_model, "o", color="black", markersize=3)
     axes.set(title=title, ylabel=label)
     axes.margins(x=0.25, y=0.12)
     axes.grid(axis="y", alpha=0.3)
@@ -103,10 +116,9 @@ def _bars(
 
 def _caption(figure: Figure, records: Sequence[RunRecord], lead: str = "") -> None:
     first = records[0]
-    machine = first.environment
+    machine, seeds = first.environment, sorted({r.config.training.seed for r in records})
     device = machine["cpu"] if machine["backend"] == "cpu" else machine["device"]
+    runs = f"seed {seeds[0]}, one run a model" if len(seeds) == 1 else f"{len(seeds)} seeds: mean, and each"
     figure.suptitle(
-        f"{lead}{first.dataset_title}, {first.train_images:,} training images, seed {first.config.training.seed}, "
-        f"one run a model, {device}",
-        fontsize=10,
+        f"{lead}{first.dataset_title}, {first.train_images:,} training images, {runs}, {device}", fontsize=10
     )

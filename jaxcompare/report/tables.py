@@ -4,31 +4,49 @@ import dataclasses
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scipy import stats
 
-from jaxcompare.config import InputError
+from jaxcompare.config import Framework, InputError, InputPlace, ModelName
 from jaxcompare.records import RunRecord, write_atomically
 
-AGREEMENT_POINTS = 2
 LABELS = {"cnn": "CNN", "vit": "ViT", "jax": "JAX", "torch": "PyTorch eager"}
 
 
+def by_model(records: Sequence[RunRecord]) -> dict[ModelName, list[RunRecord]]:
+    """Records by model, in their order."""
+    grouped: dict[ModelName, list[RunRecord]] = {}
+    for record in records:
+        grouped.setdefault(record.config.model, []).append(record)
+    return grouped
+
+
+def mean(values: Iterable[float]) -> float:
+    """Mean over seeds; NaN if a value is missing."""
+    return statistics.fmean(values)
+
+
 def check_comparable(records: Sequence[RunRecord]) -> None:
-    """Raise InputError, naming what differs, unless the records are one comparison: each model once, one recipe."""
+    """Raise InputError, naming what differs, unless the records are one comparison: one recipe, the same seeds for
+    each model, each once."""
     _check_same([_recipe(record) for record in records])
-    names = [record.config.model for record in records]
-    if len(set(names)) < len(names):
-        raise InputError(f"several runs of one model ({', '.join(names)}); use one --out for each comparison")
+    seeds = {model: [r.config.training.seed for r in runs] for model, runs in by_model(records).items()}
+    for model, of_model in seeds.items():
+        if len(set(of_model)) < len(of_model):
+            raise InputError(f"several runs of {model} from one seed; use one --out for each comparison")
+        if sorted(of_model) != sorted(next(iter(seeds.values()))):
+            raise InputError(f"runs of different recipes: seeds are {seeds}; train the missing ones")
 
 
 def _recipe(record: RunRecord) -> dict[str, object]:
-    """Everything but the model and the framework that decides a run's numbers."""
+    """Everything but the model, the framework and the seed that decides a run's numbers."""
     config = dataclasses.asdict(record.config)
-    return {"images": record.data_fingerprint} | config["training"] | config["data"] | {"data_dir": None}
+    execution = {name: config["execution"][name] for name in ("input", "precision")}
+    recipe = {"images": record.data_fingerprint} | config["training"] | config["data"] | execution
+    return recipe | {"data_dir": None, "seed": None}
 
 
 def _check_same(facts: Sequence[Mapping[str, object]]) -> None:
@@ -39,23 +57,27 @@ def _check_same(facts: Sequence[Mapping[str, object]]) -> None:
 
 
 def summarise(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """What a comparison comes to, by model: `summary.json`. Accuracies are fractions; None: nothing was measured."""
+    """What a comparison comes to, by model: `summary.json`. Accuracies are fractions, means over seeds; None: nothing
+    was measured."""
 
-    def number(value: float) -> float | None:
+    def number(values: Iterable[float]) -> float | None:
+        value = mean(values)
         return value if math.isfinite(value) else None
 
     return {
         "models": {
-            record.config.model: {
-                "params": record.params,
-                "best_test_accuracy": number(record.best_test_accuracy),
-                "final_test_accuracy": number(record.final_test_accuracy),
-                "epoch_time_s": number(record.epoch_time_s),
-                "compile_time_s": number(record.compile_time_s),
-                "epochs": len(record.history.test_accuracy),
-                "status": record.status,
+            model: {
+                "params": runs[0].params,
+                "best_test_accuracy": number(r.best_test_accuracy for r in runs),
+                "final_test_accuracy": number(r.final_test_accuracy for r in runs),
+                "epoch_time_s": number(r.epoch_time_s for r in runs),
+                "compile_time_s": number(r.compile_time_s for r in runs),
+                "compiled": runs[0].compiled,
+                "epochs": min(len(r.history.test_accuracy) for r in runs),
+                "status": next((r.status for r in runs if r.status != "complete"), "complete"),
+                "seeds": {str(r.config.training.seed): number([r.best_test_accuracy]) for r in runs},
             }
-            for record in records
+            for model, runs in by_model(records).items()
         },
         "dataset": records[0].dataset_title if records else None,
         "train_images": records[0].train_images if records else None,
@@ -64,66 +86,95 @@ def summarise(records: Sequence[RunRecord]) -> dict[str, Any]:
 
 def comparison_table(records: Sequence[RunRecord]) -> str:
     """One row per model: the full comparison."""
-    rows = [
-        (
-            LABELS[r.config.model],
-            f"{r.params:,}",
-            f"{len(r.history.test_accuracy)} of {r.config.training.epochs}",
-            f"{100 * r.best_test_accuracy:.2f} %",
-            f"{100 * r.final_test_accuracy:.2f} %",
-            f"{r.epoch_time_s:.1f}",
-            f"{r.compile_time_s:.1f}",
+    rows, seeds = [], sorted({r.config.training.seed for r in records})
+
+    def percent(values: Sequence[float]) -> str:
+        spread = f" ({100 * min(values):.2f} to {100 * max(values):.2f})" if len(values) > 1 else ""
+        return f"{100 * mean(values):.2f}{spread} %"
+
+    for model, runs in by_model([r for r in records if r.history.test_accuracy]).items():
+        epochs = min(len(r.history.test_accuracy) for r in runs)
+        rows.append(
+            (
+                LABELS[model],
+                f"{runs[0].params:,}",
+                f"{epochs} of {runs[0].config.training.epochs}",
+                percent([r.best_test_accuracy for r in runs]),
+                percent([r.final_test_accuracy for r in runs]),
+                f"{mean(r.epoch_time_s for r in runs):.1f}",
+                f"{mean(r.compile_time_s for r in runs):.1f} ({runs[0].compiled})",
+            )
         )
-        for r in records
-        if r.history.test_accuracy
-    ]
     header = ("Model", "Parameters", "Epochs", "Best test accuracy¹", "Final", "Seconds per epoch²", "Compile, s³")
     first = records[0]
+    execution = first.config.execution
+    one = len(seeds) == 1
+    repeats = f"seed {seeds[0]}, one run a model, so no interval" if one else f"mean (and range) of seeds {seeds}"
     return markdown(header, rows) + (
         f"\n\nData: {first.dataset_title}, {first.train_images:,} training and {first.test_images:,} test images; "
-        f"seed {first.config.training.seed}, one run a model, so no interval. {machine(first.environment)}\n"
+        f"{repeats}. Execution: {execution.engine} engine, {execution.input} input, {execution.precision}. "
+        f"{machine(first.environment)}\n"
         "¹ Of the best epoch, chosen on the test images, as the recipe does: optimistic. "
         "² Mean, training only, evaluation and compilation excluded. "
-        "³ Trace, lower and compile of all programs, before the first epoch."
+        "³ Trace, lower and compile of all programs, before the first epoch; cold: compiled anew, warm: from the cache."
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """Runs of one kind in an agreement."""
+
+    title: str
+    framework: Framework
+    input: InputPlace
+
+    def holds(self, record: RunRecord) -> bool:
+        """Whether a record is one of these runs, and complete."""
+        config = record.config
+        return (config.framework, config.execution.input, record.status) == (self.framework, self.input, "complete")
+
+
+JAX_HOST = Arm("JAX, host input", "jax", "host")
+JAX_DEVICE = Arm("JAX, device input", "jax", "device")
+TORCH_HOST = Arm("PyTorch eager", "torch", "host")
+AGREEMENTS = ((JAX_HOST, TORCH_HOST, 2.0), (JAX_DEVICE, JAX_HOST, 1.5))
+"""What must learn alike, and within how many points of accuracy."""
+
+
 def agreement_table(records: Sequence[RunRecord]) -> str:
-    """One row per model: best test accuracy of both frameworks over seeds, and the paired difference of means.
+    """Mean best accuracies of two kinds of runs of one recipe, and the interval of their difference.
 
     Raises:
-        InputError: runs of different recipes, or of seeds that not every model and framework has completed.
+        InputError: runs of different recipes, or a comparison of which one side lacks seeds that the other has.
     """
-    _check_same([_recipe(record) | {"seed": None} for record in records])
-    wanted = sorted({record.config.training.seed for record in records})
+    _check_same([_recipe(record) | {"input": None} for record in records])
     rows = []
-    for model in ("cnn", "vit"):
-        best = {}
-        for framework in ("jax", "torch"):
-            runs = {
-                r.config.training.seed: 100 * r.best_test_accuracy
-                for r in records
-                if (r.config.model, r.config.framework, r.status) == (model, framework, "complete")
-            }
-            if sorted(runs) != wanted:
-                raise InputError(f"{framework} {model}: complete runs of seeds {sorted(runs)}, others have {wanted}")
-            best[framework] = [runs[seed] for seed in wanted]
-        difference = statistics.mean(best["jax"]) - statistics.mean(best["torch"])
-        interval = "one seed, no interval"
-        if len(wanted) > 1:
-            low, high = stats.ttest_rel(best["jax"], best["torch"]).confidence_interval(0.95)
-            interval = f"{low:+.2f} to {high:+.2f}"
-        each = (f"{statistics.mean(v):.2f} ({', '.join(f'{b:.2f}' for b in v)})" for v in best.values())
-        verdict = "yes" if abs(difference) <= AGREEMENT_POINTS else "no"
-        rows.append((LABELS[model], *each, f"{difference:+.2f}", interval, verdict))
+    for one, other, points in AGREEMENTS:
+        for model, runs in by_model(records).items():
+            best = [
+                {r.config.training.seed: 100 * r.best_test_accuracy for r in runs if arm.holds(r)}
+                for arm in (one, other)
+            ]
+            shared = sorted(best[0].keys() & best[1].keys())
+            if not shared:
+                raise InputError(f"{LABELS[model]}: no seed is complete for both {one.title} and {other.title}")
+            pairs = [[side[seed] for seed in shared] for side in best]
+            difference = mean(pairs[0]) - mean(pairs[1])
+            interval = "one seed, no interval"
+            if len(shared) > 1:
+                low, high = stats.ttest_rel(*pairs).confidence_interval(0.95)
+                interval = f"{low:+.2f} to {high:+.2f}"
+            each = (f"{mean(side):.2f} ({', '.join(f'{value:.2f}' for value in side)})" for side in pairs)
+            verdict = f"{'yes' if abs(difference) <= points else 'no'} ({points:g})"
+            compared = f"{one.title} / {other.title}"
+            rows.append((LABELS[model], compared, *each, f"{difference:+.2f}", interval, verdict, str(len(shared))))
     first = records[0]
-    points = f"{AGREEMENT_POINTS} points"
-    header = ("Model", "JAX, %", "PyTorch eager, %", "Difference, points", "95 % interval", f"Within {points}")
+    header = ("Model", "Compared", "First, %", "Second, %", "Difference, points", "95 % interval", "Within", "Seeds")
     return markdown(header, rows) + (
-        f"\n\nMean best test accuracy (and each seed's: {', '.join(map(str, wanted))}). Data: {first.dataset_title}, "
-        f"{first.train_images:,} training and {first.test_images:,} test images, {first.config.training.epochs} "
-        "epochs. The interval is Student's for the mean of the differences, paired by seed. Best: of the best epoch, "
-        "chosen on the test images."
+        f"\n\nMean best test accuracy (and each seed's, from {first.config.training.seed} on). "
+        f"Data: {first.dataset_title}, {first.train_images:,} training and {first.test_images:,} test images, "
+        f"{first.config.training.epochs} epochs. The interval is Student's for the mean of the differences, paired by "
+        "seed. Best: of the best epoch, chosen on the test images."
     )
 
 

@@ -1,26 +1,22 @@
-"""One run, from config to record."""
+"""Runs, from config to record: one seed, or several in one program."""
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxcompare.config import RunConfig
-from jaxcompare.data.batch import Batch
-from jaxcompare.data.datasets import Dataset, training_subset
-from jaxcompare.data.host import build_loaders
+from jaxcompare.data.datasets import Dataset
 from jaxcompare.measure.environment import describe_environment, git_commit
-from jaxcompare.measure.timing import CompileCounter, compile_ahead
-from jaxcompare.models import build_model
+from jaxcompare.measure.memory import peak_bytes
+from jaxcompare.measure.timing import CompileGuard
 from jaxcompare.records import History, RunRecord, after_epoch
-from jaxcompare.training.optimiser import build_optimiser
-from jaxcompare.training.step import Params, build_eval_step, build_train_step, init_state
-
-CPU_SLICE_SIZE = 16
-"""Examples per slice of a batch on CPUs, few enough for their activations to stay in cache."""
+from jaxcompare.training.engines import Engine, build_engine, explain_memory
+from jaxcompare.training.step import Metrics, Params
 
 
 def fit(
@@ -30,93 +26,92 @@ def fit(
     on_epoch: Callable[[RunRecord], None] | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> tuple[RunRecord, Params]:
-    """Train one model by the recipe: one call of a compiled train step per batch.
+    """Train one model by the recipe; see `fit_seeds`. Returns the record and the parameters after the last epoch."""
+    relay = (lambda records: on_epoch(records[0])) if on_epoch else None
+    (record,), params = fit_seeds(config, dataset, [config.training.seed], on_epoch=relay, on_step=on_step)
+    return record, jax.tree.map(lambda stacked: stacked[0], params)
 
-    The programs are compiled ahead of time, so that no epoch's time holds any compilation; a compilation during the
-    run is an error.
+
+def fit_seeds(
+    config: RunConfig,
+    dataset: Dataset,
+    seeds: Sequence[int],
+    *,
+    on_epoch: Callable[[list[RunRecord]], None] | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> tuple[list[RunRecord], Params]:
+    """Train an independent run for each of `seeds`, all in one program.
+
+    Programs are compiled ahead of time, so that no epoch's time holds any compilation; a compilation during the run is
+    an error. Each run ends as it would alone: one whose loss is no longer finite is "diverged" after that epoch, while
+    the others go on.
 
     Args:
-        config: what to run.
-        dataset: both splits, as loaded; `config.data.train_size` is drawn here.
-        on_epoch: called after each epoch with the record so far.
-        on_step: called after each train step is dispatched with the number of steps dispatched in this epoch.
+        config: what to run; its execution holds no "auto", and its seed gives way to `seeds`.
+        dataset: both splits, as loaded; `config.data.train_size` is drawn here, for each seed.
+        seeds: more than one needs device input.
+        on_epoch: called after each epoch with the records so far.
+        on_step: called with the number of steps given to the device in this epoch, as it grows.
 
     Returns:
-        The record, and the parameters after the last epoch. If the loss is no longer finite the run stops after that
-        epoch and the record's status is "diverged".
+        A record per seed, and the parameters after the last epoch as NumPy arrays with a leading axis of seeds.
     """
-    training = config.training
-    dataset = training_subset(dataset, config.data.train_size, training.seed)
-    model = build_model(
-        config.model, num_classes=len(dataset.class_names), dropout_generator=training.dropout_generator
-    )
-    tx = build_optimiser(training)
-
-    shape = (training.batch_size, *dataset.train.images.shape[1:])
-    batch = Batch(np.zeros(shape, np.float32), np.zeros(shape[0], np.int32), np.ones(shape[0], np.float32))
-    seed = np.uint32(training.seed)
-    init, init_times = compile_ahead(lambda seed: init_state(model, tx, jax.random.key(seed), batch.images[:1]), seed)
-    state = init(seed)
-    slice_size = CPU_SLICE_SIZE if jax.default_backend() == "cpu" else None
-    train_step, train_times = compile_ahead(build_train_step(model, tx, slice_size), state, batch, donate_argnums=0)
-    eval_step, eval_times = compile_ahead(build_eval_step(model, slice_size), state.params, batch)
-
-    times = {"init": init_times, "train_step": train_times, "eval_step": eval_times}
-    record = RunRecord(
-        config=config,
-        status="running",
-        params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        dataset_title=dataset.title,
-        data_fingerprint=dataset.fingerprint,
-        train_images=len(dataset.train),
-        test_images=len(dataset.test),
-        num_classes=len(dataset.class_names),
-        history=History(),
-        compile_times={name: dataclasses.asdict(phases) for name, phases in times.items()},
-        execution={
-            "engine": "step",
-            "input": "host",
-            "dtype": "float32",
-            "slice_size": slice_size or training.batch_size,
-            "conv_lowering": getattr(model, "lowering", None),
-        },
-        environment=describe_environment("jax"),
-        git_commit=git_commit(),
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-    train_loader, test_loader = build_loaders(dataset, training, config.data.workers)
-    with train_loader, CompileCounter() as compiles:
-        for epoch in range(training.epochs):
+    with build_engine(config, dataset, seeds) as engine, CompileGuard() as guard, explain_memory():
+        state = engine.init()
+        records = _begin(engine, dataset)
+        for epoch in range(config.training.epochs):
             jax.block_until_ready(state)
             start = time.perf_counter()
-            metrics = []
-            for done, batch in enumerate(train_loader.epoch(epoch), 1):
-                state, batch_metrics = train_step(state, batch)
-                metrics.append(batch_metrics)
-                if on_step:
-                    on_step(done)
-            jax.block_until_ready(state)
+            state, metrics, input_wait_s = engine.train_epoch(state, epoch, on_step or (lambda done: None))
+            jax.block_until_ready((state, metrics))
             trained = time.perf_counter()
-            # One transfer per epoch: reading a metric within the epoch would stop the device.
-            metrics = jax.device_get(metrics)
-            correct = [eval_step(state.params, batch) for batch in test_loader.epoch(0)]
-            test_accuracy = float(sum(jax.device_get(correct))) / len(dataset.test)
+            correct = engine.evaluate(state.params)
             evaluated = time.perf_counter()
-
-            if compiles.count:
-                raise RuntimeError(f"{compiles.count} program(s) compiled during epoch {epoch + 1}; expected none")
-
-            record = after_epoch(
-                record,
-                train_loss=float(np.mean([m.loss for m in metrics], dtype=np.float64)),
-                train_accuracy=float(sum(m.correct for m in metrics)) / len(dataset.train),
-                test_accuracy=test_accuracy,
-                epoch_time_s=trained - start,
-                evaluation_time_s=evaluated - trained,
-            )
+            guard.check(during=f"epoch {epoch + 1}")
+            # One transfer per epoch: reading a metric within the epoch would stop the device.
+            losses, hits = _gather(metrics)
+            for i, record in enumerate(records):
+                if record.status != "running":
+                    continue
+                records[i] = after_epoch(
+                    dataclasses.replace(record, execution=record.execution | {"peak_bytes": peak_bytes()}),
+                    train_loss=float(np.mean(losses[i], dtype=np.float64)),
+                    train_accuracy=float(np.sum(hits[i], dtype=np.float64)) / record.train_images,
+                    test_accuracy=float(correct[i]) / record.test_images,
+                    epoch_time_s=(trained - start) / len(seeds),
+                    evaluation_time_s=(evaluated - trained) / len(seeds),
+                    input_wait_s=input_wait_s,
+                )
             if on_epoch:
-                on_epoch(record)
-            if record.status == "diverged":
+                on_epoch(list(records))
+            if all(record.status != "running" for record in records):
                 break
-    return record, state.params
+        params = jax.device_get(state.params)
+    return records, params
+
+
+def _begin(engine: Engine, dataset: Dataset) -> list[RunRecord]:
+    """A record for each seed, before its first epoch."""
+    config = engine.config
+    shared: dict[str, Any] = {
+        "status": "running",
+        "params": engine.count_params(),
+        "dataset_title": dataset.title,
+        "data_fingerprint": dataset.fingerprint,
+        "train_images": config.data.train_size or len(dataset.train),
+        "test_images": len(dataset.test),
+        "num_classes": len(dataset.class_names),
+        "history": History(),
+        "compile_times": {name: dataclasses.asdict(times) for name, times in engine.compile_times.items()},
+        "execution": engine.facts,
+        "environment": describe_environment("jax"),
+        "git_commit": git_commit(),
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return [RunRecord(config=config.with_seed(seed), **shared) for seed in engine.seeds]
+
+
+def _gather(metrics: list[Metrics]) -> Metrics:
+    """The metrics of an epoch, (seeds, steps), in host memory."""
+    calls = jax.device_get(metrics)
+    return Metrics(*(np.concatenate(parts, axis=1) for parts in zip(*calls, strict=True)))

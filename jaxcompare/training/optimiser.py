@@ -1,6 +1,7 @@
 """AdamW as PyTorch computes it."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,14 +34,12 @@ def scale_by_adam() -> optax.GradientTransformation:
     """
     b1, b2 = BETAS
 
-    def update(
-        grads: optax.Updates, state: optax.ScaleByAdamState, params: optax.Params | None = None
-    ) -> tuple[optax.Updates, optax.ScaleByAdamState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, optax.ScaleByAdamState]:
         del params
-        mu = optax.tree.update_moment(grads, state.mu, b1, 1)
-        nu = optax.tree.update_moment(grads, state.nu, b2, 2)
+        mu = optax.tree.update_moment(updates, state.mu, b1, 1)
+        nu = optax.tree.update_moment(updates, state.nu, b2, 2)
         count = optax.safe_increment(state.count)
-        time = count.astype(jnp.zeros(()).dtype)
+        time = jnp.asarray(count, jnp.zeros(()).dtype)
         mu_correction, nu_correction = (-jnp.expm1(time * math.log(b)) for b in (b1, b2))
         updates = jax.tree.map(lambda m, v: (m / mu_correction) / (jnp.sqrt(v / nu_correction) + EPSILON), mu, nu)
         return updates, optax.ScaleByAdamState(count, mu, nu)

@@ -1,5 +1,6 @@
 """The pure train and evaluation steps. They know nothing of how they are executed."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,16 +23,18 @@ class TrainState(NamedTuple):
     params: Params
     opt_state: optax.OptState
     step: Int[Array, ""]
-    """Optimiser steps taken: with `key`, decides the dropout masks of the next."""
-    key: Key[Array, ""]
+    """Optimiser steps taken: with `dropout_key`, decides the dropout masks of the next."""
+    dropout_key: Key[Array, ""]
+    data_key: Key[Array, ""]
+    """With the epoch, decides the order and the augmentation of device-resident images."""
 
 
 class Metrics(NamedTuple):
-    """Of one batch; padding does not count."""
+    """Of one batch, or of many along leading axes; padding does not count."""
 
-    loss: Float[Array, ""]
+    loss: Float[Array | np.ndarray, "..."]
     """Mean cross-entropy over the batch, in nats."""
-    correct: Float[Array, ""]
+    correct: Float[Array | np.ndarray, "..."]
     """Examples whose largest logit is the label's."""
 
 
@@ -39,13 +42,14 @@ def init_state(
     model: nn.Module, tx: optax.GradientTransformation, key: Key[Array, ""], images: Array | np.ndarray
 ) -> TrainState:
     """A fresh state. `images` gives the shape the parameters are made for; its values do not matter."""
-    params_key, dropout_key = jax.random.split(key)
+    params_key, dropout_key, data_key = jax.random.split(key, 3)
     params = model.init(params_key, images, train=False)["params"]
-    return TrainState(params, tx.init(params), jnp.zeros((), jnp.int32), dropout_key)
+    return TrainState(params, tx.init(params), jnp.zeros((), jnp.int32), dropout_key, data_key)
 
 
 def sum_losses(logits: Float[Array, "n classes"], batch: Batch) -> Float[Array, ""]:
-    """Cross-entropy summed over the examples that count."""
+    """Cross-entropy summed over the examples that count, in at least float32."""
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels) * batch.mask)
 
 
@@ -54,43 +58,61 @@ def count_correct(logits: Float[Array, "n classes"], batch: Batch) -> Float[Arra
     return jnp.sum((jnp.argmax(logits, axis=-1) == batch.labels) * batch.mask)
 
 
-def sum_over_slices(function: Callable[[Array, Batch], T], batch: Batch, slice_size: int | None) -> T:
-    """Sum `function(i, slice i)`, a pytree of arrays, over slices of at most `slice_size` examples, one after another.
+class Slicing(NamedTuple):
+    """How a batch is summed: in slices of at most `size` examples one after another, on each device of an axis."""
+
+    size: int | None = None
+    """None: the batch is one slice."""
+    axis: str | None = None
+    """Mesh axis whose devices share the slices out; None: one device takes them all."""
+
+
+WHOLE = Slicing()
+
+
+def sum_over_slices(function: Callable[[Array, Batch], T], batch: Batch, slicing: Slicing) -> T:
+    """Sum `function(i, slice i)`, a pytree of arrays, over the slices of a batch.
 
     A sum over a batch is the sum over its slices, so this changes rounding only. What it buys is locality: a slice's
-    activations stay in a CPU's cache, where a whole batch's would stream through memory. None: the batch is one slice.
+    activations stay in a CPU's cache, where a whole batch's would stream through memory; and where each core is a
+    device, cores work on slices of their own rather than on parts of one small matrix product.
     """
     examples = len(batch.labels)
-    if slice_size is None or slice_size >= examples:
+    devices = jax.lax.axis_size(slicing.axis) if slicing.axis else 1
+    if devices == 1 and (slicing.size is None or slicing.size >= examples):
         return function(jnp.zeros((), jnp.int32), batch)
-    count = -(-examples // slice_size)
-    size = -(-examples // count)
+    count = math.ceil(examples / (slicing.size or examples) / devices) * devices
+    size = math.ceil(examples / count)
 
     def split(x: Array) -> Array:
         padding = [(0, count * size - examples)] + [(0, 0)] * (x.ndim - 1)
         return jnp.pad(x, padding).reshape(count, size, *x.shape[1:])
 
     items = (jnp.arange(count), jax.tree.map(split, batch))
+    if slicing.axis:
+        first = jax.lax.axis_index(slicing.axis) * (count // devices)
+        items = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, count // devices), items)
     shapes = jax.eval_shape(function, *jax.tree.map(lambda x: x[0], items))
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
     def add(total: T, item: tuple[Array, Batch]) -> tuple[T, None]:
         return jax.tree.map(jnp.add, total, function(*item)), None
 
-    return jax.lax.scan(add, zeros, items)[0]
+    total = jax.lax.scan(add, zeros, items)[0]
+    return jax.lax.psum(total, slicing.axis) if slicing.axis else total
 
 
 def build_train_step(
-    model: nn.Module, tx: optax.GradientTransformation, slice_size: int | None = None
+    model: nn.Module, tx: optax.GradientTransformation, slicing: Slicing = WHOLE
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The train step: one optimiser update from one batch. Pure, so it can be jitted, scanned or vmapped.
 
     The loss is the mean over the examples that count, as PyTorch's `cross_entropy` is over a batch without padding.
-    `slice_size`: see `sum_over_slices`; each slice draws dropout masks of its own.
+    `slicing`: see `sum_over_slices`; each slice draws dropout masks of its own.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(state.key, state.step)
+        key = jax.random.fold_in(state.dropout_key, state.step)
 
         def loss_fn(params: Params, index: Array, part: Batch) -> tuple[Array, Array]:
             rngs = {"dropout": jax.random.fold_in(key, index)}
@@ -100,23 +122,24 @@ def build_train_step(
         def grad_fn(index: Array, part: Batch) -> tuple[tuple[Array, Array], Params]:
             return jax.value_and_grad(loss_fn, has_aux=True)(state.params, index, part)
 
-        (loss, correct), grads = sum_over_slices(grad_fn, batch, slice_size)
+        (loss, correct), grads = sum_over_slices(grad_fn, batch, slicing)
         examples = jnp.sum(batch.mask)
         grads = jax.tree.map(lambda g: g / examples, grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(params, opt_state, state.step + 1, state.key), Metrics(loss / examples, correct)
+        state = state._replace(params=params, opt_state=opt_state, step=state.step + 1)
+        return state, Metrics(loss / examples, correct)
 
     return train_step
 
 
-def build_eval_step(model: nn.Module, slice_size: int | None = None) -> Callable[[Params, Batch], Float[Array, ""]]:
+def build_eval_step(model: nn.Module, slicing: Slicing = WHOLE) -> Callable[[Params, Batch], Float[Array, ""]]:
     """The evaluation step: correct predictions in one batch, dropout off."""
 
     def eval_step(params: Params, batch: Batch) -> Float[Array, ""]:
         def correct(_: Array, part: Batch) -> Array:
             return count_correct(model.apply({"params": params}, part.images, train=False)[0], part)
 
-        return sum_over_slices(correct, batch, slice_size)
+        return sum_over_slices(correct, batch, slicing)
 
     return eval_step

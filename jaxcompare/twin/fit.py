@@ -72,7 +72,7 @@ def fit(
         num_classes=len(dataset.class_names),
         history=History(),
         compile_times={},
-        execution={"engine": "eager", "input": "host", "dtype": "float32", "slice_size": training.batch_size},
+        execution={"engine": "eager"},
         environment=describe_environment("torch"),
         git_commit=git_commit(),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -82,7 +82,12 @@ def fit(
         for epoch in range(training.epochs):
             start = time.perf_counter()
             model.train()
-            metrics = [train_step(model, optimiser, *to_tensors(batch)) for batch in train_loader.epoch(epoch)]
+            metrics, input_wait_s, asked = [], 0.0, start
+            for batch in train_loader.epoch(epoch):
+                images, labels = to_tensors(batch)
+                input_wait_s += time.perf_counter() - asked
+                metrics.append(train_step(model, optimiser, images, labels))
+                asked = time.perf_counter()
             trained = time.perf_counter()
             test_accuracy = evaluate(model, test_loader) / len(dataset.test)
             evaluated = time.perf_counter()
@@ -93,6 +98,7 @@ def fit(
                 test_accuracy=test_accuracy,
                 epoch_time_s=trained - start,
                 evaluation_time_s=evaluated - trained,
+                input_wait_s=input_wait_s,
             )
             if on_epoch:
                 on_epoch(record)

@@ -1,0 +1,104 @@
+"""Device-resident input: a split lives on the device as uint8; batches are drawn, augmented and normalised inside jit.
+
+The same distribution as the host pipeline's, from JAX's own random numbers: everything about batch `number` of an epoch
+follows from (key, epoch, number) alone, so that no engine and no resumption changes a pixel.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+
+from jaxcompare.data.batch import Batch
+from jaxcompare.data.datasets import Split, Statistics
+from jaxcompare.data.host import CROP_PADDING
+
+
+class DeviceSplit(NamedTuple):
+    """A split in device memory."""
+
+    images: UInt8[Array | np.ndarray, "n h w c"]
+    labels: Int[Array | np.ndarray, " n"]
+    mean: Float[Array | np.ndarray, " c"]
+    std: Float[Array | np.ndarray, " c"]
+    white: Float[Array | np.ndarray | np.floating, ""]
+    """255. This and the statistics are arguments of the program, not constants in it: XLA turns a division by a
+    constant into a multiplication by its reciprocal, which is an ulp off torchvision's."""
+
+
+class EpochPlan(NamedTuple):
+    """One epoch's order, and the key of its augmentation."""
+
+    order: Int[Array, " examples"]
+    """Indices into the split, shuffled."""
+    key: Key[Array, ""]
+
+
+def put_split(split: Split, statistics: Statistics, put: Callable[[DeviceSplit], DeviceSplit]) -> DeviceSplit:
+    """Copy a split to where `put` puts a pytree of NumPy arrays."""
+    mean, std = (np.asarray(values, np.float32) for values in statistics)
+    return put(DeviceSplit(split.images, split.labels, mean, std, np.float32(255)))
+
+
+def count_batches(examples: int, batch_size: int) -> int:
+    """Batches per epoch, the last, short one included."""
+    return math.ceil(examples / batch_size)
+
+
+def plan_epoch(key: Key[Array, ""], epoch: Int[Array, ""], subset: Int[Array, " examples"]) -> EpochPlan:
+    """The epoch's order of the images at `subset`, and its augmentation key."""
+    shuffle_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
+    return EpochPlan(jax.random.permutation(shuffle_key, subset), augment_key)
+
+
+def train_batch(split: DeviceSplit, plan: EpochPlan, number: Int[Array, ""], batch_size: int) -> Batch:
+    """Batch `number` of an epoch: its images as the plan orders them, randomly cropped and flipped, normalised."""
+    examples = len(plan.order)
+    places = number * batch_size + jnp.arange(batch_size)
+    indices = plan.order[jnp.minimum(places, examples - 1)]
+    images = random_crop_and_flip(jax.random.fold_in(plan.key, number), split.images[indices])
+    return _batch(split, images, indices, places < examples)
+
+
+def test_batch(split: DeviceSplit, number: Int[Array, ""], batch_size: int) -> Batch:
+    """Batch `number` of a split in its own order, normalised."""
+    places = number * batch_size + jnp.arange(batch_size)
+    indices = jnp.minimum(places, len(split.labels) - 1)
+    return _batch(split, split.images[indices], indices, places < len(split.labels))
+
+
+def _batch(split: DeviceSplit, images: Array, indices: Array, counts: Bool[Array, " size"]) -> Batch:
+    batch = Batch(normalise(images, split), split.labels[indices], counts.astype(jnp.float32))
+    # Made once: without the barrier XLA:CPU fuses the gathers into every user and draws the crops over and over.
+    return jax.lax.optimization_barrier(batch)
+
+
+def normalise(images: UInt8[Array, "n h w c"], split: DeviceSplit) -> Float[Array, "n h w c"]:
+    """[0, 255] -> [0, 1] -> zero mean, unit deviation, in float32: to the bit what `data.host.normalise` gives."""
+    return (images.astype(jnp.float32) / split.white - split.mean) / split.std
+
+
+def random_crop_and_flip(key: Key[Array, ""], images: UInt8[Array, "n h w c"]) -> UInt8[Array, "n h w c"]:
+    """torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(), drawn for every image."""
+    crop_key, flip_key = jax.random.split(key)
+    top, left = jax.random.randint(crop_key, (2, len(images)), 0, 2 * CROP_PADDING + 1)
+    return crop_and_flip(images, top, left, jax.random.bernoulli(flip_key, 0.5, (len(images),)))
+
+
+def crop_and_flip(
+    images: UInt8[Array, "n h w c"], top: Int[Array, " n"], left: Int[Array, " n"], flip: Bool[Array, " n"]
+) -> UInt8[Array, "n h w c"]:
+    """Pad by 4 with zeros, cut at (top, left) of each image, mirror the images where `flip`."""
+    _, h, w, c = images.shape
+    margin = (CROP_PADDING, CROP_PADDING)
+    padded = jnp.pad(images, ((0, 0), margin, margin, (0, 0)))
+
+    def cut(image: Array, top: Array, left: Array) -> Array:
+        return jax.lax.dynamic_slice(image, (top, left, 0), (h, w, c))
+
+    cropped = jax.vmap(cut)(padded, top, left)
+    return jnp.where(flip[:, None, None, None], cropped[:, :, ::-1], cropped)

@@ -1,0 +1,446 @@
+"""Engines: how the pure steps are executed. Every engine computes the same numbers; they differ in what a call covers.
+
+    step    one call of a compiled program per batch
+    chunk   one call per `chunk_size` batches, scanned inside the program
+    epoch   one call per epoch, the shuffle included
+
+Host input is prepared by torchvision and copied batch by batch; device input (`data.device`) never leaves the device.
+States are stacked: axis 0 of every leaf is the seed, also where there is one.
+"""
+
+import abc
+import contextlib
+import dataclasses
+import functools
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxcompare.config import ExecutionConfig, InputError, Precision, RunConfig
+from jaxcompare.data.batch import Batch
+from jaxcompare.data.datasets import Dataset, Split
+from jaxcompare.data.device import DeviceSplit, EpochPlan, count_batches, plan_epoch, put_split, test_batch, train_batch
+from jaxcompare.data.host import build_loaders
+from jaxcompare.data.subsets import random_subset
+from jaxcompare.measure.memory import MemoryPlan, available_bytes, plan_memory
+from jaxcompare.measure.timing import CompileTimes, compile_ahead
+from jaxcompare.models import build_model
+from jaxcompare.training.optimiser import build_optimiser
+from jaxcompare.training.step import Metrics, Params, Slicing, TrainState, build_eval_step, build_train_step, init_state
+
+CPU_SLICE_SIZES = {"cnn": 8, "vit": 4}
+"""Examples per slice of a batch on CPUs, few enough for their activations to stay in a core's cache."""
+
+STEPS_IN_FLIGHT = 16
+"""Dispatched steps that the device may be behind: enough that it never waits for Python, few enough that batches do not
+pile up in its memory."""
+
+MEMORY_SHARE = 0.9
+"""Of the memory that is free, the part that a program of several seeds may be planned to take."""
+
+MATMUL_PRECISION = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "default"}
+
+AXIS = "devices"
+EVERYWHERE = PartitionSpec()
+
+OnStep = Callable[[int], None]
+
+
+def choose_execution(
+    requested: ExecutionConfig, split: Split, *, seeds: int = 1, workers: int = 0
+) -> tuple[ExecutionConfig, str]:
+    """Replace every "auto" by what is fastest on this backend; the second result says what was picked and why.
+
+    Raises:
+        InputError: the device lacks the precision, or the input cannot serve several seeds.
+    """
+    check_precision(requested.precision)
+    backend, reasons = jax.default_backend(), []
+    place, engine = requested.input, requested.engine
+    if place == "auto":
+        room = available_bytes()
+        if workers and seeds == 1 and engine != "epoch":
+            place = "host"
+            reasons.append("host input: --workers asks for it")
+        elif room is None or split.images.nbytes < room / 2 or engine == "epoch" or seeds > 1:
+            place = "device"
+            reasons.append(f"device input: the {split.images.nbytes / 1e6:,.0f} MB of images fit in its memory")
+        else:
+            place = "host"
+            reasons.append(
+                f"host input: {split.images.nbytes / 1e9:,.1f} GB of images leave the device too little room"
+            )
+    if place == "host" and seeds > 1:
+        raise InputError("--input host: serves one seed at a time; use --input device, or --seeds 1")
+    if place == "device" and workers:
+        raise InputError("--workers: device input needs none; leave it out, or use --input host")
+    if engine == "auto":
+        if place == "host":
+            engine, reason = "step", "its batches come one by one"
+        elif backend == "cpu":
+            engine, reason = "chunk", "as fast as whole epochs on a CPU, and it can show progress and be interrupted"
+        else:
+            engine, reason = "epoch", f"on {backend} a call costs more than the work of a step"
+        reasons.append(f"{engine} engine: {reason}")
+    return dataclasses.replace(requested, engine=engine, input=place), "; ".join(reasons)
+
+
+def check_precision(precision: Precision) -> None:
+    """Raise InputError where the device cannot compute in this precision."""
+    device = jax.local_devices()[0]
+    if precision == "tf32" and device.platform == "cpu":
+        raise InputError("--precision tf32: CPUs have no TF32; use float32 or bfloat16")
+    capability = getattr(device, "compute_capability", None)
+    if precision != "float32" and capability is not None and float(capability) < 8:
+        raise InputError(
+            f"--precision {precision}: {device.device_kind} (compute capability {capability}) lacks it, which came "
+            "with 8.0; use float32"
+        )
+
+
+class Engine(abc.ABC):
+    """Programs compiled ahead of time for one config, and the data that they train on. Use as a context manager."""
+
+    def __init__(self, config: RunConfig, dataset: Dataset, seeds: Sequence[int], devices: Sequence[jax.Device]):
+        training = config.training
+        self.config, self.seeds = config, seeds
+        self._place(devices)
+        self.batches = count_batches(config.data.train_size or len(dataset.train), training.batch_size)
+        self.model = build_model(
+            config.model,
+            num_classes=len(dataset.class_names),
+            dropout_generator=training.dropout_generator,
+            dtype=jnp.bfloat16 if config.execution.precision == "bfloat16" else None,
+        )
+        self.tx = build_optimiser(training)
+        self.train_step = build_train_step(self.model, self.tx, self.slicing)
+        self.eval_step = build_eval_step(self.model, self.slicing)
+        self.compile_times: dict[str, CompileTimes] = {}
+        self.memory_plans: dict[str, MemoryPlan] = {}
+        self.image_shape = dataset.train.images.shape[1:]
+        self._seed_array = self._put(np.array(seeds, np.uint32), self._per_seed)
+        self._init = self.compile("init", self._over_seeds(self.init_one), self._seed_array)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a record says of the execution beyond its config."""
+        return {
+            "seeds": len(self.seeds),
+            "devices": self.devices,
+            "shared_out": self.shared_out,
+            "slice_size": self.slicing.size or self.config.training.batch_size,
+            "conv_lowering": getattr(self.model, "lowering", None),
+            "planned_bytes": {name: sum(plan) for name, plan in self.memory_plans.items()},
+        }
+
+    def count_params(self) -> int:
+        """Trainable parameters of one model."""
+        shapes = jax.eval_shape(self.init_one, jax.ShapeDtypeStruct((), jnp.uint32))
+        return sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
+
+    @property
+    def steps_per_call(self) -> int:
+        """How many batches one call covers, the last call of an epoch perhaps excepted."""
+        execution = self.config.execution
+        sizes = {"step": 1, "chunk": execution.chunk_size, "epoch": self.batches}
+        return min(sizes[execution.engine], self.batches)
+
+    def _place(self, devices: Sequence[jax.Device]) -> None:
+        """Decide what the devices share out: the seeds where that comes out even, else the slices of each batch.
+
+        Only CPUs share batches: their devices are cores of one memory. A GPU has too little to do in a batch of these
+        models as it is.
+        """
+        on_cpu = devices[0].platform == "cpu"
+        shares_seeds = len(self.seeds) % len(devices) == 0
+        if not shares_seeds and not on_cpu:
+            devices = devices[: max(n for n in range(1, len(devices)) if len(self.seeds) % n == 0)]
+            shares_seeds = True
+        self.devices = len(devices)
+        self.shared_out = "nothing" if self.devices == 1 else "seeds" if shares_seeds else "batches"
+        self.slicing = Slicing(
+            CPU_SLICE_SIZES[self.config.model] if on_cpu else None, AXIS if self.shared_out == "batches" else None
+        )
+        self._mesh = Mesh(np.array(devices), (AXIS,))
+        self._per_seed = PartitionSpec(AXIS) if self.shared_out == "seeds" else EVERYWHERE
+
+    def _put(self, tree: Any, spec: PartitionSpec = EVERYWHERE) -> Any:
+        """Copy to the engine's devices, by default the whole to each."""
+        return jax.device_put(tree, NamedSharding(self._mesh, spec))
+
+    def _over_seeds(self, function: Callable, seeds_per_call: int = 1, stacked: int = 1) -> Callable:
+        """`function` for all seeds: in groups one after another, vmapped within a group, on all devices.
+
+        Its first `stacked` arguments have a seed axis; the others are shared.
+        """
+
+        def mapped(*args: Any) -> Any:
+            per_seed, shared = args[:stacked], args[stacked:]
+            size = None if seeds_per_call == 1 else seeds_per_call
+            return jax.lax.map(lambda one: function(*one, *shared), per_seed, batch_size=size)
+
+        def on_devices(*args: Any) -> Any:
+            in_specs = (self._per_seed,) * stacked + (EVERYWHERE,) * (len(args) - stacked)
+            shard = jax.shard_map(mapped, mesh=self._mesh, in_specs=in_specs, out_specs=self._per_seed, check_vma=False)
+            return shard(*args)
+
+        return mapped if self.devices == 1 else on_devices
+
+    def compile(self, name: str, function: Callable, *args: Any, **jit_options: Any) -> jax.stages.Compiled:
+        """Compile a program at the config's precision, and note its times and memory plan."""
+        with jax.default_matmul_precision(MATMUL_PRECISION[self.config.execution.precision]), explain_memory():
+            compiled, times = compile_ahead(function, *args, **jit_options)
+        self.compile_times[name] = times
+        self.memory_plans[name] = plan_memory(compiled)
+        return compiled
+
+    def init_one(self, seed: jax.Array) -> TrainState:
+        """The state that a run from `seed` starts in."""
+        return init_state(self.model, self.tx, jax.random.key(seed), jnp.zeros((1, *self.image_shape), jnp.float32))
+
+    def init(self) -> TrainState:
+        """A fresh stacked state, one for each seed."""
+        return self._init(self._seed_array)
+
+    @abc.abstractmethod
+    def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
+        """Train on every batch of an epoch. Gives its buffers away: do not use `state` again.
+
+        Returns:
+            The new state; the metrics, (seeds, steps) a call; and the seconds that the device had nothing to do for
+            want of a batch. Work may still be under way on the device: wait for it before reading a clock.
+        """
+
+    @abc.abstractmethod
+    def evaluate(self, params: Params) -> np.ndarray:
+        """Correct predictions on the test split, dropout off, for each seed."""
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Release what the engine holds besides memory."""
+        del exception
+
+
+class HostEngine(Engine):
+    """Batches of the torchvision pipeline, copied to the device as they come. One seed."""
+
+    def __init__(self, config: RunConfig, dataset: Dataset, devices: Sequence[jax.Device]):
+        super().__init__(config, dataset, (config.training.seed,), devices)
+        training, size = config.training, config.training.batch_size
+        indices = random_subset(len(dataset.train), config.data.train_size, training.seed)
+        dataset = dataclasses.replace(dataset, train=dataset.train.take(indices))
+        self._train_loader, self._test_loader = build_loaders(dataset, training, config.data.workers)
+        state = self.init()
+        batch = Batch(
+            np.zeros((size, *self.image_shape), np.float32), np.zeros(size, np.int32), np.ones(size, np.float32)
+        )
+        train = self._over_seeds(lambda state, batches: jax.lax.scan(self.train_step, state, batches))
+        self._train = {
+            length: self.compile(
+                _train_name(length), train, state, self._put(_stack([batch] * length)), donate_argnums=0
+            )
+            for length in _call_lengths(self.batches, self.steps_per_call)
+        }
+        self._evaluate = self.compile("evaluate", self._over_seeds(self.eval_step), state.params, self._put(batch))
+
+    def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
+        queue = _InFlight(self.steps_per_call)
+        metrics, waited, done = [], 0.0, 0
+        batches = self._train_loader.epoch(epoch)
+        while True:
+            asked = time.perf_counter()
+            chunk = list(itertools.islice(batches, self.steps_per_call))
+            if not chunk:
+                return state, metrics, waited
+            on_device = self._put(_stack(chunk))
+            # If the device has finished all it was given, it waited for this batch: at most since we asked for it.
+            if queue.is_idle():
+                waited += time.perf_counter() - asked
+            state, call_metrics = self._train[len(chunk)](state, on_device)
+            metrics.append(call_metrics)
+            done += len(chunk)
+            queue.add(call_metrics)
+            on_step(done)
+
+    def evaluate(self, params: Params) -> np.ndarray:
+        correct = [self._evaluate(params, self._put(batch)) for batch in self._test_loader.epoch(0)]
+        return np.sum(jax.device_get(correct), axis=0)
+
+    def __enter__(self) -> "HostEngine":
+        self._train_loader.__enter__()
+        # PyTorch only prepares batches here. Its threads, done with one, spin on the cores that XLA computes on.
+        self._torch_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        torch.set_num_threads(self._torch_threads)
+        self._train_loader.__exit__(*exception)
+
+
+class DeviceEngine(Engine):
+    """Both splits in device memory; any number of seeds in one program, vmapped `seeds_per_call` at a time."""
+
+    def __init__(self, config: RunConfig, dataset: Dataset, seeds: Sequence[int], devices: Sequence[jax.Device]):
+        super().__init__(config, dataset, seeds, devices)
+        subsets = [random_subset(len(dataset.train), config.data.train_size, seed) for seed in seeds]
+        with explain_memory():
+            self._train_split, self._test_split = (
+                put_split(split, dataset.statistics, self._put) for split in (dataset.train, dataset.test)
+            )
+            self._subsets = self._put(np.stack(subsets).astype(np.int32), self._per_seed)
+        self._compile()
+
+    def _compile(self) -> None:
+        states, first = self.init(), np.int32(0)
+        most = len(self.seeds) // self.devices if self.shared_out == "seeds" else len(self.seeds)
+        if self.config.execution.engine == "epoch":
+            args = (states, self._subsets, self._train_split, first)
+            self.seeds_per_call, self._epoch = self._compile_to_fit("train_epoch", self._train_whole_epoch, most, *args)
+        else:
+            plan = self._over_seeds(_plan, stacked=2)
+            self._plan = self.compile("plan", plan, states, self._subsets, first)
+            args = (states, self._plan(states, self._subsets, first), self._train_split, first)
+            self.seeds_per_call, self._train = most, {}
+            for length in _call_lengths(self.batches, self.steps_per_call):
+                function = functools.partial(self._train_batches, count=length)
+                self.seeds_per_call, self._train[length] = self._compile_to_fit(
+                    _train_name(length), function, self.seeds_per_call, *args
+                )
+        evaluate = self._over_seeds(self._evaluate_one, self.seeds_per_call)
+        self._evaluate = self.compile("evaluate", evaluate, states.params, self._test_split)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return super().facts | {"seeds_per_call": self.seeds_per_call}
+
+    def _compile_to_fit(self, name: str, function: Callable, most: int, *args: Any) -> tuple[int, jax.stages.Compiled]:
+        """Compile for as many seeds at a time as memory holds, `most` at most, and say how many that is."""
+        # A CPU gains nothing from several seeds at once: their activations leave its cache.
+        preferred = 1 if jax.default_backend() == "cpu" else most
+        size = min(most, self.config.execution.seeds_per_call or preferred)
+        while True:
+            compiled = self.compile(name, self._over_seeds(function, size, stacked=2), *args, donate_argnums=0)
+            room = available_bytes()
+            wanted = self.memory_plans[name].more  # the arguments are in memory already
+            if room is None or size == 1 or wanted <= MEMORY_SHARE * room:
+                return size, compiled
+            size = max(1, min(size - 1, int(size * MEMORY_SHARE * room / wanted)))
+
+    def _train_batches(
+        self, state: TrainState, plan: EpochPlan, split: DeviceSplit, start: jax.Array, count: int
+    ) -> tuple[TrainState, Metrics]:
+        def body(state: TrainState, number: jax.Array) -> tuple[TrainState, Metrics]:
+            return self.train_step(state, train_batch(split, plan, number, self.config.training.batch_size))
+
+        return jax.lax.scan(body, state, start + jnp.arange(count, dtype=jnp.int32))
+
+    def _train_whole_epoch(
+        self, state: TrainState, subset: jax.Array, split: DeviceSplit, epoch: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        return self._train_batches(state, _plan(state, subset, epoch), split, jnp.int32(0), self.batches)
+
+    def _evaluate_one(self, params: Params, split: DeviceSplit) -> jax.Array:
+        size = self.config.training.batch_size
+
+        def body(correct: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
+            return correct + self.eval_step(params, test_batch(split, number, size)), None
+
+        numbers = jnp.arange(count_batches(len(split.labels), size), dtype=jnp.int32)
+        return jax.lax.scan(body, jnp.zeros(()), numbers)[0]
+
+    def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
+        if self.config.execution.engine == "epoch":
+            state, metrics = self._epoch(state, self._subsets, self._train_split, np.int32(epoch))
+            on_step(self.batches)
+            return state, [metrics], 0.0
+        queue = _InFlight(self.steps_per_call)
+        plans = self._plan(state, self._subsets, np.int32(epoch))
+        metrics, done = [], 0
+        while done < self.batches:
+            length = min(self.steps_per_call, self.batches - done)
+            state, call_metrics = self._train[length](state, plans, self._train_split, np.int32(done))
+            metrics.append(call_metrics)
+            done += length
+            queue.add(call_metrics)
+            on_step(done)
+        return state, metrics, 0.0
+
+    def evaluate(self, params: Params) -> np.ndarray:
+        return jax.device_get(self._evaluate(params, self._test_split))
+
+
+def build_engine(
+    config: RunConfig, dataset: Dataset, seeds: Sequence[int], devices: Sequence[jax.Device] | None = None
+) -> Engine:
+    """The engine that `config.execution` names (nothing in it may be "auto"), compiled for `seeds`.
+
+    `devices` default to all of this process's. `config.training.seed` gives way to `seeds`.
+    """
+    devices = devices or jax.local_devices()
+    if config.execution.input == "device":
+        return DeviceEngine(config, dataset, seeds, devices)
+    (seed,) = seeds
+    return HostEngine(config.with_seed(seed), dataset, devices)
+
+
+@contextlib.contextmanager
+def explain_memory() -> Iterator[None]:
+    """Turn running out of device memory into one line that says what to lower."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise InputError(
+            f"out of memory on {jax.local_devices()[0].device_kind}; lower --batch-size, or --seeds-per-call where "
+            "--seeds is above 1, or use --input host"
+        ) from error
+
+
+class _InFlight:
+    """Keeps the device at most STEPS_IN_FLIGHT steps, and at least one call, behind the calls that were made."""
+
+    def __init__(self, steps_per_call: int):
+        self._calls: deque[Any] = deque()
+        self._most = max(1, STEPS_IN_FLIGHT // steps_per_call)
+
+    def add(self, metrics: Metrics) -> None:
+        self._calls.append(metrics)
+        if len(self._calls) > self._most:
+            jax.block_until_ready(self._calls.popleft())
+
+    def is_idle(self) -> bool:
+        """Whether all that was given to the device is done. Does not wait for it."""
+        return all(metrics.loss.is_ready() for metrics in self._calls)
+
+
+def _call_lengths(batches: int, steps_per_call: int) -> Sequence[int]:
+    """Every number of batches that a call of an epoch covers: the usual one, and the last call's if it is shorter."""
+    rest = batches % steps_per_call
+    return (steps_per_call, rest) if rest else (steps_per_call,)
+
+
+def _train_name(length: int) -> str:
+    return f"train_{length}_steps" if length > 1 else "train_step"
+
+
+def _plan(state: TrainState, subset: jax.Array, epoch: jax.Array) -> EpochPlan:
+    return plan_epoch(state.data_key, epoch, subset)
+
+
+def _stack(batches: Sequence[Batch]) -> Batch:
+    """Batches along a new first axis; one batch is not copied."""
+    if len(batches) == 1:
+        return jax.tree.map(lambda part: part[None], batches[0])
+    return jax.tree.map(lambda *parts: np.stack(parts), *batches)
