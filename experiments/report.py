@@ -8,9 +8,8 @@ with --readme FILE also writes each table between its marks in that file.
 
 import dataclasses
 import json
-import statistics
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -31,15 +30,13 @@ class Args:
 def build_table(folder: Path) -> str:
     """The table of one folder; redraws what belongs to it."""
     from full_comparison import save_results
+    from jaxcompare.cells import load_cells
     from jaxcompare.records import load_records
-    from jaxcompare.report.tables import agreement_table, comparison_table, speed_tables
+    from jaxcompare.report.speed import input_table, speed_table
+    from jaxcompare.report.tables import agreement_table, comparison_table
 
-    cells = folder / "cells.jsonl"
-    if cells.exists():
-        try:
-            return speed_tables([json.loads(line) for line in cells.read_text().splitlines()])
-        except (OSError, ValueError, KeyError, StopIteration, statistics.StatisticsError) as error:
-            raise InputError(f"{cells}: not a complete measurement ({error!r})") from error
+    if (folder / "cells.jsonl").exists():
+        return f"{speed_table(load_cells(folder / 'cells.jsonl'))}\n\n{input_table(load_inputs(folder))}"
     records = load_records(folder / "runs.jsonl")
     if not records:
         raise InputError(f"{folder}/runs.jsonl: holds no record; train first")
@@ -47,6 +44,15 @@ def build_table(folder: Path) -> str:
         return agreement_table(records)
     save_results(records, folder)
     return comparison_table(records)
+
+
+def load_inputs(folder: Path) -> list[dict[str, Any]]:
+    """What training_speed.py measured of the input pipelines."""
+    path = folder / "inputs.jsonl"
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a complete measurement ({error})") from error
 
 
 def main(args: Args) -> None:

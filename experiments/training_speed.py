@@ -1,13 +1,16 @@
-"""How fast is a training epoch in JAX, beside PyTorch eager; and how fast is the input pipeline, beside the recipe's?
+"""What does each way of executing a training step cost, beside PyTorch?
 
-Shows: seconds per epoch of both models in both frameworks on the same batches, and their ratio; images per second of
-the host pipeline and of the recipe's own (PIL, one transform chain per image), with 0 and 2 workers.
+Shows: time per training image of both models under every engine and input, beside PyTorch on batches that are ready in
+memory; the ratios; the share of the machine's matrix-product ceiling; several seeds in one program beside single runs;
+compile time apart. And images per second of the host pipeline beside the recipe's own (PIL, one transform chain per
+image), with 0 and 2 workers.
 
-    python experiments/training_speed.py --dataset folder --data-dir DIR
+    python experiments/training_speed.py --dataset folder --data-dir DIR        25 minutes on 2 CPU cores
+    python experiments/training_speed.py --precision tf32 --train-size 50000    on a GPU
 
-About 8 minutes on 2 CPU cores with `--epochs 2`, and twice that at the defaults. Every measurement has a fresh
-process, which runs one framework; repeats are interleaved, so that a machine that drifts slows every side alike. Keep
-other work off the machine.
+On a GPU there are more cells: torch.compile, with and without CUDA graphs, and the recipe's own loop with two loader
+workers. Every measurement has a fresh process, which runs one framework; repeats are interleaved, so that a machine
+that drifts slows every side alike. Keep other work off the machine.
 """
 
 import dataclasses
@@ -17,10 +20,22 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import console
-from jaxcompare.config import DataConfig, Framework, InputError, ModelName, RunConfig, TrainingConfig
+from jaxcompare.cells import Cell, CellRecord, TorchEngine, TorchInput, save_cells
+from jaxcompare.config import (
+    DataConfig,
+    Engine,
+    ExecutionConfig,
+    InputError,
+    InputPlace,
+    ModelName,
+    Precision,
+    RunConfig,
+    TrainingConfig,
+)
+from jaxcompare.records import write_atomically
 
 if TYPE_CHECKING:
     from jaxcompare.data.datasets import Dataset
@@ -30,54 +45,124 @@ WARM_UP_EPOCHS = 1
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Measure training epochs in JAX and PyTorch, and the input pipelines."""
+    """Measure every engine beside PyTorch, and the input pipelines."""
 
-    data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=5000))
-    training: TrainingConfig = dataclasses.field(default_factory=lambda: TrainingConfig(epochs=4))
+    models: tuple[ModelName, ...] = ("cnn", "vit")
+    """Which models to train."""
+    data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=2000))
+    training: TrainingConfig = dataclasses.field(default_factory=lambda: TrainingConfig(epochs=3))
+    precision: Precision = "float32"
+    """Of both frameworks. `tf32` and `bfloat16` as in full_comparison.py."""
+    seeds: int | None = None
+    """Seeds of the cell that trains several in one program (not given: 4 on CPUs, 8 on GPUs)."""
     repeats: int = 3
     """Fresh processes per measurement, in turn. The first epoch of each is warm-up and not counted."""
     out: Path = Path("runs/training_speed")
-    """Folder for cells.jsonl, written anew."""
+    """Folder for cells.jsonl and inputs.jsonl, written anew."""
 
 
-def measure_epochs(framework: Framework, model: ModelName, args: Args, dataset: "Dataset") -> dict[str, Any]:
-    """One process, one run: seconds of each epoch after warm-up."""
-    if framework == "jax":
-        from jaxcompare.training.fit import fit
-    else:
-        from jaxcompare.twin.fit import fit
-    # Evaluation is not what is measured here: a few test images will do.
-    dataset = dataclasses.replace(dataset, test=dataset.test.head(128))
-    record, _ = fit(RunConfig(framework, model, args.data, args.training), dataset)
-    if record.status != "complete":
-        raise InputError(f"{framework} {model}: {record.message}")
-    return {
-        "cell": "epoch",
-        "framework": framework,
-        "model": model,
-        "train_images": record.train_images,
+def build_grid(args: Args, gpu: bool) -> list[Cell]:
+    """Every cell, in the order of a table: the best engine's single run stands before its several seeds."""
+    jax_ways: list[tuple[Engine, InputPlace]] = [
+        ("step", "host"),
+        ("chunk", "host"),
+        ("step", "device"),
+        ("chunk", "device"),
+        ("epoch", "device"),
+    ]
+    torch_ways: list[tuple[TorchEngine, TorchInput]] = [("eager", "memory")]
+    on_gpus: list[tuple[TorchEngine, TorchInput]] = [
+        ("compile", "memory"),
+        ("cudagraphs", "memory"),
+        ("eager", "recipe"),
+    ]
+    torch_ways += on_gpus if gpu else []
+    cells = []
+    for model in args.models:
+        cells += [Cell("torch", model, engine, place, args.precision) for engine, place in torch_ways]
+        cells += [Cell("jax", model, engine, place, args.precision) for engine, place in jax_ways]
+        cells.append(Cell("jax", model, "epoch", "device", args.precision, args.seeds or (8 if gpu else 4)))
+    return cells
+
+
+def measure_cell(cell: Cell, repeat: int, args: Args, dataset: "Dataset") -> CellRecord:
+    """One fresh process, one framework."""
+    shared: dict[str, Any] = {
+        "cell": cell,
+        "repeat": repeat,
+        "train_images": args.data.train_size or len(dataset.train),
         "batch_size": args.training.batch_size,
-        "epoch_time_s": record.history.epoch_time_s[WARM_UP_EPOCHS:],
-        "compile_time_s": record.compile_time_s,
-        "dataset": record.dataset_title,
-        "execution": record.execution,
-        "environment": record.environment,
-        "git_commit": record.git_commit,
+        "seed": args.training.seed,
+        "dataset_title": dataset.title,
+        "data_fingerprint": dataset.fingerprint,
+    }
+    measured = measure_jax(cell, args, dataset) if cell.framework == "jax" else measure_torch(cell, args, dataset)
+    times = measured.pop("times")
+    counted = {"warm_up_time_s": times[:WARM_UP_EPOCHS], "epoch_time_s": times[WARM_UP_EPOCHS:]}
+    return CellRecord(**shared, **measured, **counted)
+
+
+def measure_jax(cell: Cell, args: Args, dataset: "Dataset") -> dict[str, Any]:
+    """The engine's epochs, compiled without a cache."""
+    import jax.numpy as jnp
+
+    from jaxcompare.measure.ceiling import measure_matmul_ceiling
+    from jaxcompare.measure.runtime import configure_jax
+    from jaxcompare.training.engines import MATMUL_PRECISION
+    from jaxcompare.training.fit import fit_seeds
+
+    configure_jax(cache=False)
+    execution = ExecutionConfig(cast(Engine, cell.engine), cast(InputPlace, cell.input), precision=cell.precision)
+    config = RunConfig("jax", cell.model, args.data, args.training, execution)
+    records, _ = fit_seeds(config, dataset, console.seeds(args.training.seed, cell.seeds))
+    for record in records:
+        if record.status != "complete":
+            raise InputError(f"{cell.title}, {cell.model}: {record.message}")
+    first = records[0]
+    dtype = jnp.dtype(jnp.bfloat16) if cell.precision == "bfloat16" else None
+    return {
+        "times": [cell.seeds * seconds for seconds in first.history.epoch_time_s],
+        "compile_time_s": first.compile_time_s,
+        "ceiling_flops_per_s": measure_matmul_ceiling(MATMUL_PRECISION[cell.precision], dtype),
+        "execution": first.execution | {"input_wait_s": first.history.input_wait_s},
+        "environment": first.environment,
+        "git_commit": first.git_commit,
     }
 
 
-def measure_input(pipeline: str, workers: int, args: Args, dataset: "Dataset") -> dict[str, Any]:
+def measure_torch(cell: Cell, args: Args, dataset: "Dataset") -> dict[str, Any]:
+    """The twin's epochs."""
+    from jaxcompare.data.datasets import training_subset
+    from jaxcompare.measure.environment import describe_environment, git_commit
+    from jaxcompare.twin.speed import time_epochs
+
+    subset = training_subset(dataset, args.data.train_size, args.training.seed)
+    timing = time_epochs(cell, subset, args.training)
+    environment = describe_environment("torch")
+    return {
+        "times": timing.epoch_time_s,
+        "compile_time_s": None,
+        "ceiling_flops_per_s": timing.ceiling_flops_per_s,
+        "execution": timing.settings,
+        "environment": environment | {"device": timing.settings["device"]},
+        "git_commit": git_commit(),
+    }
+
+
+def measure_input(pipeline: str, workers: int, repeat: int, args: Args, dataset: "Dataset") -> dict[str, Any]:
     """One process, one pipeline: images per second over a pass, after a pass of warm-up. No model is run."""
     import time
 
+    from jaxcompare.data.datasets import training_subset
     from jaxcompare.data.host import HostLoader
     from jaxcompare.measure.environment import describe_environment, git_commit
     from jaxcompare.twin.recipe_input import build_recipe_loader
 
+    dataset = training_subset(dataset, args.data.train_size, args.training.seed)
     split, size = dataset.train, args.training.batch_size
     if pipeline == "jaxcompare":
         loader = HostLoader(split, size, dataset.statistics, augment=True, shuffle=True, workers=workers)
-        passes = [lambda epoch=epoch: loader.epoch(epoch) for epoch in range(2)]
+        passes: list[Callable] = [lambda epoch=epoch: loader.epoch(epoch) for epoch in range(2)]
     else:
         recipe = build_recipe_loader(split, size, dataset.statistics, workers=workers)
         passes = [lambda: recipe] * 2
@@ -87,7 +172,7 @@ def measure_input(pipeline: str, workers: int, args: Args, dataset: "Dataset") -
             pass
         marks.append(time.perf_counter())
     return {
-        "cell": "input",
+        "repeat": repeat,
         "pipeline": pipeline,
         "workers": workers,
         "images": len(split),
@@ -102,26 +187,48 @@ def main(args: Args) -> None:
         raise InputError(f"--repeats: must be at least 1, not {args.repeats}")
     if args.training.epochs <= WARM_UP_EPOCHS:
         raise InputError(f"--epochs: must be more than {WARM_UP_EPOCHS}: the first is warm-up")
+    if args.seeds is not None:
+        console.seeds(args.training.seed, args.seeds)
     console.check_out(args.out)
     from jaxcompare.data.datasets import load_dataset, training_subset
-    from jaxcompare.records import write_atomically
-    from jaxcompare.report.tables import speed_tables
+    from jaxcompare.report.speed import input_table, speed_table
 
     dataset = load_dataset(args.data)
-    subset = training_subset(dataset, args.data.train_size, args.training.seed)
-    jobs: list[tuple[str, Callable, tuple]] = []
-    for model, framework in product(get_args(ModelName), get_args(Framework)):
-        jobs.append((f"{model} {framework}", measure_epochs, (framework, model, args, dataset)))
-    for workers, pipeline in product((0, 2), ("jaxcompare", "recipe")):
-        jobs.append((f"input {pipeline} {workers} workers", measure_input, (pipeline, workers, args, subset)))
+    training_subset(dataset, args.data.train_size, args.training.seed)  # a size above the data's ends here
+    # Evaluation is not what is measured here: a few test images will do.
+    dataset = dataclasses.replace(dataset, test=dataset.test.head(args.training.batch_size))
+    backend = in_fresh_process(find_backend, args.precision)
+    cells, inputs = build_grid(args, gpu=backend != "cpu"), list(product((0, 2), ("jaxcompare", "recipe")))
 
-    cells = []
-    for repeat, (name, measure, arguments) in product(range(args.repeats), jobs):
-        print(f"repeat {repeat + 1}/{args.repeats}: {name}", flush=True)
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-            cells.append({"repeat": repeat} | fresh.submit(measure, *arguments).result())
-        write_atomically(args.out / "cells.jsonl", "".join(json.dumps(cell) + "\n" for cell in cells))
-    print("\n" + speed_tables(cells))
+    records: list[CellRecord] = []
+    input_records: list[dict[str, Any]] = []
+    for repeat in range(args.repeats):
+        for cell in cells:
+            print(f"repeat {repeat + 1}/{args.repeats}: {cell.model} {cell.title}", flush=True)
+            records.append(in_fresh_process(measure_cell, cell, repeat, args, dataset))
+            save_cells(args.out / "cells.jsonl", records)
+        for workers, pipeline in inputs:
+            print(f"repeat {repeat + 1}/{args.repeats}: input {pipeline}, {workers} workers", flush=True)
+            input_records.append(in_fresh_process(measure_input, pipeline, workers, repeat, args, dataset))
+            lines = (json.dumps(record) + "\n" for record in input_records)
+            write_atomically(args.out / "inputs.jsonl", "".join(lines))
+    print(f"\n{speed_table(records)}\n\n{input_table(input_records)}")
+
+
+def find_backend(precision: Precision) -> str:
+    """JAX's backend, if it has the precision."""
+    import jax
+
+    from jaxcompare.training.engines import check_precision
+
+    check_precision(precision)
+    return jax.default_backend()
+
+
+def in_fresh_process(function: Callable, *arguments: Any) -> Any:
+    """Call `function` in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        return fresh.submit(function, *arguments).result()
 
 
 if __name__ == "__main__":

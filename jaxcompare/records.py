@@ -193,17 +193,17 @@ def _from_json(value: dict[str, Any]) -> RunRecord:
     if value["schema"] != SCHEMA:
         raise ValueError(f"its schema is {value['schema']}")
     config = value["config"]
-    data = _build(DataConfig, config["data"] | {"data_dir": Path("data")})
-    parts = {"training": _build(TrainingConfig, config["training"])}
-    parts["execution"] = _build(ExecutionConfig, config["execution"])
-    config = _build(RunConfig, config | {"data": data} | parts)
+    data = build_exactly(DataConfig, config["data"] | {"data_dir": Path("data")})
+    parts = {"training": build_exactly(TrainingConfig, config["training"])}
+    parts["execution"] = build_exactly(ExecutionConfig, config["execution"])
+    config = build_exactly(RunConfig, config | {"data": data} | parts)
     history = {name: [math.nan if v is None else v for v in series] for name, series in value["history"].items()}
-    record = _build(RunRecord, value | {"config": config, "history": _build(History, history)})
+    record = build_exactly(RunRecord, value | {"config": config, "history": build_exactly(History, history)})
     choose("status", record.status, Status)
     return record
 
 
-def _build(cls: Any, values: dict[str, Any]) -> Any:
+def build_exactly(cls: Any, values: dict[str, Any]) -> Any:
     """An instance of a dataclass from exactly its fields: a missing one must not take today's default."""
     names = {field.name for field in dataclasses.fields(cls)}
     if names != set(values):

@@ -23,11 +23,9 @@ class DeviceSplit(NamedTuple):
 
     images: UInt8[Array | np.ndarray, "n h w c"]
     labels: Int[Array | np.ndarray, " n"]
-    mean: Float[Array | np.ndarray, " c"]
-    std: Float[Array | np.ndarray, " c"]
-    white: Float[Array | np.ndarray | np.floating, ""]
-    """255. This and the statistics are arguments of the program, not constants in it: XLA turns a division by a
-    constant into a multiplication by its reciprocal, which is an ulp off torchvision's."""
+    levels: Float[Array | np.ndarray, "256 c"]
+    """What each pixel value becomes in each channel when it is normalised: looked up, since XLA computes a division by
+    a constant as a product with its reciprocal, an ulp off torchvision's."""
 
 
 class EpochPlan(NamedTuple):
@@ -41,7 +39,8 @@ class EpochPlan(NamedTuple):
 def put_split(split: Split, statistics: Statistics, put: Callable[[DeviceSplit], DeviceSplit]) -> DeviceSplit:
     """Copy a split to where `put` puts a pytree of NumPy arrays."""
     mean, std = (np.asarray(values, np.float32) for values in statistics)
-    return put(DeviceSplit(split.images, split.labels, mean, std, np.float32(255)))
+    levels = (np.arange(256, dtype=np.float32)[:, None] / np.float32(255) - mean) / std
+    return put(DeviceSplit(split.images, split.labels, levels))
 
 
 def count_batches(examples: int, batch_size: int) -> int:
@@ -49,7 +48,7 @@ def count_batches(examples: int, batch_size: int) -> int:
     return math.ceil(examples / batch_size)
 
 
-def plan_epoch(key: Key[Array, ""], epoch: Int[Array, ""], subset: Int[Array, " examples"]) -> EpochPlan:
+def plan_epoch(key: Key[Array, ""], epoch: int | Int[Array, ""], subset: Int[Array, " examples"]) -> EpochPlan:
     """The epoch's order of the images at `subset`, and its augmentation key."""
     shuffle_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
     return EpochPlan(jax.random.permutation(shuffle_key, subset), augment_key)
@@ -79,7 +78,7 @@ def _batch(split: DeviceSplit, images: Array, indices: Array, counts: Bool[Array
 
 def normalise(images: UInt8[Array, "n h w c"], split: DeviceSplit) -> Float[Array, "n h w c"]:
     """[0, 255] -> [0, 1] -> zero mean, unit deviation, in float32: to the bit what `data.host.normalise` gives."""
-    return (images.astype(jnp.float32) / split.white - split.mean) / split.std
+    return split.levels[images, jnp.arange(images.shape[-1])]
 
 
 def random_crop_and_flip(key: Key[Array, ""], images: UInt8[Array, "n h w c"]) -> UInt8[Array, "n h w c"]:

@@ -178,49 +178,6 @@ def agreement_table(records: Sequence[RunRecord]) -> str:
     )
 
 
-def speed_tables(cells: Sequence[Mapping[str, Any]]) -> str:
-    """Training epochs beside PyTorch eager, and input pipelines beside the recipe's: medians, ranges and ratios."""
-
-    def values(key: str, **where: object) -> list[float]:
-        """One value per fresh process, the median of what it measured."""
-        found = [cell for cell in cells if all(cell.get(name) == value for name, value in where.items())]
-        return [statistics.median(cell[key] if isinstance(cell[key], list) else [cell[key]]) for cell in found]
-
-    def spread(numbers: Sequence[float], form: str) -> str:
-        low, middle, high = (format(f(numbers), form) for f in (min, statistics.median, max))
-        return f"{middle} ({low} to {high})"
-
-    epochs = []
-    for model in ("cnn", "vit"):
-        jax, torch = (values("epoch_time_s", framework=f, model=model) for f in ("jax", "torch"))
-        ratios = [a / b for a, b in zip(jax, torch, strict=True)]
-        compiling = spread(values("compile_time_s", framework="jax", model=model), ".1f")
-        epochs.append((LABELS[model], spread(jax, ".2f"), spread(torch, ".2f"), spread(ratios, ".2f"), compiling))
-    inputs = []
-    for workers in (0, 2):
-        ours, recipe = (values("images_per_s", pipeline=p, workers=workers) for p in ("jaxcompare", "recipe"))
-        ratios = [a / b for a, b in zip(ours, recipe, strict=True)]
-        inputs.append((str(workers), spread(ours, ",.0f"), spread(recipe, ",.0f"), spread(ratios, ".1f")))
-    first = next(cell for cell in cells if cell["cell"] == "epoch")
-    backends = {cell["environment"]["backend"] for cell in cells}
-    if len(backends) > 1:
-        raise InputError(f"times on {' and '.join(sorted(backends))} are no comparison; measure with JAX_PLATFORMS=cpu")
-    repeats = len({cell["repeat"] for cell in cells})
-    return "\n\n".join(
-        (
-            markdown(
-                ("Model", "JAX, s/epoch", "PyTorch eager, s/epoch", "JAX / PyTorch", "JAX compile, s (once)"), epochs
-            ),
-            markdown(("Workers", "Host pipeline, images/s", "Recipe's pipeline, images/s", "Ratio"), inputs),
-            f"Median (and range) of {repeats} fresh processes, interleaved; ratios are taken pair by pair. Epochs: "
-            f"{first['dataset']}, {first['train_images']:,} images, batches of {first['batch_size']}, the same "
-            f"for both frameworks; dropout on; warm-up epoch and evaluation excluded. Input: a second pass; the "
-            f"recipe's loader starts its workers anew every pass, as a plain DataLoader does, ours keeps them. "
-            f"{machine(first['environment'])}",
-        )
-    )
-
-
 def machine(environment: Mapping[str, Any]) -> str:
     """One sentence: what a number was measured on."""
     versions, cpu = environment["versions"], f"{environment['cpu']}, {environment['cpu_cores']} cores"

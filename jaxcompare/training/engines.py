@@ -118,7 +118,7 @@ class Engine(abc.ABC):
             config.model,
             num_classes=len(dataset.class_names),
             dropout_generator=training.dropout_generator,
-            dtype=jnp.bfloat16 if config.execution.precision == "bfloat16" else None,
+            dtype=jnp.dtype(jnp.bfloat16) if config.execution.precision == "bfloat16" else None,
         )
         self.tx = build_optimiser(training)
         self.train_step = build_train_step(self.model, self.tx, self.slicing)

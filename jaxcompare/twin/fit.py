@@ -17,9 +17,12 @@ from jaxcompare.records import History, RunRecord, after_epoch
 from jaxcompare.twin.models import build_model
 
 
-def build_optimiser(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW as the recipe has it: PyTorch's defaults but for the learning rate and the weight decay."""
-    return torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+def build_optimiser(model: torch.nn.Module, config: TrainingConfig, *, fused: bool = False) -> torch.optim.Optimizer:
+    """AdamW as the recipe has it: PyTorch's defaults but for the learning rate and the weight decay.
+
+    `fused` runs it as one kernel: the same numbers, faster on GPUs.
+    """
+    return torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused or None)
 
 
 def to_tensors(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

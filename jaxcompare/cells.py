@@ -1,0 +1,89 @@
+"""Speed cells: what one timed process ran, and what came out. JSON Lines, written whole, read strictly."""
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxcompare.config import Engine, Framework, InputError, InputPlace, ModelName, Precision
+from jaxcompare.records import build_exactly, write_atomically
+
+TorchEngine = Literal["eager", "compile", "cudagraphs"]
+TorchInput = Literal["memory", "recipe"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One way to train one model."""
+
+    framework: Framework
+    model: ModelName
+    engine: Engine | TorchEngine
+    """JAX: see `training.engines`. PyTorch: eager, `torch.compile`, or that with CUDA graphs."""
+    input: InputPlace | TorchInput
+    """`memory`: batches made before the clock starts, on the device; `recipe`: the recipe's own loader, two workers."""
+    precision: Precision = "float32"
+    seeds: int = 1
+    """Runs in one program."""
+
+    @property
+    def title(self) -> str:
+        """As a person reads it."""
+        framework = {"jax": "JAX", "torch": "PyTorch"}[self.framework]
+        return f"{framework} {self.engine}, {self.input} input" + (f", {self.seeds} seeds" if self.seeds > 1 else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class CellRecord:
+    """What one fresh process measured of a cell."""
+
+    cell: Cell
+    repeat: int
+    epoch_time_s: list[float]
+    """Of each epoch after the warm-up, all seeds together; evaluation and compilation are not in it."""
+    warm_up_time_s: list[float]
+    """Of each epoch before that."""
+    compile_time_s: float | None
+    """Ahead-of-time compilation; None for PyTorch, which compiles, if at all, in its warm-up epoch."""
+    ceiling_flops_per_s: float
+    """Of a large matrix product in the same process and precision."""
+    train_images: int
+    batch_size: int
+    seed: int
+    dataset_title: str
+    data_fingerprint: str
+    execution: dict[str, Any]
+    environment: dict[str, Any]
+    git_commit: str | None
+
+    @property
+    def image_time_s(self) -> float:
+        """Median over epochs of the seconds per training image and seed."""
+        return statistics.median(self.epoch_time_s) / self.train_images / self.cell.seeds
+
+
+def save_cells(path: Path, records: Sequence[CellRecord]) -> None:
+    """Write a file of cell records, whole."""
+    write_atomically(path, "".join(json.dumps(dataclasses.asdict(record)) + "\n" for record in records))
+
+
+def load_cells(path: Path) -> list[CellRecord]:
+    """Read every record.
+
+    Raises:
+        InputError: the file or a line of it is not a record, with the line's number.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            value = json.loads(line)
+            records.append(build_exactly(CellRecord, value | {"cell": build_exactly(Cell, value["cell"])}))
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{path}, line {number}: not a cell record ({error})") from error
+    return records

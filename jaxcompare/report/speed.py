@@ -1,0 +1,163 @@
+"""Speed cells as Markdown tables: medians, ranges, ratios taken repeat by repeat, and what the best comes to."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jaxcompare.cells import Cell, CellRecord
+from jaxcompare.config import InputError
+from jaxcompare.measure.cost import layer_costs
+from jaxcompare.report.tables import LABELS, machine, markdown
+
+TRAINING_FLOPS = 3
+"""Of a training step over its forward pass, by convention: the backward pass multiplies twice as much."""
+
+
+def speed_table(records: Sequence[CellRecord]) -> str:
+    """A row per cell, beside PyTorch eager of the same model; then the best JAX engine beside the best of PyTorch.
+
+    Raises:
+        InputError: the records are no one measurement: different data, batches, machines or commits, or cells of which
+            a repeat is missing.
+    """
+    check_one_measurement(records)
+    cells = list(dict.fromkeys(record.cell for record in records))
+    rows, sentences = [], []
+    for cell in cells:
+        times = image_times(records, cell)
+        reference = image_times(records, baseline(cells, cell))
+        share = [
+            TRAINING_FLOPS * flops_per_image(cell) / record.image_time_s / record.ceiling_flops_per_s
+            for record in records
+            if record.cell == cell
+        ]
+        compile_time = [r.compile_time_s for r in records if r.cell == cell and r.compile_time_s is not None]
+        rows.append(
+            (
+                LABELS[cell.model],
+                cell.title,
+                spread((1e6 * t for t in times), ",.0f"),
+                spread(ratios(times, reference), ".2f"),
+                spread((100 * s for s in share), ".0f"),
+                spread(compile_time, ".1f") if compile_time else "-",
+            )
+        )
+    for model in dict.fromkeys(cell.model for cell in cells):
+        sentences += conclusions(records, [cell for cell in cells if cell.model == model])
+    first = records[0]
+    header = ("Model", "Execution", "Time per image, µs", "Over PyTorch eager", "Share of ceiling, %", "Compile, s")
+    repeats = len({record.repeat for record in records})
+    jax_environment = next(r.environment for r in records if r.cell.framework == "jax")
+    return (
+        markdown(header, rows)
+        + "\n\n"
+        + " ".join(sentences)
+        + f"\n\nMedian (and range) of {repeats} fresh processes, interleaved; ratios are taken repeat by repeat. "
+        f"{first.dataset_title}, {first.train_images:,} images, batches of {first.batch_size}, {first.cell.precision}, "
+        "dropout on; the first epoch, evaluation and compilation excluded; of several seeds, the time per image and "
+        "seed. PyTorch's batches are ready in memory before its clock starts; JAX's times hold their preparation. "
+        "Ceiling: a large matrix product in the same process; three forward passes' worth of floating-point "
+        f"operations a training image. {machine(jax_environment)}"
+    )
+
+
+def conclusions(records: Sequence[CellRecord], cells: Sequence[Cell]) -> list[str]:
+    """Of one model: the best JAX engine over the best of PyTorch and over the recipe's loop; seeds over single runs."""
+    label, sentences = LABELS[cells[0].model], []
+
+    def best(some: Iterable[Cell]) -> Cell:
+        return min(some, key=lambda cell: statistics.median(image_times(records, cell)))
+
+    jax_cells = [cell for cell in cells if cell.framework == "jax" and cell.seeds == 1]
+    torch_cells = [cell for cell in cells if cell.framework == "torch" and cell.input == "memory"]
+    ours, theirs = best(jax_cells), best(torch_cells)
+    over = spread(ratios(image_times(records, ours), image_times(records, theirs)), ".2f")
+    sentences.append(f"{label}: the best JAX engine ({ours.title}) takes {over} of the time of {theirs.title}.")
+    for recipe in (cell for cell in cells if cell.input == "recipe"):
+        times = spread(ratios(image_times(records, recipe), image_times(records, ours)), ".1f")
+        sentences.append(f"The recipe's own loop takes {times} times as long as it.")
+    for several in (cell for cell in cells if cell.seeds > 1):
+        single = Cell(several.framework, several.model, several.engine, several.input, several.precision)
+        per_seed = ratios(image_times(records, several), image_times(records, single))
+        sentences.append(
+            f"{several.seeds} seeds in one program take {spread(per_seed, '.2f')} of the time of {several.seeds} "
+            f"single runs, {spread((several.seeds * r for r in per_seed), '.2f')} times one run's."
+        )
+    return sentences
+
+
+def input_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """The host pipeline beside the recipe's, in images per second."""
+    rows = []
+    for workers in (0, 2):
+        ours, recipe = (
+            [r["images_per_s"] for r in records if (r["pipeline"], r["workers"]) == (pipeline, workers)]
+            for pipeline in ("jaxcompare", "recipe")
+        )
+        if len(ours) != len(recipe) or not ours:
+            raise InputError("inputs.jsonl: a measurement is missing; measure anew")
+        rows.append((str(workers), spread(ours, ",.0f"), spread(recipe, ",.0f"), spread(ratios(ours, recipe), ".1f")))
+    return markdown(("Workers", "Host pipeline, images/s", "Recipe's pipeline, images/s", "Ratio"), rows) + (
+        f"\n\nThe second pass over {records[0]['images']:,} images; the recipe's loader starts its workers anew every "
+        "pass, as a plain DataLoader does, ours keeps them."
+    )
+
+
+def check_one_measurement(records: Sequence[CellRecord]) -> None:
+    """Raise InputError, naming what differs, unless ratios between the records mean something."""
+    if not records:
+        raise InputError("cells.jsonl: holds no measurement; measure anew")
+    facts = [
+        {
+            "data": (record.data_fingerprint, record.train_images, record.seed),
+            "batch size": record.batch_size,
+            "precision": record.cell.precision,
+            "cpu": (record.environment["cpu"], record.environment["cpu_cores"]),
+            "device": record.environment["device"],
+            "versions": record.environment["versions"],
+            "commit": record.git_commit,
+        }
+        for record in records
+    ]
+    for other in facts[1:]:
+        for name, value in other.items():
+            if value != facts[0][name]:
+                raise InputError(
+                    f"cells of different measurements: {name} is {facts[0][name]} in one, {value} in another"
+                )
+    repeats = {cell: sorted(r.repeat for r in records if r.cell == cell) for cell in {r.cell for r in records}}
+    for cell, found in repeats.items():
+        if found != max(repeats.values(), key=len):
+            raise InputError(
+                f"{cell.model} {cell.title}: repeats {found} only; the measurement did not come to its end"
+            )
+
+
+def baseline(cells: Sequence[Cell], cell: Cell) -> Cell:
+    """PyTorch eager of the same model, on batches in memory."""
+    for other in cells:
+        if (other.framework, other.engine, other.input, other.model) == ("torch", "eager", "memory", cell.model):
+            return other
+    raise InputError(f"{cell.model}: no PyTorch eager cell to compare with; measure anew")
+
+
+def flops_per_image(cell: Cell) -> int:
+    """Of the forward pass."""
+    return sum(cost.flops_per_image for cost in layer_costs(cell.model))
+
+
+def image_times(records: Sequence[CellRecord], cell: Cell) -> list[float]:
+    """Seconds per training image and seed, by repeat."""
+    return [r.image_time_s for r in sorted(records, key=lambda r: r.repeat) if r.cell == cell]
+
+
+def ratios(times: Sequence[float], reference: Sequence[float]) -> list[float]:
+    """Repeat by repeat, so that a machine that drifts slows both sides of each."""
+    return [time / other for time, other in zip(times, reference, strict=True)]
+
+
+def spread(values: Iterable[float], form: str) -> str:
+    """Median, and range if there are several."""
+    numbers = list(values)
+    middle = format(statistics.median(numbers), form)
+    return middle if len(numbers) == 1 else f"{middle} ({min(numbers):{form}} to {max(numbers):{form}})"

@@ -1,0 +1,128 @@
+"""Device-resident batches: torchvision's pixels, its distribution, every image once an epoch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import functional as F
+
+from jaxcompare.data import device, host
+from jaxcompare.data.datasets import RECIPE, Split
+
+RANDOM = np.random.default_rng(0)
+
+
+def put(images, statistics=RECIPE):
+    split = Split(images, np.arange(len(images), dtype=np.int32) % 10)
+    return device.put_split(split, statistics, jax.device_put)
+
+
+def images(count):
+    return RANDOM.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_every_crop_and_flip_is_torchvisions_to_the_bit(flip):
+    source = images(81)
+    top, left = (jnp.asarray(a.ravel()) for a in np.mgrid[0:9, 0:9])
+
+    @jax.jit
+    def crop(split):
+        return device.normalise(device.crop_and_flip(split.images, top, left, jnp.full(81, flip)), split)
+
+    ours = np.asarray(crop(put(source)))
+    to_normalised = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*RECIPE)])
+    for i in range(81):
+        cropped = F.crop(F.pad(Image.fromarray(source[i]), [4]), int(top[i]), int(left[i]), 32, 32)
+        theirs = to_normalised(F.hflip(cropped) if flip else cropped)
+        np.testing.assert_array_equal(ours[i], theirs.permute(1, 2, 0).numpy(), err_msg=f"offset {top[i], left[i]}")
+
+
+def test_borders_are_normalised_zeros():
+    white = np.full((1, 32, 32, 3), 255, np.uint8)
+    split = put(white)
+    cropped = device.crop_and_flip(split.images, jnp.array([0]), jnp.array([8]), jnp.array([False]))
+    corner = device.normalise(cropped, split)
+    mean, std = np.float32(RECIPE)
+    np.testing.assert_array_equal(corner[0, :4], np.broadcast_to(-mean / std, (4, 32, 3)))
+    np.testing.assert_array_equal(corner[0, 4:, 28:], np.broadcast_to(-mean / std, (28, 4, 3)))
+    np.testing.assert_array_equal(corner[0, 4:, :28], np.broadcast_to((1 - mean) / std, (28, 28, 3)))
+
+
+def test_crops_and_flips_are_drawn_evenly_and_independently():
+    # One pixel's position and its mirror image's tell the offset and the flip of every image.
+    source = np.zeros((20_000, 32, 32, 3), np.uint8)
+    source[:, 15, 10] = 255
+    shown = np.asarray(device.random_crop_and_flip(jax.random.key(0), jnp.asarray(source)))
+    found = np.argwhere(shown[..., 0] > 0)[:, 1:]
+    assert len(found) == 20_000
+    flipped = found[:, 1] >= 16
+    assert abs(flipped.mean() - 0.5) < 4 * 0.5 / np.sqrt(20_000)
+    column = np.where(flipped, 31 - found[:, 1], found[:, 1])
+    offsets = np.stack([19 - found[:, 0], 14 - column])
+    counts = np.histogram2d(*offsets, bins=(np.arange(10) - 0.5,) * 2)[0]
+    assert counts.sum() == 20_000  # every offset lies in 0..8
+    expected = 20_000 / 81
+    assert ((counts - expected) ** 2 / expected).sum() < 130  # chi-squared of 80 degrees: exceeded once in 3,000
+    assert np.abs(np.corrcoef([*offsets, flipped]) - np.eye(3)).max() < 4 / np.sqrt(20_000)
+
+
+def all_batches(split, key, epoch, subset, size):
+    plan = device.plan_epoch(key, epoch, jnp.asarray(subset))
+    count = device.count_batches(len(subset), size)
+    return [device.train_batch(split, plan, jnp.int32(number), size) for number in range(count)]
+
+
+def test_an_epoch_shows_every_image_of_the_subset_once():
+    # The middle pixel survives any crop of an image of one colour, and says which image it is.
+    source = np.broadcast_to(np.arange(70, dtype=np.uint8)[:, None, None, None], (70, 32, 32, 3)).copy()
+    split = put(source, ((0.0,) * 3, (1 / 255,) * 3))
+    subset = np.arange(0, 70, 2, dtype=np.int32)
+
+    def shown(seed, epoch):
+        batches = all_batches(split, jax.random.key(seed), epoch, subset, 16)
+        assert [int(batch.mask.sum()) for batch in batches] == [16, 16, 3]
+        counted = [np.asarray(batch.images)[np.asarray(batch.mask) == 1, 16, 16, 0] for batch in batches]
+        labels = np.concatenate([np.asarray(batch.labels)[np.asarray(batch.mask) == 1] for batch in batches])
+        order = np.concatenate(counted).round().astype(int)
+        np.testing.assert_array_equal(labels, order % 10)
+        return order.tolist()
+
+    orders = [shown(0, 0), shown(0, 1), shown(1, 0)]
+    assert all(sorted(order) == subset.tolist() for order in orders)
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert shown(0, 0) == orders[0]
+
+
+def test_augmentation_differs_between_batches_and_epochs():
+    split = put(np.broadcast_to(images(1), (64, 32, 32, 3)).copy())
+    subset = np.arange(64, dtype=np.int32)
+    batches = [b for epoch in (0, 1) for b in all_batches(split, jax.random.key(0), epoch, subset, 32)]
+    for i, a in enumerate(batches):
+        assert all((np.asarray(a.images) != np.asarray(b.images)).any() for b in batches[:i])
+
+
+def test_test_batches_are_the_hosts():
+    source = images(21)
+    split = put(source)
+    with host.HostLoader(Split(source, np.arange(21, dtype=np.int32) % 10), 8, RECIPE) as loader:
+        for number, theirs in enumerate(loader.epoch(0)):
+            ours = device.test_batch(split, jnp.int32(number), 8)
+            counts = theirs.mask == 1
+            np.testing.assert_array_equal(ours.mask, theirs.mask)
+            np.testing.assert_array_equal(np.asarray(ours.images)[counts], theirs.images[counts])
+            np.testing.assert_array_equal(np.asarray(ours.labels)[counts], theirs.labels[counts])
+
+
+def test_the_hosts_crop_is_the_devices():
+    source = images(50)
+    top, left = RANDOM.integers(0, 9, (2, 50))
+    flip = RANDOM.random(50) < 0.5
+    theirs = host.crop_and_flip(
+        torch.from_numpy(source).permute(0, 3, 1, 2), *map(torch.from_numpy, (top, left, flip))
+    ).permute(0, 2, 3, 1)
+    ours = device.crop_and_flip(*map(jnp.asarray, (source, top, left, flip)))
+    np.testing.assert_array_equal(ours, theirs)

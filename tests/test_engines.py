@@ -1,0 +1,296 @@
+"""Engines execute one train step in several ways; the numbers are the same, alone or among other seeds."""
+
+import dataclasses
+import itertools
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxcompare.training.engines as engines
+from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig
+from jaxcompare.data import host
+from jaxcompare.data.datasets import Dataset, Split
+from jaxcompare.data.device import EpochPlan
+from jaxcompare.models import build_model
+from jaxcompare.models.layers import keep_mask, matmul
+from jaxcompare.training.engines import build_engine, choose_execution
+from jaxcompare.training.fit import fit, fit_seeds
+
+MODELS = ("cnn", "vit")
+ONE, BOTH = jax.devices()[:1], jax.devices()[:2]
+STEP, CHUNK, EPOCH = (ExecutionConfig(engine, "device", chunk_size=3) for engine in ("step", "chunk", "epoch"))
+
+
+def config(model, execution=STEP, **training):
+    return RunConfig("jax", model, DataConfig(), TrainingConfig(**{"batch_size": 8, "seed": 5} | training), execution)
+
+
+@pytest.fixture
+def small_dataset():
+    """37 training images: four batches of 8 and one of 5."""
+    generator = np.random.default_rng(0)
+
+    def split(count):
+        return Split(
+            generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), np.arange(count, dtype=np.int32) % 3
+        )
+
+    return Dataset("small", ("a", "b", "c"), split(37), split(11), ((0.4,) * 3, (0.2,) * 3), "fingerprint")
+
+
+def losses(config, dataset, seeds=(5,), devices=BOTH, epochs=4):
+    """(seeds, 20) losses of four epochs of five steps, and the predictions that are then correct."""
+    with build_engine(config, dataset, seeds, devices) as engine:
+        state = engine.init()
+        parts = []
+        for epoch in range(epochs):
+            state, metrics, _ = engine.train_epoch(state, epoch, lambda done: None)
+            parts += [np.asarray(call.loss) for call in metrics]
+        return np.concatenate(parts, axis=1), engine.evaluate(state.params)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("model", MODELS)
+def test_chunk_and_epoch_are_step(model, precision, small_dataset):
+    """Dropout and augmentation on, the short batch included, on one device and on two that share each batch."""
+    with jax.enable_x64(precision == "float64"):
+        reference, correct = losses(config(model, STEP), small_dataset, devices=ONE)
+        assert reference.shape == (1, 20)
+        assert reference.dtype == precision
+        for execution, devices in ((CHUNK, ONE), (EPOCH, ONE), (STEP, BOTH), (EPOCH, BOTH)):
+            other, other_correct = losses(config(model, execution), small_dataset, devices=devices)
+            np.testing.assert_allclose(other, reference, rtol=1e-9 if precision == "float64" else 1e-4)
+            if precision == "float64":
+                np.testing.assert_array_equal(other_correct, correct)
+    assert len(np.unique(reference)) == 20
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_seed_among_others_is_that_seed_alone(model, small_dataset):
+    """One after another, two at a time, and three on devices that do not divide them."""
+    with jax.enable_x64(True):
+        alone = [losses(config(model, EPOCH), small_dataset, [seed])[0][0] for seed in (5, 6, 7, 8)]
+        for count, at_once in ((4, 2), (3, None)):
+            execution = dataclasses.replace(CHUNK, seeds_per_call=at_once)
+            together, _ = losses(config(model, execution), small_dataset, [5, 6, 7, 8][:count])
+            np.testing.assert_allclose(together, alone[:count], rtol=1e-9)
+    assert len({tuple(run) for run in alone}) == 4
+
+
+def test_each_seeds_record_is_its_own(small_dataset):
+    run = config("cnn", EPOCH, epochs=2)
+    subset = dataclasses.replace(run, data=DataConfig(train_size=20))
+    records, params = fit_seeds(subset, small_dataset, [5, 6])
+    assert [(r.config.training.seed, r.train_images, r.status) for r in records] == [
+        (5, 20, "complete"),
+        (6, 20, "complete"),
+    ]
+    for i, record in enumerate(records):
+        alone, alone_params = fit(subset.with_seed(5 + i), small_dataset)
+        np.testing.assert_allclose(record.history.train_loss, alone.history.train_loss, rtol=1e-4)
+        assert record.config == alone.config
+        jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, atol=1e-3), params, alone_params)
+    assert records[0].execution["seeds"] == 2
+
+
+def test_one_diverging_seed_ends_alone(small_dataset, monkeypatch):
+    real = engines.DeviceEngine.train_epoch
+
+    def train_epoch(self, state, epoch, on_step):
+        state, metrics, waited = real(self, state, epoch, on_step)
+        if epoch == 1:
+            metrics = [call._replace(loss=call.loss.at[0].set(jnp.nan)) for call in metrics]
+        return state, metrics, waited
+
+    jnp.zeros((2, 5)).at[0].set(jnp.nan)  # compiled before the run, whose guard would see it
+    monkeypatch.setattr(engines.DeviceEngine, "train_epoch", train_epoch)
+    monkeypatch.setattr("jaxcompare.measure.timing.CompileGuard.check", lambda *_, **__: None)
+    (first, second), _ = fit_seeds(config("cnn", EPOCH, epochs=3), small_dataset, [5, 6])
+    assert (first.status, len(first.history.train_loss)) == ("diverged", 2)
+    assert (second.status, len(second.history.train_loss)) == ("complete", 3)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_device_input_under_fixed_augmentation_is_host_input(model, small_dataset, monkeypatch):
+    """The same order, crops and flips on both sides: the same losses, whole epochs long."""
+    orders = [np.random.default_rng((5, epoch)).permutation(37).astype(np.int32) for epoch in range(2)]
+
+    def plan_epoch(key, epoch, subset):
+        del subset
+        return EpochPlan(jnp.asarray(np.stack(orders))[epoch], key)
+
+    monkeypatch.setattr(engines, "plan_epoch", plan_epoch)
+    monkeypatch.setattr(
+        "jaxcompare.data.device.random_crop_and_flip",
+        lambda key, images: engines_crop(images, jnp.asarray, len(images)),
+    )
+    monkeypatch.setattr(
+        host, "random_crop_and_flip", lambda images, generator: engines_crop(images, torch_array, len(images))
+    )
+    on_host = dataclasses.replace(STEP, input="host")
+    ours, theirs = (losses(config(model, execution), small_dataset, epochs=2)[0] for execution in (STEP, on_host))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def torch_array(values):
+    import torch
+
+    return torch.from_numpy(values)
+
+
+def engines_crop(images, array, count):
+    """Place i of a batch is cut at (i, i + 4) and mirrored if i is odd, whoever does it."""
+    from jaxcompare.data import device
+
+    places = np.arange(count)
+    crop = device.crop_and_flip if array is jnp.asarray else host.crop_and_flip
+    return crop(images, array(places % 9), array((places + 4) % 9), array(places % 2 == 1))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_bfloat16_stays_near_float32(model, small_dataset):
+    """The bound: a logit is off by at most 3 % of the largest, and twenty losses by 0.05 nats."""
+    images = np.random.default_rng(0).normal(size=(16, 32, 32, 3)).astype(np.float32)
+    wide, narrow = (build_model(model, dtype=dtype) for dtype in (None, jnp.dtype(jnp.bfloat16)))
+    params = wide.init(jax.random.key(0), images, train=False)["params"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(narrow.init(jax.random.key(0), images, train=False))} == {
+        jnp.dtype("float32")
+    }
+    expected, _ = wide.apply({"params": params}, images, train=False)
+    logits, activations = narrow.apply({"params": params}, images, train=False)
+    assert logits.dtype == jnp.bfloat16
+    assert all(activation.dtype == jnp.bfloat16 for activation in activations.values())
+    difference = np.abs(np.asarray(logits, np.float32) - expected).max()
+    assert 0 < difference < 0.03 * np.abs(expected).max()
+    runs = [
+        losses(config(model, dataclasses.replace(EPOCH, precision=precision)), small_dataset)[0]
+        for precision in ("float32", "bfloat16")
+    ]
+    assert runs[1].dtype == np.float32
+    assert 0 < np.abs(runs[0] - runs[1]).max() < 0.05
+
+
+@pytest.mark.parametrize(("rows", "d_in", "d_out"), [(64, 12, 5), (64, 5, 12), (3, 12, 5), (64, 8, 8)])
+def test_matmul_has_the_gradients_of_a_product(rows, d_in, d_out):
+    generator = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x, kernel = jnp.asarray(generator.normal(size=(rows, d_in))), jnp.asarray(generator.normal(size=(d_in, d_out)))
+        for argument in (0, 1):
+            ours, theirs = (
+                jax.jit(jax.grad(lambda x, k, f=function: jnp.sum(jnp.sin(f(x, k))), argument))(x, kernel)
+                for function in (matmul, jnp.matmul)
+            )
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_seeds_chunk_themselves_to_fit_memory(small_dataset, monkeypatch):
+    sixteen = list(range(5, 21))
+
+    def wanted(at_once):
+        execution = dataclasses.replace(EPOCH, seeds_per_call=at_once)
+        with build_engine(config("vit", execution), small_dataset, sixteen, ONE) as engine:
+            return engine.seeds_per_call, engine.memory_plans["train_epoch"].more
+
+    (_, least), (together, most) = wanted(1), wanted(16)
+    assert together == 16
+    room = (least + most) / 2 / engines.MEMORY_SHARE
+    monkeypatch.setattr(engines, "available_bytes", lambda: room)
+    at_once, bytes_wanted = wanted(16)
+    assert at_once < 16
+    assert bytes_wanted <= engines.MEMORY_SHARE * room
+
+
+def test_running_out_of_memory_says_what_to_lower():
+    with (
+        pytest.raises(InputError, match=r"out of memory on cpu; lower --batch-size, or --seeds-per-call"),
+        engines.explain_memory(),
+    ):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes")
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), engines.explain_memory():
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+
+def choose(small_dataset, seeds=1, workers=0, **requested):
+    execution, reason = choose_execution(
+        ExecutionConfig(**requested), small_dataset.train, seeds=seeds, workers=workers
+    )
+    return execution.engine, execution.input, reason
+
+
+def test_auto_picks_and_says_why(small_dataset, monkeypatch):
+    assert choose(small_dataset)[:2] == ("chunk", "device")
+    assert "chunk engine: " in choose(small_dataset)[2]
+    assert choose(small_dataset, input="host")[:2] == ("step", "host")
+    assert choose(small_dataset, engine="epoch")[:2] == ("epoch", "device")
+    assert choose(small_dataset, workers=2)[:2] == ("step", "host")
+    assert choose(small_dataset, engine="epoch", input="device")[2] == ""
+    monkeypatch.setattr(engines, "available_bytes", lambda: 1000)
+    assert choose(small_dataset)[:2] == ("step", "host")
+    assert "host input" in choose(small_dataset)[2]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(engines, "available_bytes", lambda: 10**10)
+    assert choose(small_dataset)[:2] == ("epoch", "device")
+
+
+@pytest.mark.parametrize(
+    ("requested", "message"),
+    [
+        ({"precision": "tf32"}, "--precision tf32: CPUs have no TF32"),
+        ({"input": "host", "seeds": 2}, "--input host: serves one seed at a time"),
+        ({"input": "device", "workers": 2}, "--workers: device input needs none"),
+        ({"engine": "epoch", "input": "host"}, "--engine epoch: cannot be fed by --input host"),
+        ({"chunk_size": 0}, "--chunk-size: must be a finite number of at least 1"),
+        ({"seeds_per_call": 0}, "--seeds-per-call: must be a finite number of at least 1"),
+        ({"precision": "float16"}, "--precision: 'float16' is unknown"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(requested, message, small_dataset):
+    with pytest.raises(InputError, match=message):
+        choose(small_dataset, **requested)
+
+
+def test_a_gpu_without_the_precision_is_refused(monkeypatch):
+    class OldGpu:
+        platform, device_kind, compute_capability = "gpu", "Old GPU", "7.5"
+
+    monkeypatch.setattr(jax, "local_devices", lambda: [OldGpu()])
+    for precision in ("tf32", "bfloat16"):
+        with pytest.raises(InputError, match=rf"--precision {precision}: Old GPU \(compute capability 7.5\) lacks it"):
+            engines.check_precision(precision)
+    engines.check_precision("float32")
+
+
+def test_dropout_masks_are_uncorrelated_across_layers_steps_seeds_and_neighbours():
+    """Masks of a whole training's keys: seeds, steps, slices, layers and places, derived as the models derive them."""
+    size, sites = 1 << 16, []
+    for seed, step, part, site in itertools.product((0, 1), (0, 1, 2), (0, 1), range(4)):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), step), part)
+        sites.append(np.asarray(keep_mask(jax.random.fold_in(key, site), 0.9, (size,), "hash")))
+    masks = np.stack(sites) - 0.9
+    deviations = masks @ masks.T / size / 0.09
+    off_diagonal = deviations[~np.eye(len(masks), dtype=bool)]
+    assert np.abs(off_diagonal).max() < 5 / np.sqrt(size)
+    assert abs(off_diagonal.std() * np.sqrt(size) - 1) < 0.15  # as independent masks spread, no more and no less
+    for lag in (1, 2, 3, 4, 8, 16, 64, 65, 128, 512):
+        assert np.abs((masks[:, :-lag] * masks[:, lag:]).mean(1)).max() / 0.09 < 5 / np.sqrt(size - lag)
+
+
+def test_the_compile_cache_is_on_and_tells_cold_from_warm(tmp_path):
+    code = (
+        "import jax, numpy as np\n"
+        "from jaxcompare.measure.runtime import configure_jax\n"
+        "from jaxcompare.measure.timing import compile_ahead\n"
+        "configure_jax()\n"
+        "print(compile_ahead(lambda x: x @ x, np.ones((8, 8), np.float32))[1].from_cache)\n"
+    )
+    environment = {"PATH": "/usr/bin", "HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    answers = [
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert answers == ["False\n", "True\n"]
+    assert list((tmp_path / ".cache" / "jaxcompare" / "xla").glob("*/*"))
