@@ -28,8 +28,7 @@ class Args:
 
 
 def build_table(folder: Path) -> str:
-    """The table of one folder; redraws what belongs to it."""
-    from full_comparison import save_results
+    """The table of one folder's records."""
     from jaxcompare.cells import load_cells
     from jaxcompare.records import load_records
     from jaxcompare.report.speed import input_table, speed_table
@@ -42,8 +41,18 @@ def build_table(folder: Path) -> str:
         raise InputError(f"{folder}/runs.jsonl: holds no record; train first")
     if {record.config.framework for record in records} == {"jax", "torch"}:
         return agreement_table(records)
-    save_results(records, folder)
     return comparison_table(records)
+
+
+def redraw(folder: Path) -> None:
+    """The figures and the summary of a full comparison."""
+    from full_comparison import save_results
+    from jaxcompare.records import load_records
+
+    path = folder / "runs.jsonl"
+    records = load_records(path) if path.exists() else []
+    if {record.config.framework for record in records} == {"jax"}:
+        save_results(records, folder)
 
 
 def load_inputs(folder: Path) -> list[dict[str, Any]]:
@@ -59,6 +68,8 @@ def main(args: Args) -> None:
     if not args.results:
         raise InputError("RESULTS: name at least one folder, for example results/full_comparison")
     tables = {folder.name: build_table(folder) for folder in args.results}
+    for folder in args.results:
+        redraw(folder)
     print("\n\n".join(tables.values()))
     if args.readme:
         from jaxcompare.report.tables import replace_blocks

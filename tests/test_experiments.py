@@ -113,6 +113,13 @@ def test_a_flag_beside_a_preset_wins(monkeypatch):
         (("--image-size", "30"), ("--image-size", "multiple of 4")),
         (("--preset", "fast"), ("--preset", "fast", "quick")),
         (("--no-such-flag",), ("--no-such-flag",)),
+        (("--seeds", "0"), ("--seeds", "at least 1")),
+        (("--seed", "4294967295", "--seeds", "2"), ("--seeds", "4294967295")),
+        (("--engine", "fast"), ("--engine", "fast", "epoch")),
+        (("--engine", "epoch", "--input", "host"), ("--engine epoch", "--input device")),
+        (("--chunk-size", "0"), ("--chunk-size", "at least 1")),
+        (("--dataset", "digits", "--precision", "tf32"), ("--precision tf32", "float32")),
+        (("--dataset", "digits", "--input", "host", "--seeds", "2"), ("--input host", "--seeds 1")),
         (("--dataset", "digits", "--train-size", "5000"), ("--train-size", "1437")),
         (("--dataset", "folder", "--data-dir", "nowhere"), ("--data-dir nowhere", "train/")),
     ],
@@ -144,26 +151,42 @@ def test_nan_is_reported_with_its_epoch_and_its_record_kept(monkeypatch, capsys,
 def test_an_interrupted_run_keeps_its_finished_epochs(monkeypatch, capsys, tmp_path):
     from jaxcompare.training import fit as fit_module
 
-    def interrupt_in_the_second_epoch(config, dataset, *, on_epoch, on_step):
+    def interrupt_in_the_second_epoch(config, dataset, seeds, *, on_epoch, on_step):
         def stop(done):
             if seen:
                 raise KeyboardInterrupt
             on_step(done)
 
-        def note(record):
-            seen.append(record)
-            on_epoch(record)
+        def note(records):
+            seen.append(records)
+            on_epoch(records)
 
         seen = []
-        return real(config, dataset, on_epoch=note, on_step=stop)
+        return real(config, dataset, seeds, on_epoch=note, on_step=stop)
 
-    real = fit_module.fit
-    monkeypatch.setattr(fit_module, "fit", interrupt_in_the_second_epoch)
+    real = fit_module.fit_seeds
+    monkeypatch.setattr(fit_module, "fit_seeds", interrupt_in_the_second_epoch)
     with pytest.raises(SystemExit) as end:
         run(monkeypatch, *TINY, "--models", "cnn", "--epochs", "3", "--out", tmp_path)
     assert end.value.code == 130
+    assert "the history so far is kept" in capsys.readouterr().out
     (record,) = load_records(tmp_path / "runs.jsonl")
     assert (record.status, len(record.history.train_loss)) == ("interrupted", 1)
+
+
+def test_seeds_are_runs_of_their_own_and_only_missing_ones_are_trained(monkeypatch, capsys, tmp_path):
+    words = (*TINY, "--models", "cnn", "--out", tmp_path)
+    run(monkeypatch, *words)
+    first = load_records(tmp_path / "runs.jsonl")
+    run(monkeypatch, *words, "--seeds", "3")
+    printed = capsys.readouterr().out
+    assert "CNN seed 42: complete" in printed
+    assert "42, 43, 44" in printed
+    records = load_records(tmp_path / "runs.jsonl")
+    assert [r.config.training.seed for r in records] == [42, 43, 44]
+    assert records[:1] == first
+    assert [r.execution["seeds"] for r in records] == [1, 2, 2]
+    assert set(json.loads((tmp_path / "summary.json").read_text())["models"]["cnn"]["seeds"]) == {"42", "43", "44"}
 
 
 def test_report_refuses_empty_and_unknown_folders(monkeypatch, capsys, tmp_path):

@@ -47,12 +47,11 @@ def test_a_run_compiles_each_program_once(execution, tiny_dataset):
     assert record.execution["peak_bytes"]["process"] > 1e8
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_every_engine_learns_the_same(model, tiny_dataset):
-    """Same keys, same numbers: whole runs, the short batch, dropout and augmentation included."""
+def test_every_engine_learns_the_same(tiny_dataset):
+    """Same keys, same numbers: whole runs, the full ViT, the short batch, dropout and augmentation included."""
     losses = {}
     for execution in EXECUTIONS:
-        record, _ = fit(dataclasses.replace(config(model=model), execution=execution), tiny_dataset)
+        record, _ = fit(dataclasses.replace(config(model="vit"), execution=execution), tiny_dataset)
         losses.setdefault(execution.input, []).append(record.history.train_loss)
     for of_input in losses.values():
         for other in of_input[1:]:

@@ -21,8 +21,8 @@ def record(model="cnn", status="complete", losses=(2.0, 1.5), **kwargs):
         "train_images": 100,
         "test_images": 10,
         "num_classes": 10,
-        "history": History(list(losses), [0.3] * n, [0.4, 0.5][:n], [2.0, 4.0][:n], [0.1] * n),
-        "compile_times": {"train_step": {"trace_s": 1.0, "lower_s": 0.5, "compile_s": 2.0}},
+        "history": History(list(losses), [0.3] * n, [0.4, 0.5][:n], [2.0, 4.0][:n], [0.1] * n, [0.0] * n),
+        "compile_times": {"train_step": {"trace_s": 1.0, "lower_s": 0.5, "compile_s": 2.0, "from_cache": False}},
         "execution": {"engine": "step"},
         "environment": {
             "versions": {"jax": "0.10.2", "flax": "0.12", "torch": "2.15"},

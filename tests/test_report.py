@@ -10,21 +10,28 @@ import numpy as np
 import pytest
 from test_records import record
 
-from jaxcompare.config import InputError, TrainingConfig
+from jaxcompare.cells import Cell, CellRecord, load_cells, save_cells
+from jaxcompare.config import ExecutionConfig, InputError, TrainingConfig
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.models import build_model
 from jaxcompare.records import History, load_records
 from jaxcompare.report.figures import complete_comparison, save_figure, training_curves
+from jaxcompare.report.speed import input_table, speed_table
 from jaxcompare.report.tables import (
     agreement_table,
     check_comparable,
     comparison_table,
     replace_blocks,
-    speed_tables,
     summarise,
 )
+from report import build_table
 
 RECORDS = [record("cnn"), record("vit", params=809_354, losses=(2.2,))]
+
+
+def with_config(base, framework="jax", seed=42, **execution):
+    config = dataclasses.replace(base.config, framework=framework, execution=ExecutionConfig("step", **execution))
+    return dataclasses.replace(base, config=config.with_seed(seed))
 
 
 def test_summary_has_the_promised_keys():
@@ -35,68 +42,161 @@ def test_summary_has_the_promised_keys():
         "final_test_accuracy": 0.5,
         "epoch_time_s": 3.0,
         "compile_time_s": 3.5,
+        "compiled": "cold",
         "epochs": 2,
         "status": "complete",
+        "seeds": {"42": 0.5},
     }
     assert summary["models"]["vit"]["best_test_accuracy"] is None
     json.dumps(summary, allow_nan=False)
 
 
+def two_seeds():
+    low = History([2.0, 1.5], [0.3] * 2, [0.3, 0.4], [2.0, 4.0], [0.1] * 2, [0.0] * 2)
+    return [
+        with_config(dataclasses.replace(record(model), history=history), seed=seed, input="device")
+        for model in ("cnn", "vit")
+        for seed, history in ((42, RECORDS[0].history), (43, low))
+    ]
+
+
+def test_several_seeds_are_their_mean_with_the_range_beside_it():
+    summary = summarise(two_seeds())["models"]["cnn"]
+    assert summary["best_test_accuracy"] == pytest.approx(0.45)
+    assert summary["seeds"] == {"42": 0.5, "43": 0.4}
+    table = comparison_table(two_seeds())
+    assert "| CNN | 620,362 | 2 of 20 | 45.00 (40.00 to 50.00) % |" in table
+    assert "mean (and range) of seeds [42, 43]" in table
+    figure = training_curves(two_seeds())
+    assert figure.axes[1].lines[2].get_ydata().tolist() == pytest.approx([35, 45])
+    assert [bar.get_height() for bar in complete_comparison(two_seeds()).axes[1].patches] == pytest.approx([45, 45])
+    check_comparable(two_seeds())
+    with pytest.raises(InputError, match="seeds are"):
+        check_comparable(two_seeds()[:3])
+
+
 def test_comparison_table_says_what_the_records_say():
     table = comparison_table(RECORDS)
-    assert "| CNN | 620,362 | 2 of 20 | 50.00 % | 50.00 % | 3.0 | 3.5 |" in table
-    assert "| ViT | 809,354 | 1 of 20 | 40.00 % | 40.00 % | 2.0 | 3.5 |" in table
+    assert "| CNN | 620,362 | 2 of 20 | 50.00 % | 50.00 % | 3.0 | 3.5 (cold) |" in table
+    assert "| ViT | 809,354 | 1 of 20 | 40.00 % | 40.00 % | 2.0 | 3.5 (cold) |" in table
     assert "one run a model, so no interval" in table
+    assert "step engine, host input, float32" in table
+
+
+def agreeing():
+    runs = []
+    for framework, place, accuracies in (
+        ("jax", "host", (0.60, 0.62)),
+        ("torch", "host", (0.59, 0.60)),
+        ("jax", "device", (0.61, 0.61)),
+    ):
+        for model in ("cnn", "vit"):
+            for seed, accuracy in enumerate(accuracies):
+                base = record(model, history=History([1.0], [0.5], [accuracy], [1.0], [1.0], [0.0]))
+                runs.append(with_config(base, framework, seed, input=place))
+    return runs
 
 
 def test_agreement_table_takes_the_difference_of_means():
-    runs = []
-    for framework, accuracies in (("jax", (0.60, 0.62)), ("torch", (0.59, 0.60))):
-        for model in ("cnn", "vit"):
-            for seed, accuracy in enumerate(accuracies):
-                base = record(model, history=History([1.0], [0.5], [accuracy], [1.0], [1.0]))
-                config = dataclasses.replace(base.config, framework=framework, training=TrainingConfig(seed=seed))
-                runs.append(dataclasses.replace(base, config=config))
+    runs = agreeing()
     table = agreement_table(runs)
-    assert "| CNN | 61.00 (60.00, 62.00) | 59.50 (59.00, 60.00) | +1.50 | -4.85 to +7.85 | yes |" in table
-    low = History([1.0], [0.5], [0.4], [1.0], [1.0])
+    between = "| CNN | JAX, host input / PyTorch eager | 61.00 (60.00, 62.00) | 59.50 (59.00, 60.00) | +1.50 |"
+    assert f"{between} -4.85 to +7.85 | yes (2) | 2 |" in table
+    assert (
+        "| ViT | JAX, device input / JAX, host input | 61.00 (61.00, 61.00) | 61.00 (60.00, 62.00) | +0.00 |" in table
+    )
+    low = History([1.0], [0.5], [0.4], [1.0], [1.0], [0.0])
     apart = [r if r.config.framework == "jax" else dataclasses.replace(r, history=low) for r in runs]
-    row = "| ViT | 61.00 (60.00, 62.00) | 40.00 (40.00, 40.00) | +21.00 | +8.29 to +33.71 | no |"
+    row = "| 61.00 (60.00, 62.00) | 40.00 (40.00, 40.00) | +21.00 | +8.29 to +33.71 | no (2) | 2 |"
     assert row in agreement_table(apart)
     short = dataclasses.replace(runs[0].config, training=TrainingConfig(epochs=5))
     with pytest.raises(InputError, match="epochs is 20 in one, 5 in another"):
         agreement_table([*runs, dataclasses.replace(runs[0], config=short)])
-    with pytest.raises(InputError, match=r"jax cnn: complete runs of seeds \[1\], others have \[0, 1\]"):
-        agreement_table([dataclasses.replace(runs[0], status="diverged"), *runs[1:]])
+    unfinished = [dataclasses.replace(r, status="diverged") if r.config.framework == "torch" else r for r in runs]
+    with pytest.raises(InputError, match="CNN: no seed is complete for both JAX, host input and PyTorch eager"):
+        agreement_table(unfinished)
 
 
-def test_speed_tables_take_medians_and_paired_ratios():
-    environment = RECORDS[0].environment
-    cells = []
-    for repeat, (ours, theirs) in enumerate(((1.0, 2.0), (3.0, 4.0), (2.0, 5.0))):
-        for model in ("cnn", "vit"):
-            for framework, seconds in (("jax", ours), ("torch", theirs)):
-                cells.append(
-                    {
-                        "cell": "epoch",
-                        "repeat": repeat,
-                        "framework": framework,
-                        "model": model,
-                        "epoch_time_s": [seconds, seconds, 99.0],
-                        "compile_time_s": 5.0,
-                        "train_images": 5000,
-                        "batch_size": 128,
-                        "dataset": "some images",
-                        "environment": environment,
-                    }
-                )
-        for workers in (0, 2):
-            for pipeline, speed in (("jaxcompare", 4000.0), ("recipe", 1000.0)):
-                cell = {"cell": "input", "repeat": repeat, "pipeline": pipeline, "workers": workers}
-                cells.append(cell | {"images_per_s": speed, "environment": environment})
-    tables = speed_tables(cells)
-    assert "| CNN | 2.00 (1.00 to 3.00) | 4.00 (2.00 to 5.00) | 0.50 (0.40 to 0.75) | 5.0 (5.0 to 5.0) |" in tables
-    assert "| 2 | 4,000 (4,000 to 4,000) | 1,000 (1,000 to 1,000) | 4.0 (4.0 to 4.0) |" in tables
+def cell_records():
+    shared = {
+        "warm_up_time_s": [9.0],
+        "train_images": 1000,
+        "batch_size": 128,
+        "seed": 42,
+        "dataset_title": "some images",
+        "data_fingerprint": "abc",
+        "execution": {},
+        "environment": RECORDS[0].environment,
+        "git_commit": None,
+    }
+    ways = {
+        Cell("torch", "cnn", "eager", "memory"): (2.0, 4.0, 5.0),
+        Cell("torch", "cnn", "eager", "recipe"): (20.0, 30.0, 20.0),
+        Cell("jax", "cnn", "step", "host"): (3.0, 3.0, 3.0),
+        Cell("jax", "cnn", "epoch", "device"): (1.0, 3.0, 2.0),
+        Cell("jax", "cnn", "epoch", "device", seeds=4): (4.0, 12.0, 10.0),
+    }
+    return [
+        CellRecord(
+            cell,
+            repeat,
+            [seconds, seconds, 99.0],
+            compile_time_s=5.0 if cell.framework == "jax" else None,
+            ceiling_flops_per_s=2e11,
+            **shared,
+        )
+        for cell, times in ways.items()
+        for repeat, seconds in enumerate(times)
+    ]
+
+
+def test_speed_table_takes_medians_and_paired_ratios(tmp_path):
+    records = cell_records()
+    save_cells(tmp_path / "cells.jsonl", records)
+    assert load_cells(tmp_path / "cells.jsonl") == records
+    table = speed_table(records)
+    # 3 x 21.7 MFLOP in 2 ms is a sixth of 200 GFLOP/s.
+    row = "| CNN | JAX epoch, device input | 2,000 (1,000 to 3,000) | 0.50 (0.40 to 0.75) | 16 (11 to 33) |"
+    assert f"{row} 5.0 (5.0 to 5.0) |" in table
+    assert "| CNN | PyTorch eager, memory input | 4,000 (2,000 to 5,000) | 1.00 (1.00 to 1.00) |" in table
+    assert (
+        "the best JAX engine (JAX epoch, device input) takes 0.50 (0.40 to 0.75) of the time of PyTorch eager" in table
+    )
+    assert "The recipe's own loop takes 10.0 (10.0 to 20.0) times as long" in table
+    assert "4 seeds in one program take 1.00 (1.00 to 1.25) of the time of 4 single runs" in table
+
+
+def test_cells_that_are_no_one_measurement_are_refused(tmp_path):
+    records = cell_records()
+    for change, message in (
+        ({"batch_size": 64}, "batch size is 128 in one, 64 in another"),
+        ({"environment": RECORDS[0].environment | {"cpu": "another"}}, "cpu is"),
+        ({"git_commit": "abc"}, "commit is"),
+        ({"data_fingerprint": "other"}, "data is"),
+    ):
+        with pytest.raises(InputError, match=message):
+            speed_table([*records[:-1], dataclasses.replace(records[-1], **change)])
+    with pytest.raises(InputError, match=r"4 seeds: repeats \[0, 1\] only"):
+        speed_table(records[:-1])
+    with pytest.raises(InputError, match="holds no measurement"):
+        speed_table([])
+    path = tmp_path / "cells.jsonl"
+    save_cells(path, records)
+    path.write_text(path.read_text()[:-30])
+    with pytest.raises(InputError, match="line 15: not a cell record"):
+        load_cells(path)
+
+
+def test_input_table_takes_medians_and_paired_ratios():
+    cells = [
+        {"repeat": repeat, "workers": workers, "pipeline": pipeline, "images_per_s": speed * (1 + repeat), "images": 9}
+        for repeat in range(3)
+        for workers in (0, 2)
+        for pipeline, speed in (("jaxcompare", 4000.0), ("recipe", 1000.0))
+    ]
+    assert "| 2 | 8,000 (4,000 to 12,000) | 2,000 (1,000 to 3,000) | 4.0 (4.0 to 4.0) |" in input_table(cells)
+    with pytest.raises(InputError, match="a measurement is missing"):
+        input_table(cells[:-1])
 
 
 def test_blocks_are_replaced_and_nothing_else(tmp_path):
@@ -158,7 +258,7 @@ def test_runs_that_are_no_comparison_are_refused():
     for change, message in (
         ({"data_fingerprint": "other"}, "images is"),
         ({"config": dataclasses.replace(other.config, training=TrainingConfig(epochs=5))}, "epochs is 20 in one, 5"),
-        ({"config": RECORDS[0].config}, "several runs of one model"),
+        ({"config": RECORDS[0].config}, "several runs of cnn from one seed"),
     ):
         with pytest.raises(InputError, match=message):
             check_comparable([RECORDS[0], dataclasses.replace(other, **change)])
@@ -170,12 +270,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 def test_the_readmes_tables_and_the_summary_are_the_committed_records():
     readme = (RESULTS.parent / "README.md").read_text()
-    comparison = load_records(RESULTS / "full_comparison" / "runs.jsonl")
-    cells = (RESULTS / "training_speed" / "cells.jsonl").read_text().splitlines()
-    for name, table in (
-        ("full_comparison", comparison_table(comparison)),
-        ("framework_agreement", agreement_table(load_records(RESULTS / "framework_agreement" / "runs.jsonl"))),
-        ("training_speed", speed_tables([json.loads(cell) for cell in cells])),
-    ):
-        assert f"<!-- {name} -->\n{table}\n<!-- /{name} -->" in readme, name
-    assert json.loads((RESULTS / "full_comparison" / "summary.json").read_text()) == summarise(comparison)
+    for folder in ("full_comparison", "framework_agreement", "training_speed"):
+        assert f"<!-- {folder} -->\n{build_table(RESULTS / folder)}\n<!-- /{folder} -->" in readme, folder
+    summary = json.loads((RESULTS / "full_comparison" / "summary.json").read_text())
+    assert summary == summarise(load_records(RESULTS / "full_comparison" / "runs.jsonl"))
