@@ -10,6 +10,7 @@ What to expect is measured: the table in README.md is made from such a run.
 
 import dataclasses
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -75,10 +76,11 @@ def main(args: Args) -> None:
     screen.print(f"[bold]Execution[/] {execution.precision}{f', {reason}' if reason else ''}")
     explain(screen, args, dataset)
 
-    path, records = args.out / "runs.jsonl", []
+    path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
     for model in args.models:
         config = RunConfig("jax", model, args.data, args.training, execution)
         records += train(screen, config, seeds, dataset, path)
+    screen.print(f"All runs: {time.perf_counter() - start:.1f} s, compilation and evaluation included")
     save_results(records, args.out)
     summarise(screen, records, args.out)
     for record in records:

@@ -4,7 +4,7 @@ Data flows one way:
 
     data (images -> batches) -> training (batches -> run record) -> report (records -> figures, tables)
 
-and imports point one way: config, records <- models, data <- measure <- training, twin <- report <- experiments.
+and imports point one way: config, records, cells <- models, data <- measure <- training, twin <- report <- experiments.
 """
 
 __version__ = "0.1.0"

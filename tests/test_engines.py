@@ -5,6 +5,7 @@ import functools
 import itertools
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -156,6 +157,24 @@ def engines_crop(images, array, count):
     places = np.arange(count)
     crop = device.crop_and_flip if array is jnp.asarray else host.crop_and_flip
     return crop(images, array(places % 9), array((places + 4) % 9), array(places % 2 == 1))
+
+
+def test_waiting_for_batches_is_recorded(small_dataset, monkeypatch):
+    real = host.HostLoader.epoch
+
+    def slow(self, epoch):
+        for batch in real(self, epoch):
+            time.sleep(0.2)
+            yield batch
+
+    monkeypatch.setattr(host.HostLoader, "epoch", slow)
+    for engine in ("step", "chunk"):
+        execution = ExecutionConfig(engine, "host", chunk_size=3)
+        record, _ = fit(config("cnn", execution, epochs=1), small_dataset)
+        # Five batches. A step of this size takes far less than 0.2 s, so that the device waits for every one.
+        assert 0.8 < record.history.input_wait_s[0] <= record.history.epoch_time_s[0]
+    record, _ = fit(config("cnn", EPOCH, epochs=1), small_dataset)
+    assert record.history.input_wait_s == [0.0]
 
 
 @pytest.mark.parametrize("model", MODELS)
