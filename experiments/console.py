@@ -5,7 +5,7 @@ import io
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,6 +65,12 @@ def check_out(out: Path) -> None:
         raise InputError(
             f"--out {out}: not a folder that can be written to ({error.strerror}); give another"
         ) from error
+
+
+def check_models(models: Sequence[str]) -> None:
+    """Refuse an empty or repeated --models."""
+    if not models or len(set(models)) < len(models):
+        raise InputError("--models: give each model once, for example --models cnn vit")
 
 
 def seeds(first: int, count: int) -> list[int]:

@@ -54,8 +54,7 @@ PRESETS = {
 
 
 def main(args: Args) -> None:
-    if not args.models or len(set(args.models)) < len(args.models):
-        raise InputError("--models: give each model once, for example --models cnn vit")
+    console.check_models(args.models)
     seeds = console.seeds(args.training.seed, args.seeds)
     console.check_out(args.out)
 

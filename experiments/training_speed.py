@@ -91,6 +91,8 @@ def measure_cell(cell: Cell, repeat: int, args: Args, dataset: "Dataset") -> Cel
         "cell": cell,
         "repeat": repeat,
         "train_images": args.data.train_size or len(dataset.train),
+        "image_size": args.data.image_size,
+        "num_classes": len(dataset.class_names),
         "batch_size": args.training.batch_size,
         "seed": args.training.seed,
         "dataset_title": dataset.title,
@@ -134,17 +136,16 @@ def measure_torch(cell: Cell, args: Args, dataset: "Dataset") -> dict[str, Any]:
     """The twin's epochs."""
     from jaxcompare.data.datasets import training_subset
     from jaxcompare.measure.environment import describe_environment, git_commit
-    from jaxcompare.twin.speed import time_epochs
+    from jaxcompare.twin.speed import find_device, time_epochs
 
     subset = training_subset(dataset, args.data.train_size, args.training.seed)
     timing = time_epochs(cell, subset, args.training)
-    environment = describe_environment("torch")
     return {
         "times": timing.epoch_time_s,
         "compile_time_s": None,
         "ceiling_flops_per_s": timing.ceiling_flops_per_s,
         "execution": timing.settings,
-        "environment": environment | {"device": timing.settings["device"]},
+        "environment": describe_environment("torch", torch_device=find_device()),
         "git_commit": git_commit(),
     }
 
@@ -187,8 +188,11 @@ def main(args: Args) -> None:
         raise InputError(f"--repeats: must be at least 1, not {args.repeats}")
     if args.training.epochs <= WARM_UP_EPOCHS:
         raise InputError(f"--epochs: must be more than {WARM_UP_EPOCHS}: the first is warm-up")
-    if args.seeds is not None:
-        console.seeds(args.training.seed, args.seeds)
+    if args.seeds is not None and args.seeds < 2:
+        raise InputError(
+            f"--seeds: several in one program are beside single runs; must be at least 2, not {args.seeds}"
+        )
+    console.check_models(args.models)
     console.check_out(args.out)
     from jaxcompare.data.datasets import load_dataset, training_subset
     from jaxcompare.report.speed import input_table, speed_table
@@ -197,7 +201,13 @@ def main(args: Args) -> None:
     training_subset(dataset, args.data.train_size, args.training.seed)  # a size above the data's ends here
     # Evaluation is not what is measured here: a few test images will do.
     dataset = dataclasses.replace(dataset, test=dataset.test.head(args.training.batch_size))
-    backend = in_fresh_process(find_backend, args.precision)
+    backend, torch_backend = (in_fresh_process(find) for find in (find_backend, find_torch_backend))
+    if (backend == "cpu") != (torch_backend == "cpu"):
+        raise InputError(
+            f"JAX runs on {backend}, PyTorch on {torch_backend}: no comparison; install jax's CUDA build "
+            '(pip install -e ".[cuda]"), or hide the GPU with CUDA_VISIBLE_DEVICES='
+        )
+    in_fresh_process(check_jax_precision, args.precision)
     cells, inputs = build_grid(args, gpu=backend != "cpu"), list(product((0, 2), ("jaxcompare", "recipe")))
 
     records: list[CellRecord] = []
@@ -215,14 +225,25 @@ def main(args: Args) -> None:
     print(f"\n{speed_table(records)}\n\n{input_table(input_records)}")
 
 
-def find_backend(precision: Precision) -> str:
-    """JAX's backend, if it has the precision."""
+def find_backend() -> str:
+    """Where JAX runs."""
     import jax
 
+    return jax.default_backend()
+
+
+def find_torch_backend() -> str:
+    """Where PyTorch runs."""
+    from jaxcompare.twin.speed import find_device
+
+    return find_device()
+
+
+def check_jax_precision(precision: Precision) -> None:
+    """Refuse a precision that the device lacks before anything is measured."""
     from jaxcompare.training.engines import check_precision
 
     check_precision(precision)
-    return jax.default_backend()
 
 
 def in_fresh_process(function: Callable, *arguments: Any) -> Any:

@@ -50,6 +50,8 @@ class CellRecord:
     ceiling_flops_per_s: float
     """Of a large matrix product in the same process and precision."""
     train_images: int
+    image_size: int
+    num_classes: int
     batch_size: int
     seed: int
     dataset_title: str

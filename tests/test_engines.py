@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import subprocess
 import sys
 import time
@@ -15,12 +14,15 @@ import pytest
 import jaxcompare.training.engines as engines
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig
 from jaxcompare.data import host
+from jaxcompare.data.batch import Batch
 from jaxcompare.data.datasets import Dataset, Split
 from jaxcompare.data.device import EpochPlan
 from jaxcompare.models import build_model
-from jaxcompare.models.layers import keep_mask, matmul
+from jaxcompare.models.layers import add_parameter, keep_mask, matmul
 from jaxcompare.training.engines import build_engine, choose_execution
 from jaxcompare.training.fit import fit, fit_seeds
+from jaxcompare.training.optimiser import build_optimiser
+from jaxcompare.training.step import Slicing, build_train_step, init_state
 
 MODELS = ("cnn", "vit")
 ONE, BOTH = jax.devices()[:1], jax.devices()[:2]
@@ -56,7 +58,9 @@ def losses(config, dataset, seeds=(5,), devices=BOTH, epochs=4):
         state = engine.init()
         parts = []
         for epoch in range(epochs):
+            given = state
             state, metrics, _ = engine.train_epoch(state, epoch, lambda done: None)
+            assert all(leaf.is_deleted() for leaf in jax.tree.leaves((given.params, given.opt_state)))  # donated
             parts += [np.asarray(call.loss) for call in metrics]
         return np.concatenate(parts, axis=1), engine.evaluate(state.params)
 
@@ -230,14 +234,33 @@ def test_seeds_chunk_themselves_to_fit_memory(small_dataset, monkeypatch):
     assert bytes_wanted <= engines.MEMORY_SHARE * room
 
 
-def test_running_out_of_memory_says_what_to_lower():
-    with (
-        pytest.raises(InputError, match=r"out of memory on cpu; lower --batch-size, or --seeds-per-call"),
-        engines.explain_memory(),
-    ):
+def test_running_out_of_memory_says_what_to_lower(small_dataset, monkeypatch):
+    def fail(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes")
-    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), engines.explain_memory():
+
+    monkeypatch.setattr(engines.Engine, "init", fail)
+    with pytest.raises(InputError, match=r"out of memory on cpu; lower --batch-size, or use --input host"):
+        fit(config("cnn"), small_dataset)
+    with pytest.raises(InputError, match=r"lower --batch-size, --seeds-per-call or --seeds"):
+        fit_seeds(config("cnn"), small_dataset, [5, 6])
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), engines.explain_memory(1):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+
+def test_a_compiler_out_of_memory_is_given_fewer_seeds(small_dataset, monkeypatch):
+    real, tried = engines.Engine.compile, []
+
+    def compile_small(self, name, function, *args, **options):
+        if name == "train_epoch":
+            tried.append(name)
+            if len(tried) == 1:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while compiling")
+        return real(self, name, function, *args, **options)
+
+    monkeypatch.setattr(engines.Engine, "compile", compile_small)
+    execution = dataclasses.replace(EPOCH, seeds_per_call=4)
+    with build_engine(config("cnn", execution), small_dataset, [5, 6, 7, 8], ONE) as engine:
+        assert (engine.seeds_per_call, len(tried)) == (2, 2)
 
 
 def choose(small_dataset, seeds=1, workers=0, **requested):
@@ -265,7 +288,7 @@ def test_auto_picks_and_says_why(small_dataset, monkeypatch):
 @pytest.mark.parametrize(
     ("requested", "message"),
     [
-        ({"precision": "tf32"}, "--precision tf32: CPUs have no TF32"),
+        ({"precision": "tf32"}, "--precision tf32: for NVIDIA GPUs, not cpu"),
         ({"input": "host", "seeds": 2}, "--input host: serves one seed at a time"),
         ({"input": "device", "workers": 2}, "--workers: device input needs none"),
         ({"engine": "epoch", "input": "host"}, "--engine epoch: cannot be fed by --input host"),
@@ -290,19 +313,43 @@ def test_a_gpu_without_the_precision_is_refused(monkeypatch):
     engines.check_precision("float32")
 
 
-def test_dropout_masks_are_uncorrelated_across_layers_steps_seeds_and_neighbours():
-    """Masks of a whole training's keys: seeds, steps, slices, layers and places, derived as the models derive them."""
-    size, sites = 1 << 16, []
-    for seed, step, part, site in itertools.product((0, 1), (0, 1, 2), (0, 1), range(4)):
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), step), part)
-        sites.append(np.asarray(keep_mask(jax.random.fold_in(key, site), 0.9, (size,), "hash")))
-    masks = np.stack(sites) - 0.9
-    deviations = masks @ masks.T / size / 0.09
-    off_diagonal = deviations[~np.eye(len(masks), dtype=bool)]
+def test_dropout_masks_are_uncorrelated_across_layers_places_steps_seeds_and_neighbours(monkeypatch):
+    """Of the ViT as it trains: seeds, steps, slices, layers and the four places."""
+    import jaxcompare.models.layers as layers
+
+    seen = []
+
+    def note(key, keep, shape, generator):
+        mask = keep_mask(key, keep, shape, generator)
+        jax.debug.callback(lambda m: seen.append(np.ravel(m)[:16_384]), mask, ordered=True)
+        return mask
+
+    monkeypatch.setattr(layers, "keep_mask", note)
+    images = np.zeros((8, 32, 32, 3), np.float32)
+    batch = Batch(images, np.zeros(8, np.int32), np.ones(8, np.float32))
+    model, tx = build_model("vit", layers=2), build_optimiser(TrainingConfig())
+    step = jax.jit(build_train_step(model, tx, Slicing(4)))
+    for seed in (0, 1):
+        state = init_state(model, tx, jax.random.key(seed), images)
+        for _ in range(2):
+            state, _ = step(state, batch)
+    jax.effects_barrier()
+    masks = np.stack(seen) - 0.9
+    assert masks.shape == (2 * 2 * 2 * 2 * 4, 16_384)  # seeds, steps, slices, layers, places
+    size = masks.shape[1]
+    off_diagonal = (masks @ masks.T / size / 0.09)[~np.eye(len(masks), dtype=bool)]
     assert np.abs(off_diagonal).max() < 5 / np.sqrt(size)
     assert abs(off_diagonal.std() * np.sqrt(size) - 1) < 0.15  # as independent masks spread, no more and no less
     for lag in (1, 2, 3, 4, 8, 16, 64, 65, 128, 512):
         assert np.abs((masks[:, :-lag] * masks[:, lag:]).mean(1)).max() / 0.09 < 5 / np.sqrt(size - lag)
+
+
+def test_bfloat16_sums_gradients_of_biases_in_float32():
+    """8,192 rows of 0.3: a sum kept in bfloat16 would be a hundredth off."""
+    x = jnp.full((8192, 4), 0.3, jnp.bfloat16)
+    gradient = jax.grad(lambda bias: jnp.sum(add_parameter(x, bias) * x))(jnp.zeros(4))
+    assert gradient.dtype == jnp.float32
+    np.testing.assert_allclose(gradient, 8192 * float(jnp.bfloat16(0.3)), rtol=1e-5)
 
 
 def test_the_compile_cache_is_on_and_tells_cold_from_warm(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -144,6 +145,22 @@ def test_slices_cover_a_batch_once(examples, size):
     batch = Batch(np.ones((examples, 2, 2, 1), np.float32), np.arange(examples, dtype=np.int32), mask)
     total = jax.jit(lambda b: sum_over_slices(lambda i, part: (part.labels * part.mask).sum(), b, Slicing(size)))(batch)
     assert total == examples * (examples - 1) / 2
+
+
+@pytest.mark.parametrize("devices", [2, 3, 4, 8])
+def test_slices_do_not_depend_on_the_number_of_devices(devices):
+    """By number and content: 20 examples in slices of 8, shared out by a vmapped axis."""
+    batch = Batch(np.ones((20, 2, 2, 1), np.float32), np.arange(20, dtype=np.int32), np.ones(20, np.float32))
+
+    def by_number(i, part):
+        return jnp.zeros(16).at[i].add((part.labels * part.mask).sum())
+
+    alone = sum_over_slices(by_number, batch, Slicing(8))
+    shared = jax.vmap(
+        lambda _: sum_over_slices(by_number, batch, Slicing(8, "axis")), axis_name="axis", axis_size=devices
+    )(np.zeros(devices))
+    np.testing.assert_array_equal(shared[0], alone)
+    assert alone.tolist()[:4] == [28, 92, 70, 0]
 
 
 def test_slices_draw_different_dropout_masks():

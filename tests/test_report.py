@@ -75,6 +75,17 @@ def test_several_seeds_are_their_mean_with_the_range_beside_it():
         check_comparable(two_seeds()[:3])
 
 
+def test_times_of_runs_executed_differently_are_not_shown():
+    runs = [RECORDS[0], with_config(RECORDS[1], input="host")]
+    assert "| 3.0 |" in comparison_table(runs)
+    for other in (
+        dataclasses.replace(runs[1], execution={"seeds": 2}),
+        dataclasses.replace(runs[1], environment=runs[1].environment | {"cpu": "another"}),
+    ):
+        assert comparison_table([runs[0], other]).count("| executed differently |") == 2
+        assert not complete_comparison([runs[0], other]).axes[2].patches
+
+
 def test_comparison_table_says_what_the_records_say():
     table = comparison_table(RECORDS)
     assert "| CNN | 620,362 | 2 of 20 | 50.00 % | 50.00 % | 3.0 | 3.5 (cold) |" in table
@@ -112,20 +123,26 @@ def test_agreement_table_takes_the_difference_of_means():
     short = dataclasses.replace(runs[0].config, training=TrainingConfig(epochs=5))
     with pytest.raises(InputError, match="epochs is 20 in one, 5 in another"):
         agreement_table([*runs, dataclasses.replace(runs[0], config=short)])
-    unfinished = [dataclasses.replace(r, status="diverged") if r.config.framework == "torch" else r for r in runs]
-    with pytest.raises(InputError, match="CNN: no seed is complete for both JAX, host input and PyTorch eager"):
+    unfinished = [dataclasses.replace(runs[0], status="diverged"), *runs[1:]]
+    with pytest.raises(
+        InputError, match=r"CNN: complete seeds are \[1\] of JAX, host input, \[0, 1\] of PyTorch eager"
+    ):
         agreement_table(unfinished)
+    with pytest.raises(InputError, match="CNN: several runs of JAX, host input from one seed"):
+        agreement_table([*runs, runs[0]])
 
 
 def cell_records():
     shared = {
         "warm_up_time_s": [9.0],
         "train_images": 1000,
+        "image_size": 32,
+        "num_classes": 10,
         "batch_size": 128,
         "seed": 42,
         "dataset_title": "some images",
         "data_fingerprint": "abc",
-        "execution": {},
+        "execution": {"peak_bytes": {"device": None, "process": 10**9}},
         "environment": RECORDS[0].environment,
         "git_commit": None,
     }
@@ -157,7 +174,7 @@ def test_speed_table_takes_medians_and_paired_ratios(tmp_path):
     table = speed_table(records)
     # 3 x 21.7 MFLOP in 2 ms is a sixth of 200 GFLOP/s.
     row = "| CNN | JAX epoch, device input | 2,000 (1,000 to 3,000) | 0.50 (0.40 to 0.75) | 16 (11 to 33) |"
-    assert f"{row} 5.0 (5.0 to 5.0) |" in table
+    assert f"{row} 5.0 (5.0 to 5.0) | 1,000 (1,000 to 1,000) |" in table
     assert "| CNN | PyTorch eager, memory input | 4,000 (2,000 to 5,000) | 1.00 (1.00 to 1.00) |" in table
     assert (
         "the best JAX engine (JAX epoch, device input) takes 0.50 (0.40 to 0.75) of the time of PyTorch eager" in table

@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "torchvision", "numpy")
 
 
-def describe_environment(framework: str) -> dict[str, object]:
+def describe_environment(framework: str, *, torch_device: str = "cpu") -> dict[str, object]:
     """Everything about this machine and process that decides a time.
 
     Args:
         framework: "jax" or "torch": whose device and threads to report. Only that one is initialised.
+        torch_device: where PyTorch trains, "cpu" or "cuda".
     """
     environment: dict[str, object] = {
         "python": platform.python_version(),
@@ -38,8 +40,9 @@ def describe_environment(framework: str) -> dict[str, object]:
     else:
         import torch
 
-        # The twin trains on the CPU, whatever else is there.
-        environment |= {"backend": "cpu", "device": "cpu", "devices": 1, "threads": torch.get_num_threads()}
+        gpu = torch_device != "cpu"
+        environment |= {"backend": "gpu" if gpu else "cpu", "devices": 1, "threads": torch.get_num_threads()}
+        environment["device"] = torch.cuda.get_device_name() if gpu else "cpu"
     return environment
 
 
@@ -55,6 +58,12 @@ def git_commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def process_peak_bytes() -> int:
+    """The largest resident set of this process so far, by the operating system."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def cpu_cores() -> int:

@@ -22,6 +22,7 @@ def configure_jax(*, cache: bool = True) -> None:
     with contextlib.suppress(RuntimeError):  # JAX has started: its devices are what they are
         jax.config.update("jax_num_cpu_devices", min(cpu_cores(), MOST_CPU_DEVICES))
     if not cache:
+        jax.config.update("jax_enable_compilation_cache", False)
         return
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcompare" / "xla"
     # A folder for each kind of CPU: executables for one may be illegal instructions on another, and homes are shared.

@@ -66,6 +66,12 @@ def _matmul_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, A
 matmul.defvjp(lambda x, kernel: (matmul(x, kernel), (x, kernel)), _matmul_backward)
 
 
+def add_parameter(x: Float[Array, "*batch d"], parameter: Float[Array, "*shape"]) -> Float[Array, "*batch d"]:
+    """x + parameter, broadcast, in x's dtype; the parameter's gradient, a sum over the batch, in the parameter's."""
+    wide = jnp.promote_types(x.dtype, parameter.dtype)
+    return (x.astype(wide) + parameter).astype(x.dtype)
+
+
 class Linear(nn.Module):
     """y = x W + b over the last axis, computed in `dtype`.
 
@@ -83,8 +89,8 @@ class Linear(nn.Module):
         default = fan_in_uniform(fan_in)
         kernel = self.param("kernel", self.kernel_init or default, (fan_in, self.features))
         bias = self.param("bias", self.bias_init or default, (self.features,))
-        x, kernel, bias = cast(self.dtype, x, kernel, bias)
-        return matmul(x.reshape(-1, fan_in), kernel).reshape(*x.shape[:-1], self.features) + bias
+        x, kernel = cast(self.dtype, x, kernel)
+        return add_parameter(matmul(x.reshape(-1, fan_in), kernel).reshape(*x.shape[:-1], self.features), bias)
 
 
 @jax.custom_vjp
@@ -130,13 +136,14 @@ class Conv3x3(nn.Module):
         init = fan_in_uniform(fan_in)
         kernel = self.param("kernel", init, (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", init, (self.features,))
-        x, kernel, bias = cast(self.dtype, x, kernel, bias)
+        x, kernel = cast(self.dtype, x, kernel)
         if self.lowering == "im2col":
             columns = patches_3x3(x)
-            flat = matmul(columns.reshape(-1, fan_in), kernel.reshape(fan_in, self.features)) + bias
-            return flat.reshape(*x.shape[:3], self.features)
+            flat = matmul(columns.reshape(-1, fan_in), kernel.reshape(fan_in, self.features))
+            return add_parameter(flat, bias).reshape(*x.shape[:3], self.features)
         dimensions = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dimensions) + bias
+        y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dimensions)
+        return add_parameter(y, bias)
 
 
 def _quarters(x: Array) -> tuple[Array, Array, Array, Array]:

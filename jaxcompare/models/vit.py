@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxcompare.config import DropoutGenerator
-from jaxcompare.models.layers import Dropout, Linear, cast, uniform
+from jaxcompare.models.layers import Dropout, Linear, add_parameter, uniform
 
 PATCH = 4
 WIDTH = 128
@@ -117,8 +117,8 @@ class ViT(nn.Module):
 
         cls_token = self.param("cls_token", nn.initializers.zeros, (1, 1, self.width))
         pos_embed = self.param("pos_embed", nn.initializers.normal(POSITION_STD), (1, rows * columns + 1, self.width))
-        cls_token, pos_embed = cast(self.dtype, cls_token, pos_embed)
-        x = jnp.concatenate([jnp.broadcast_to(cls_token, (n, 1, self.width)), x], axis=1) + pos_embed
+        cls_token = add_parameter(jnp.zeros((n, 1, self.width), x.dtype), cls_token)
+        x = add_parameter(jnp.concatenate([cls_token, x], axis=1), pos_embed)
         activations = {"embedding": x}
 
         # PyTorch builds its encoder by deep-copying one layer, so all layers start from identical values.

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxcompare.config import InputError
 from jaxcompare.records import RunRecord
-from jaxcompare.report.tables import LABELS, by_model, mean
+from jaxcompare.report.tables import LABELS, by_model, executed_alike, mean
 
 COLOURS = {"cnn": "#4a90d9", "vit": "#e74c3c"}
 LINES = {"cnn": {"linestyle": "-", "marker": "o"}, "vit": {"linestyle": "--", "marker": "s"}}
@@ -42,7 +42,7 @@ def training_curves(records: Sequence[RunRecord]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-    _bars(seconds, records, "Time per epoch", "mean seconds", lambda r: r.epoch_time_s, "{:.1f}")
+    _time_bars(seconds, records)
     _caption(figure, records)
     return figure
 
@@ -60,7 +60,7 @@ def complete_comparison(records: Sequence[RunRecord]) -> Figure:
         lambda r: 100 * r.best_test_accuracy,
         "{:.1f}",
     )
-    _bars(seconds, records, "Time per epoch", "mean seconds", lambda r: r.epoch_time_s, "{:.1f}")
+    _time_bars(seconds, records)
     _caption(figure, records, "Complete comparison: ")
     return figure
 
@@ -112,6 +112,17 @@ def _bars(
     axes.margins(x=0.25, y=0.12)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
+
+
+def _time_bars(axes: Axes, records: Sequence[RunRecord]) -> None:
+    if executed_alike(records):
+        seeds = records[0].execution.get("seeds", 1)
+        label = f"mean seconds, share of {seeds} seeds" if seeds > 1 else "mean seconds"
+        _bars(axes, records, "Time per epoch", label, lambda r: r.epoch_time_s, "{:.1f}")
+    else:
+        axes.set_title("Time per epoch")
+        axes.text(0.5, 0.5, "not shown: the runs\nwere executed differently", ha="center", va="center")
+        axes.set_axis_off()
 
 
 def _caption(figure: Figure, records: Sequence[RunRecord], lead: str = "") -> None:

@@ -27,7 +27,7 @@ def speed_table(records: Sequence[CellRecord]) -> str:
         times = image_times(records, cell)
         reference = image_times(records, baseline(cells, cell))
         share = [
-            TRAINING_FLOPS * flops_per_image(cell) / record.image_time_s / record.ceiling_flops_per_s
+            TRAINING_FLOPS * flops_per_image(record) / record.image_time_s / record.ceiling_flops_per_s
             for record in records
             if record.cell == cell
         ]
@@ -40,12 +40,21 @@ def speed_table(records: Sequence[CellRecord]) -> str:
                 spread(ratios(times, reference), ".2f"),
                 spread((100 * s for s in share), ".0f"),
                 spread(compile_time, ".1f") if compile_time else "-",
+                spread(peak_megabytes(records, cell), ",.0f"),
             )
         )
     for model in dict.fromkeys(cell.model for cell in cells):
         sentences += conclusions(records, [cell for cell in cells if cell.model == model])
     first = records[0]
-    header = ("Model", "Execution", "Time per image, µs", "Over PyTorch eager", "Share of ceiling, %", "Compile, s")
+    header = (
+        "Model",
+        "Execution",
+        "Time per image, µs",
+        "Over PyTorch eager",
+        "Share of ceiling, %",
+        "Compile, s",
+        "Peak, MB",
+    )
     repeats = len({record.repeat for record in records})
     jax_environment = next(r.environment for r in records if r.cell.framework == "jax")
     return (
@@ -57,7 +66,8 @@ def speed_table(records: Sequence[CellRecord]) -> str:
         "dropout on; the first epoch, evaluation and compilation excluded; of several seeds, the time per image and "
         "seed. PyTorch's batches are ready in memory before its clock starts; JAX's times hold their preparation. "
         "Ceiling: a large matrix product in the same process; three forward passes' worth of floating-point "
-        f"operations a training image. {machine(jax_environment)}"
+        "operations a training image. Compile: all programs, cold. Peak: of the device by its allocator, on a CPU of "
+        f"the process. {machine(jax_environment)}"
     )
 
 
@@ -109,7 +119,7 @@ def check_one_measurement(records: Sequence[CellRecord]) -> None:
         raise InputError("cells.jsonl: holds no measurement; measure anew")
     facts = [
         {
-            "data": (record.data_fingerprint, record.train_images, record.seed),
+            "data": (record.data_fingerprint, record.train_images, record.image_size, record.seed),
             "batch size": record.batch_size,
             "precision": record.cell.precision,
             "cpu": (record.environment["cpu"], record.environment["cpu_cores"]),
@@ -141,9 +151,16 @@ def baseline(cells: Sequence[Cell], cell: Cell) -> Cell:
     raise InputError(f"{cell.model}: no PyTorch eager cell to compare with; measure anew")
 
 
-def flops_per_image(cell: Cell) -> int:
+def flops_per_image(record: CellRecord) -> int:
     """Of the forward pass."""
-    return sum(cost.flops_per_image for cost in layer_costs(cell.model))
+    costs = layer_costs(record.cell.model, image_size=record.image_size, num_classes=record.num_classes)
+    return sum(cost.flops_per_image for cost in costs)
+
+
+def peak_megabytes(records: Sequence[CellRecord], cell: Cell) -> list[float]:
+    """The most memory in use at once, by repeat."""
+    peaks = [r.execution["peak_bytes"] for r in records if r.cell == cell]
+    return [(peak["device"] or peak["process"]) / 1e6 for peak in peaks]
 
 
 def image_times(records: Sequence[CellRecord], cell: Cell) -> list[float]:

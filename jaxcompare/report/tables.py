@@ -56,6 +56,25 @@ def _check_same(facts: Sequence[Mapping[str, object]]) -> None:
                 raise InputError(f"runs of different recipes: {name} is {facts[0][name]} in one, {value} in another")
 
 
+def _share(record: RunRecord) -> str:
+    seeds = record.execution.get("seeds", 1)
+    return f"; a run's share of a program of {seeds} seeds" if seeds > 1 else ""
+
+
+def executed_alike(records: Sequence[RunRecord]) -> bool:
+    """Whether the times of runs can stand beside each other: one engine, one machine, as many seeds in a program."""
+    ways = {
+        (
+            r.config.execution.engine,
+            r.execution.get("seeds", 1),
+            r.execution.get("devices", 1),
+            *(r.environment[name] for name in ("cpu", "cpu_cores", "device")),
+        )
+        for r in records
+    }
+    return len(ways) == 1
+
+
 def summarise(records: Sequence[RunRecord]) -> dict[str, Any]:
     """What a comparison comes to, by model: `summary.json`. Accuracies are fractions, means over seeds; None: nothing
     was measured."""
@@ -86,7 +105,7 @@ def summarise(records: Sequence[RunRecord]) -> dict[str, Any]:
 
 def comparison_table(records: Sequence[RunRecord]) -> str:
     """One row per model: the full comparison."""
-    rows, seeds = [], sorted({r.config.training.seed for r in records})
+    rows, seeds, alike = [], sorted({r.config.training.seed for r in records}), executed_alike(records)
 
     def percent(values: Sequence[float]) -> str:
         spread = f" ({100 * min(values):.2f} to {100 * max(values):.2f})" if len(values) > 1 else ""
@@ -101,7 +120,7 @@ def comparison_table(records: Sequence[RunRecord]) -> str:
                 f"{epochs} of {runs[0].config.training.epochs}",
                 percent([r.best_test_accuracy for r in runs]),
                 percent([r.final_test_accuracy for r in runs]),
-                f"{mean(r.epoch_time_s for r in runs):.1f}",
+                f"{mean(r.epoch_time_s for r in runs):.1f}" if alike else "executed differently",
                 f"{mean(r.compile_time_s for r in runs):.1f} ({runs[0].compiled})",
             )
         )
@@ -115,7 +134,7 @@ def comparison_table(records: Sequence[RunRecord]) -> str:
         f"{repeats}. Execution: {execution.engine} engine, {execution.input} input, {execution.precision}. "
         f"{machine(first.environment)}\n"
         "¹ Of the best epoch, chosen on the test images, as the recipe does: optimistic. "
-        "² Mean, training only, evaluation and compilation excluded. "
+        f"² Mean, training only, evaluation and compilation excluded{_share(first)}. "
         "³ Trace, lower and compile of all programs, before the first epoch; cold: compiled anew, warm: from the cache."
     )
 
@@ -141,33 +160,42 @@ AGREEMENTS = ((JAX_HOST, TORCH_HOST, 2.0), (JAX_DEVICE, JAX_HOST, 1.5))
 """What must learn alike, and within how many points of accuracy."""
 
 
+def _best_by_seed(arm: Arm, runs: Sequence[RunRecord]) -> dict[int, float]:
+    """Best test accuracy, in per cent, of each complete run."""
+    held = [r for r in runs if arm.holds(r)]
+    best = {r.config.training.seed: 100 * r.best_test_accuracy for r in held}
+    if len(best) < len(held):
+        raise InputError(f"{LABELS[held[0].config.model]}: several runs of {arm.title} from one seed; keep one")
+    return best
+
+
 def agreement_table(records: Sequence[RunRecord]) -> str:
     """Mean best accuracies of two kinds of runs of one recipe, and the interval of their difference.
 
     Raises:
-        InputError: runs of different recipes, or a comparison of which one side lacks seeds that the other has.
+        InputError: runs of different recipes, several of one seed, or seeds that one side lacks.
     """
     _check_same([_recipe(record) | {"input": None} for record in records])
     rows = []
     for one, other, points in AGREEMENTS:
         for model, runs in by_model(records).items():
-            best = [
-                {r.config.training.seed: 100 * r.best_test_accuracy for r in runs if arm.holds(r)}
-                for arm in (one, other)
-            ]
-            shared = sorted(best[0].keys() & best[1].keys())
-            if not shared:
-                raise InputError(f"{LABELS[model]}: no seed is complete for both {one.title} and {other.title}")
-            pairs = [[side[seed] for seed in shared] for side in best]
+            best = [_best_by_seed(arm, runs) for arm in (one, other)]
+            found = [sorted(side) for side in best]
+            if found[0] != found[1] or not found[0]:
+                raise InputError(
+                    f"{LABELS[model]}: complete seeds are {found[0]} of {one.title}, {found[1]} of {other.title}; "
+                    "train the missing ones"
+                )
+            pairs = [[side[seed] for seed in found[0]] for side in best]
             difference = mean(pairs[0]) - mean(pairs[1])
             interval = "one seed, no interval"
-            if len(shared) > 1:
+            if len(found[0]) > 1:
                 low, high = stats.ttest_rel(*pairs).confidence_interval(0.95)
                 interval = f"{low:+.2f} to {high:+.2f}"
             each = (f"{mean(side):.2f} ({', '.join(f'{value:.2f}' for value in side)})" for side in pairs)
             verdict = f"{'yes' if abs(difference) <= points else 'no'} ({points:g})"
             compared = f"{one.title} / {other.title}"
-            rows.append((LABELS[model], compared, *each, f"{difference:+.2f}", interval, verdict, str(len(shared))))
+            rows.append((LABELS[model], compared, *each, f"{difference:+.2f}", interval, verdict, str(len(found[0]))))
     first = records[0]
     header = ("Model", "Compared", "First, %", "Second, %", "Difference, points", "95 % interval", "Within", "Seeds")
     return markdown(header, rows) + (

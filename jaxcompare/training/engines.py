@@ -13,6 +13,8 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import math
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -66,22 +68,20 @@ def choose_execution(
     backend, reasons = jax.default_backend(), []
     place, engine = requested.input, requested.engine
     if place == "auto":
-        room = available_bytes()
-        if workers and seeds == 1 and engine != "epoch":
-            place = "host"
-            reasons.append("host input: --workers asks for it")
-        elif room is None or split.images.nbytes < room / 2 or engine == "epoch" or seeds > 1:
-            place = "device"
-            reasons.append(f"device input: the {split.images.nbytes / 1e6:,.0f} MB of images fit in its memory")
+        room, needed = available_bytes(), split.images.nbytes * (jax.local_device_count() if backend == "cpu" else 1)
+        if engine == "epoch" or seeds > 1:
+            place, reason = "device", "whole epochs and several seeds need it"
+        elif workers:
+            place, reason = "host", "--workers asks for it"
+        elif room is not None and needed > room / 2:
+            place, reason = "host", f"{needed / 1e9:,.1f} GB of images would fill the device"
         else:
-            place = "host"
-            reasons.append(
-                f"host input: {split.images.nbytes / 1e9:,.1f} GB of images leave the device too little room"
-            )
+            place, reason = "device", f"{needed / 1e6:,.0f} MB of images fit in its memory"
+        reasons.append(f"{place} input: {reason}")
     if place == "host" and seeds > 1:
         raise InputError("--input host: serves one seed at a time; use --input device, or --seeds 1")
     if place == "device" and workers:
-        raise InputError("--workers: device input needs none; leave it out, or use --input host")
+        raise InputError("--workers: device input has no use for them; leave it out")
     if engine == "auto":
         if place == "host":
             engine, reason = "step", "its batches come one by one"
@@ -96,10 +96,13 @@ def choose_execution(
 def check_precision(precision: Precision) -> None:
     """Raise InputError where the device cannot compute in this precision."""
     device = jax.local_devices()[0]
-    if precision == "tf32" and device.platform == "cpu":
-        raise InputError("--precision tf32: CPUs have no TF32; use float32 or bfloat16")
-    capability = getattr(device, "compute_capability", None)
-    if precision != "float32" and capability is not None and float(capability) < 8:
+    capability = getattr(device, "compute_capability", "")
+    is_nvidia = bool(re.fullmatch(r"\d+\.\d+", capability))
+    if precision == "tf32" and not is_nvidia:
+        raise InputError(
+            f"--precision tf32: {device.device_kind} has no TF32, NVIDIA GPUs have; use float32 or bfloat16"
+        )
+    if precision != "float32" and is_nvidia and float(capability) < 8:
         raise InputError(
             f"--precision {precision}: {device.device_kind} (compute capability {capability}) lacks it, which came "
             "with 8.0; use float32"
@@ -118,6 +121,8 @@ class Engine(abc.ABC):
             config.model,
             num_classes=len(dataset.class_names),
             dropout_generator=training.dropout_generator,
+            # Vmapped over seeds, a convolution becomes a grouped one, which no backend does well.
+            lowering="im2col" if len(seeds) > 1 else None,
             dtype=jnp.dtype(jnp.bfloat16) if config.execution.precision == "bfloat16" else None,
         )
         self.tx = build_optimiser(training)
@@ -196,10 +201,11 @@ class Engine(abc.ABC):
 
     def compile(self, name: str, function: Callable, *args: Any, **jit_options: Any) -> jax.stages.Compiled:
         """Compile a program at the config's precision, and note its times and memory plan."""
-        with jax.default_matmul_precision(MATMUL_PRECISION[self.config.execution.precision]), explain_memory():
+        with jax.default_matmul_precision(MATMUL_PRECISION[self.config.execution.precision]):
             compiled, times = compile_ahead(function, *args, **jit_options)
         self.compile_times[name] = times
-        self.memory_plans[name] = plan_memory(compiled)
+        if plan := plan_memory(compiled):
+            self.memory_plans[name] = plan
         return compiled
 
     def init_one(self, seed: jax.Array) -> TrainState:
@@ -294,11 +300,10 @@ class DeviceEngine(Engine):
     def __init__(self, config: RunConfig, dataset: Dataset, seeds: Sequence[int], devices: Sequence[jax.Device]):
         super().__init__(config, dataset, seeds, devices)
         subsets = [random_subset(len(dataset.train), config.data.train_size, seed) for seed in seeds]
-        with explain_memory():
-            self._train_split, self._test_split = (
-                put_split(split, dataset.statistics, self._put) for split in (dataset.train, dataset.test)
-            )
-            self._subsets = self._put(np.stack(subsets).astype(np.int32), self._per_seed)
+        self._train_split, self._test_split = (
+            put_split(split, dataset.statistics, self._put) for split in (dataset.train, dataset.test)
+        )
+        self._subsets = self._put(np.stack(subsets).astype(np.int32), self._per_seed)
         self._compile()
 
     def _compile(self) -> None:
@@ -330,12 +335,20 @@ class DeviceEngine(Engine):
         preferred = 1 if jax.default_backend() == "cpu" else most
         size = min(most, self.config.execution.seeds_per_call or preferred)
         while True:
-            compiled = self.compile(name, self._over_seeds(function, size, stacked=2), *args, donate_argnums=0)
-            room = available_bytes()
-            wanted = self.memory_plans[name].more  # the arguments are in memory already
-            if room is None or size == 1 or wanted <= MEMORY_SHARE * room:
-                return size, compiled
-            size = max(1, min(size - 1, int(size * MEMORY_SHARE * room / wanted)))
+            try:
+                compiled = self.compile(name, self._over_seeds(function, size, stacked=2), *args, donate_argnums=0)
+            except jax.errors.JaxRuntimeError as error:
+                if not is_out_of_memory(error) or size == 1:
+                    raise
+                smaller = size // 2
+            else:
+                plan, room = self.memory_plans.get(name), available_bytes()
+                # The arguments are in memory already.
+                if size == 1 or plan is None or room is None or plan.more <= MEMORY_SHARE * room:
+                    return size, compiled
+                smaller = max(1, min(size - 1, int(size * MEMORY_SHARE * room / plan.more)))
+            # Groups of equal size, or as nearly as can be: a smaller last group is a second body to compile.
+            size = math.ceil(most / math.ceil(most / smaller))
 
     def _train_batches(
         self, state: TrainState, plan: EpochPlan, split: DeviceSplit, start: jax.Array, count: int
@@ -394,18 +407,21 @@ def build_engine(
     return HostEngine(config.with_seed(seed), dataset, devices)
 
 
+def is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
+    """Whether XLA failed for want of memory."""
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
 @contextlib.contextmanager
-def explain_memory() -> Iterator[None]:
+def explain_memory(seeds: int) -> Iterator[None]:
     """Turn running out of device memory into one line that says what to lower."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not is_out_of_memory(error):
             raise
-        raise InputError(
-            f"out of memory on {jax.local_devices()[0].device_kind}; lower --batch-size, or --seeds-per-call where "
-            "--seeds is above 1, or use --input host"
-        ) from error
+        lower = "--batch-size, --seeds-per-call or --seeds" if seeds > 1 else "--batch-size, or use --input host"
+        raise InputError(f"out of memory on {jax.local_devices()[0].device_kind}; lower {lower}") from error
 
 
 class _InFlight:

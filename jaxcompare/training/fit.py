@@ -56,7 +56,7 @@ def fit_seeds(
     Returns:
         A record per seed, and the parameters after the last epoch as NumPy arrays with a leading axis of seeds.
     """
-    with build_engine(config, dataset, seeds) as engine, CompileGuard() as guard, explain_memory():
+    with explain_memory(len(seeds)), build_engine(config, dataset, seeds) as engine, CompileGuard() as guard:
         state = engine.init()
         records = _begin(engine, dataset)
         for epoch in range(config.training.epochs):

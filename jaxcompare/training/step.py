@@ -79,10 +79,11 @@ def sum_over_slices(function: Callable[[Array, Batch], T], batch: Batch, slicing
     """
     examples = len(batch.labels)
     devices = jax.lax.axis_size(slicing.axis) if slicing.axis else 1
-    if devices == 1 and (slicing.size is None or slicing.size >= examples):
+    size = min(slicing.size or examples, examples)
+    if devices == 1 and size == examples:
         return function(jnp.zeros((), jnp.int32), batch)
-    count = math.ceil(examples / (slicing.size or examples) / devices) * devices
-    size = math.ceil(examples / count)
+    # Slices are the same for any number of devices, and so are their dropout masks; the last ones may be empty.
+    count = math.ceil(math.ceil(examples / size) / devices) * devices
 
     def split(x: Array) -> Array:
         padding = [(0, count * size - examples)] + [(0, 0)] * (x.ndim - 1)

@@ -12,6 +12,7 @@ from jaxcompare.cells import Cell
 from jaxcompare.config import InputError, TrainingConfig
 from jaxcompare.data.datasets import Dataset
 from jaxcompare.data.host import HostLoader
+from jaxcompare.measure.environment import process_peak_bytes
 from jaxcompare.twin.fit import build_optimiser, to_tensors
 from jaxcompare.twin.models import build_model
 from jaxcompare.twin.recipe_input import build_recipe_loader
@@ -30,6 +31,11 @@ class Timing:
     """Everything about PyTorch's execution that decides its speed."""
 
 
+def find_device() -> str:
+    """Where PyTorch trains here: "cuda" or "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Timing:
     """Train `training.epochs` epochs and time each; the first holds all compilation.
 
@@ -39,11 +45,12 @@ def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Timin
     Raises:
         InputError: the cell needs a GPU and there is none.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(find_device())
     if device.type == "cpu" and (cell.engine == "cudagraphs" or cell.precision == "tf32"):
         raise InputError(f"{cell.title}, {cell.precision}: needs a GPU that PyTorch can use")
     tf32 = cell.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = True  # XLA, too, times its candidates
     torch.manual_seed(training.seed)
     model = build_model(cell.model, num_classes=len(dataset.class_names), image_size=dataset.train.images.shape[1])
     model.to(device).train()
@@ -73,12 +80,12 @@ def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Timin
         times.append(time.perf_counter() - start)
     if not torch.isfinite(loss):
         raise InputError(f"{cell.title}, {cell.model}: the training loss is no longer finite; try a lower --lr")
+    peak = torch.cuda.max_memory_allocated() if fused else None
     settings: dict[str, object] = {
-        "device": torch.cuda.get_device_name() if fused else "cpu",
         "tf32": tf32,
+        "cudnn_benchmark": fused,
         "fused_optimiser": fused,
-        "threads": torch.get_num_threads(),
-        "peak_bytes": torch.cuda.max_memory_allocated() if fused else None,
+        "peak_bytes": {"device": peak, "process": process_peak_bytes()},
     }
     return Timing(times, _measure_ceiling(cell, device), settings)
 
