@@ -11,6 +11,9 @@ os.environ["XDG_CACHE_HOME"] = _cache.name
 import jax  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
+from jaxcompare.measure.runtime import configure_jax  # noqa: E402
+
+configure_jax()
 # Two devices on any machine: what several devices share out is tested everywhere.
 jax.config.update("jax_num_cpu_devices", 2)
 
