@@ -6,7 +6,7 @@ generator, so seeds differ as seeds do.
 
     python experiments/framework_agreement.py --dataset folder --data-dir DIR
 
-About 75 minutes on 2 CPU cores at the defaults (5,000 images, 10 epochs, 4 seeds). Expect differences of about a point,
+About an hour on 2 CPU cores at the defaults (5,000 images, 10 epochs, 4 seeds). Expect differences of about a point,
 as between seeds. Times in these records are of no use: nothing keeps other work off the machine.
 """
 

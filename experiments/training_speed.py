@@ -5,7 +5,7 @@ memory; the ratios; the share of the machine's matrix-product ceiling; several s
 compile time apart. And images per second of the host pipeline beside the recipe's own (PIL, one transform chain per
 image), with 0 and 2 workers.
 
-    python experiments/training_speed.py --dataset folder --data-dir DIR        25 minutes on 2 CPU cores
+    python experiments/training_speed.py --dataset folder --data-dir DIR        about 20 minutes on 2 CPU cores
     python experiments/training_speed.py --precision tf32 --train-size 50000    on a GPU
 
 On a GPU there are more cells: torch.compile, with and without CUDA graphs, and the recipe's own loop with two loader

@@ -291,7 +291,7 @@ def test_auto_picks_and_says_why(small_dataset, monkeypatch):
     [
         ({"precision": "tf32"}, "--precision tf32: cpu has no TF32"),
         ({"input": "host", "seeds": 2}, "--input host: serves one seed at a time"),
-        ({"input": "device", "workers": 2}, "--workers: device input needs none"),
+        ({"input": "device", "workers": 2}, "--workers: device input has no use for them"),
         ({"engine": "epoch", "input": "host"}, "--engine epoch: cannot be fed by --input host"),
         ({"chunk_size": 0}, "--chunk-size: must be a finite number of at least 1"),
         ({"seeds_per_call": 0}, "--seeds-per-call: must be a finite number of at least 1"),

@@ -150,7 +150,7 @@ def test_slices_cover_a_batch_once(examples, size):
 @pytest.mark.parametrize("devices", [2, 3, 4, 8])
 def test_slices_do_not_depend_on_the_number_of_devices(devices):
     """By number and content: 20 examples in slices of 8, shared out by a vmapped axis."""
-    batch = Batch(np.ones((20, 2, 2, 1), np.float32), np.arange(20, dtype=np.int32), np.ones(20, np.float32))
+    batch = Batch(jnp.ones((20, 2, 2, 1)), jnp.arange(20, dtype=jnp.int32), jnp.ones(20))
 
     def by_number(i, part):
         return jnp.zeros(16).at[i].add((part.labels * part.mask).sum())
