@@ -35,8 +35,10 @@ def config(model, execution=STEP, **training):
 
 @pytest.fixture
 def shallow(monkeypatch):
-    """ViTs of one encoder layer: what is tested of them here does not depend on their depth, but compiling does."""
+    """ViTs of one encoder layer: what is tested of them here does not depend on their depth, but compiling does. And
+    slices small enough that these batches have several to share out."""
     monkeypatch.setattr(engines, "build_model", functools.partial(build_model, layers=1))
+    monkeypatch.setattr(engines, "CPU_SLICE_SIZES", {"cnn": 3, "vit": 3})
 
 
 @pytest.fixture
