@@ -103,11 +103,13 @@ def _bars(
         edgecolor="white",
         width=0.55,
     )
-    axes.bar_label(bars, fmt=number, padding=2, label_type="edge" if len(models) == len(records) else "center")
     for bar, of_model in zip(bars, values, strict=True):
-        if len(of_model) > 1:
+        if len(set(of_model)) > 1:
             places = bar.get_x() + bar.get_width() * np.linspace(0.3, 0.7, len(of_model))
             axes.plot(places, of_model, "o", color="black", markersize=3)
+        top = (bar.get_x() + bar.get_width() / 2, max(of_model))
+        lead = "mean " if len(set(of_model)) > 1 else ""
+        axes.annotate(lead + number.format(mean(of_model)), top, (0, 4), textcoords="offset points", ha="center")
     axes.set(title=title, ylabel=label)
     axes.margins(x=0.25, y=0.12)
     axes.grid(axis="y", alpha=0.3)
