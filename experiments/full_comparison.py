@@ -64,7 +64,7 @@ def main(args: Args) -> None:
     from jaxcompare.data.datasets import load_dataset, training_subset
     from jaxcompare.measure.environment import describe_environment
     from jaxcompare.measure.runtime import configure_jax
-    from jaxcompare.training.engines import choose_execution
+    from jaxcompare.training.execution import choose_execution
 
     configure_jax()
     screen = Console(highlight=False, soft_wrap=True)

@@ -7,9 +7,8 @@ with --readme FILE also writes each table between its marks in that file.
 """
 
 import dataclasses
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
@@ -30,12 +29,13 @@ class Args:
 def build_table(folder: Path) -> str:
     """The table of one folder's records."""
     from jaxcompare.cells import load_cells
-    from jaxcompare.records import load_records
+    from jaxcompare.records import load_lines, load_records
     from jaxcompare.report.speed import input_table, speed_table
     from jaxcompare.report.tables import agreement_table, comparison_table
 
     if (folder / "cells.jsonl").exists():
-        return f"{speed_table(load_cells(folder / 'cells.jsonl'))}\n\n{input_table(load_inputs(folder))}"
+        inputs = load_lines(folder / "inputs.jsonl", dict, "measurement of an input")
+        return f"{speed_table(load_cells(folder / 'cells.jsonl'))}\n\n{input_table(inputs)}"
     records = load_records(folder / "runs.jsonl")
     if not records:
         raise InputError(f"{folder}/runs.jsonl: holds no record; train first")
@@ -53,15 +53,6 @@ def redraw(folder: Path) -> None:
     records = load_records(path) if path.exists() else []
     if {record.config.framework for record in records} == {"jax"}:
         save_results(records, folder)
-
-
-def load_inputs(folder: Path) -> list[dict[str, Any]]:
-    """What training_speed.py measured of the input pipelines."""
-    path = folder / "inputs.jsonl"
-    try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a complete measurement ({error})") from error
 
 
 def main(args: Args) -> None:

@@ -241,7 +241,7 @@ def find_torch_backend() -> str:
 
 def check_jax_precision(precision: Precision) -> None:
     """Refuse a precision that the device lacks before anything is measured."""
-    from jaxcompare.training.engines import check_precision
+    from jaxcompare.training.execution import check_precision
 
     check_precision(precision)
 

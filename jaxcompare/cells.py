@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxcompare.config import Engine, Framework, InputError, InputPlace, ModelName, Precision
-from jaxcompare.records import build_exactly, write_atomically
+from jaxcompare.config import Engine, Framework, InputPlace, ModelName, Precision
+from jaxcompare.records import build_exactly, load_lines, write_atomically
 
 TorchEngine = Literal["eager", "compile", "cudagraphs"]
 TorchInput = Literal["memory", "recipe"]
@@ -72,20 +72,9 @@ def save_cells(path: Path, records: Sequence[CellRecord]) -> None:
 
 
 def load_cells(path: Path) -> list[CellRecord]:
-    """Read every record.
+    """Read every record; see `records.load_lines`."""
 
-    Raises:
-        InputError: the file or a line of it is not a record, with the line's number.
-    """
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            value = json.loads(line)
-            records.append(build_exactly(CellRecord, value | {"cell": build_exactly(Cell, value["cell"])}))
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path}, line {number}: not a cell record ({error})") from error
-    return records
+    def parse(value: dict[str, Any]) -> CellRecord:
+        return build_exactly(CellRecord, value | {"cell": build_exactly(Cell, value["cell"])})
+
+    return load_lines(path, parse, "cell record")

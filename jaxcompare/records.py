@@ -5,13 +5,15 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig, choose
 
 SCHEMA = 2
+
+T = TypeVar("T")
 
 Status = Literal["running", "complete", "diverged", "interrupted"]
 
@@ -128,22 +130,27 @@ def save_records(path: Path, records: Sequence[RunRecord]) -> None:
 
 
 def load_records(path: Path) -> list[RunRecord]:
-    """Read every record of a JSON Lines file.
+    """Read every record; see `load_lines`."""
+    return load_lines(path, _from_json, f"run record of schema {SCHEMA}")
+
+
+def load_lines(path: Path, parse: Callable[[Any], T], kind: str) -> list[T]:
+    """Parse every line of a JSON Lines file.
 
     Raises:
-        InputError: a line is not a record of this version, with the line's number.
+        InputError: the file cannot be read, or a line is no `kind`, with the line's number.
     """
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
-    records = []
+    parsed = []
     for number, line in enumerate(lines, 1):
         try:
-            records.append(_from_json(json.loads(line)))
+            parsed.append(parse(json.loads(line)))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(f"{path}, line {number}: not a run record of schema {SCHEMA} ({error})") from error
-    return records
+            raise InputError(f"{path}, line {number}: not a {kind} ({error})") from error
+    return parsed
 
 
 def write_atomically(path: Path, text: str) -> None:

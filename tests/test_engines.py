@@ -19,7 +19,9 @@ from jaxcompare.data.datasets import Dataset, Split
 from jaxcompare.data.device import EpochPlan
 from jaxcompare.models import build_model
 from jaxcompare.models.layers import add_parameter, keep_mask, matmul
-from jaxcompare.training.engines import build_engine, choose_execution
+from jaxcompare.training import execution as execution_module
+from jaxcompare.training.engines import build_engine
+from jaxcompare.training.execution import check_precision, choose_execution
 from jaxcompare.training.fit import fit, fit_seeds
 from jaxcompare.training.optimiser import build_optimiser
 from jaxcompare.training.step import Slicing, build_train_step, init_state
@@ -280,11 +282,11 @@ def test_auto_picks_and_says_why(small_dataset, monkeypatch):
     assert choose(small_dataset, engine="epoch")[:2] == ("epoch", "device")
     assert choose(small_dataset, workers=2)[:2] == ("step", "host")
     assert choose(small_dataset, engine="epoch", input="device")[2] == ""
-    monkeypatch.setattr(engines, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(execution_module, "available_bytes", lambda: 1000)
     assert choose(small_dataset)[:2] == ("step", "host")
     assert "host input" in choose(small_dataset)[2]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(engines, "available_bytes", lambda: 10**10)
+    monkeypatch.setattr(execution_module, "available_bytes", lambda: 10**10)
     assert choose(small_dataset)[:2] == ("epoch", "device")
 
 
@@ -312,8 +314,8 @@ def test_a_gpu_without_the_precision_is_refused(monkeypatch):
     monkeypatch.setattr(jax, "local_devices", lambda: [OldGpu()])
     for precision in ("tf32", "bfloat16"):
         with pytest.raises(InputError, match=rf"--precision {precision}: Old GPU \(compute capability 7.5\) lacks it"):
-            engines.check_precision(precision)
-    engines.check_precision("float32")
+            check_precision(precision)
+    check_precision("float32")
 
 
 def test_dropout_masks_are_uncorrelated_across_layers_places_steps_seeds_and_neighbours(monkeypatch):

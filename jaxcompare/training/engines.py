@@ -14,7 +14,6 @@ import dataclasses
 import functools
 import itertools
 import math
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,9 +25,9 @@ import numpy as np
 import torch
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxcompare.config import ExecutionConfig, InputError, Precision, RunConfig
+from jaxcompare.config import InputError, RunConfig
 from jaxcompare.data.batch import Batch
-from jaxcompare.data.datasets import Dataset, Split
+from jaxcompare.data.datasets import Dataset
 from jaxcompare.data.device import DeviceSplit, EpochPlan, count_batches, plan_epoch, put_split, test_batch, train_batch
 from jaxcompare.data.host import build_loaders
 from jaxcompare.data.subsets import random_subset
@@ -56,59 +55,6 @@ EVERYWHERE = PartitionSpec()
 OnStep = Callable[[int], None]
 
 
-def choose_execution(
-    requested: ExecutionConfig, split: Split, *, seeds: int = 1, workers: int = 0
-) -> tuple[ExecutionConfig, str]:
-    """Replace every "auto" by what is fastest on this backend; the second result says what was picked and why.
-
-    Raises:
-        InputError: the device lacks the precision, or the input cannot serve several seeds.
-    """
-    check_precision(requested.precision)
-    backend, reasons = jax.default_backend(), []
-    place, engine = requested.input, requested.engine
-    if place == "auto":
-        room, needed = available_bytes(), split.images.nbytes * (jax.local_device_count() if backend == "cpu" else 1)
-        if engine == "epoch" or seeds > 1:
-            place, reason = "device", "whole epochs and several seeds need it"
-        elif workers:
-            place, reason = "host", "--workers asks for it"
-        elif room is not None and needed > room / 2:
-            place, reason = "host", f"{needed / 1e9:,.1f} GB of images would fill the device"
-        else:
-            place, reason = "device", f"{needed / 1e6:,.0f} MB of images fit in its memory"
-        reasons.append(f"{place} input: {reason}")
-    if place == "host" and seeds > 1:
-        raise InputError("--input host: serves one seed at a time; use --input device, or --seeds 1")
-    if place == "device" and workers:
-        raise InputError("--workers: device input has no use for them; leave it out")
-    if engine == "auto":
-        if place == "host":
-            engine, reason = "step", "its batches come one by one"
-        elif backend == "cpu":
-            engine, reason = "chunk", "as fast as whole epochs on a CPU, and it can show progress and be interrupted"
-        else:
-            engine, reason = "epoch", f"on {backend} a call costs more than the work of a step"
-        reasons.append(f"{engine} engine: {reason}")
-    return dataclasses.replace(requested, engine=engine, input=place), "; ".join(reasons)
-
-
-def check_precision(precision: Precision) -> None:
-    """Raise InputError where the device cannot compute in this precision."""
-    device = jax.local_devices()[0]
-    capability = getattr(device, "compute_capability", "")
-    is_nvidia = bool(re.fullmatch(r"\d+\.\d+", capability))
-    if precision == "tf32" and not is_nvidia:
-        raise InputError(
-            f"--precision tf32: {device.device_kind} has no TF32, NVIDIA GPUs have; use float32 or bfloat16"
-        )
-    if precision != "float32" and is_nvidia and float(capability) < 8:
-        raise InputError(
-            f"--precision {precision}: {device.device_kind} (compute capability {capability}) lacks it, which came "
-            "with 8.0; use float32"
-        )
-
-
 class Engine(abc.ABC):
     """Programs compiled ahead of time for one config, and the data that they train on. Use as a context manager."""
 
@@ -121,7 +67,7 @@ class Engine(abc.ABC):
             config.model,
             num_classes=len(dataset.class_names),
             dropout_generator=training.dropout_generator,
-            # Vmapped over seeds, a convolution becomes a grouped one, which no backend does well.
+            # Vmapped over seeds, a convolution becomes a grouped one: slow on CPUs, not measured on GPUs.
             lowering="im2col" if len(seeds) > 1 else None,
             dtype=jnp.dtype(jnp.bfloat16) if config.execution.precision == "bfloat16" else None,
         )
