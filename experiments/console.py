@@ -5,6 +5,7 @@ import io
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +25,7 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
         main: the experiment.
         presets: defaults by name of --preset. A flag given beside it wins.
     """
+    warnings.showwarning = _show_warning
     try:
         main(_parse(args_type, presets or {}))
     except InputError as error:
@@ -34,7 +36,7 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
 
 
 def _parse(args_type: type[Args], presets: Mapping[str, Args]) -> Args:
-    options: dict = {"config": (tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff)}
+    options: dict = {"config": (tyro.conf.OmitArgPrefixes,)}
     words = sys.argv[1:]
     for position, word in enumerate(words):
         if presets and (word == "--preset" or word.startswith("--preset=")):
@@ -80,6 +82,11 @@ def seeds(first: int, count: int) -> list[int]:
     if first + count > 2**32:
         raise InputError(f"--seeds: {count} seeds from --seed {first} go beyond {2**32 - 1}")
     return list(range(first, first + count))
+
+
+def _show_warning(message: Warning | str, *place: object, **more: object) -> None:
+    """One line: where in the code a warning comes from is nothing to a user."""
+    print("warning: " + " ".join(str(message).split()), file=sys.stderr)
 
 
 def _fail(message: str) -> None:

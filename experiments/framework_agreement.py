@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, get_args
 
 import console
 from jaxcompare.config import DataConfig, ExecutionConfig, Framework, ModelName, RunConfig, TrainingConfig
-from jaxcompare.records import save_records
+from jaxcompare.records import Experiment, save_records
 
 if TYPE_CHECKING:
     from jaxcompare.data.datasets import Dataset
 
+EXPERIMENT: Experiment = "framework_agreement"
 KINDS: tuple[tuple[Framework, ExecutionConfig], ...] = (
     ("jax", ExecutionConfig("chunk", "device")),
     ("jax", ExecutionConfig("step", "host")),
@@ -35,7 +36,7 @@ KINDS: tuple[tuple[Framework, ExecutionConfig], ...] = (
 class Args:
     """Train the same runs in JAX, with host and with device input, and in PyTorch, and compare their accuracies."""
 
-    data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=5000))
+    data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=5000, subsets="independent"))
     training: TrainingConfig = dataclasses.field(default_factory=lambda: TrainingConfig(epochs=10))
     seeds: int = 4
     """Runs of each kind and model, with seeds SEED, SEED+1, ..."""
@@ -53,7 +54,7 @@ def run_one(config: RunConfig, dataset: "Dataset", path: Path) -> None:
     else:
         from jaxcompare.twin.fit import fit
     record, _ = fit(config, dataset)
-    save_records(path, [record])
+    save_records(path, [dataclasses.replace(record, experiment=EXPERIMENT)])
 
 
 def main(args: Args) -> None:
@@ -63,22 +64,23 @@ def main(args: Args) -> None:
     from jaxcompare.records import find_complete
     from jaxcompare.report.tables import agreement_table
 
-    dataset = load_dataset(args.data)
-    training_subset(dataset, args.data.train_size, args.training.seed)  # a size above the data's ends here
+    data = args.data.resolve(len(seeds))
+    dataset = load_dataset(data)
+    training_subset(dataset, data, args.training.seed)  # a size above the data's ends here
     path = args.out / "runs.jsonl"
     configs = [
-        RunConfig(framework, model, args.data, args.training, execution).with_seed(seed)
+        RunConfig(framework, model, data, args.training, execution).with_seed(seed)
         for seed, (framework, execution), model in product(seeds, KINDS, get_args(ModelName))
     ]
     for number, config in enumerate(configs, 1):
         kind = f"{config.framework} {config.model}, {config.execution.input} input, seed {config.training.seed}"
         print(f"{number}/{len(configs)} {kind}", flush=True)
-        if not find_complete(path, config, dataset.fingerprint):
+        if not find_complete(path, EXPERIMENT, config, dataset.fingerprint):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
                 fresh.submit(run_one, config, dataset, path).result()
 
-    records = [find_complete(path, config, dataset.fingerprint) for config in configs]
-    print("\n" + agreement_table([record for record in records if record]))
+    records = [find_complete(path, EXPERIMENT, config, dataset.fingerprint) for config in configs]
+    print("\n" + agreement_table([record for record in records if record]).markdown())
 
 
 if __name__ == "__main__":

@@ -13,16 +13,36 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
+
+import tyro
 
 import console
+import runs
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
+from jaxcompare.records import Prediction
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from jaxcompare.data.datasets import Dataset
     from jaxcompare.records import RunRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionArgs:
+    """The recipe's four questions, answered before training."""
+
+    predict: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Ask what of the four is not given below, then train, then say how the prediction did."""
+    predict_more_accurate: ModelName | None = None
+    """The model that will reach the better best test accuracy."""
+    predict_faster: ModelName | None = None
+    """The model that will take less time per epoch."""
+    predict_gap: float | None = None
+    """Distance of the two best test accuracies, in percentage points."""
+    predict_reasoning: str | None = None
+    """Why, in your words. May be left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +56,7 @@ class Args:
     execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
     seeds: int = 1
     """Independent runs of each model, with seeds SEED, SEED+1, ..., trained in one program."""
+    prediction: PredictionArgs = dataclasses.field(default_factory=PredictionArgs)
     out: Path = Path("runs/full_comparison")
     """Folder for runs.jsonl, summary.json and figures/. Runs found there complete are not repeated."""
     preset: Literal["quick", "full"] = "full"
@@ -56,6 +77,7 @@ PRESETS = {
 def main(args: Args) -> None:
     console.check_models(args.models)
     seeds = console.seeds(args.training.seed, args.seeds)
+    prediction = predict(args.prediction, args.models)
     console.check_out(args.out)
 
     # From here on the imports are heavy.
@@ -68,35 +90,92 @@ def main(args: Args) -> None:
 
     configure_jax()
     screen = Console(highlight=False, soft_wrap=True)
-    describe(screen, describe_environment("jax"), seeds)
-    dataset = load_dataset(args.data)
-    training_subset(dataset, args.data.train_size, args.training.seed)  # a size above the data's ends here
+    runs.describe(screen, describe_environment("jax"), seeds)
+    data = args.data.resolve(len(seeds))
+    dataset = load_dataset(data)
+    training_subset(dataset, data, args.training.seed)  # a size above the data's ends here
     execution, reason = choose_execution(args.execution, dataset.train, seeds=len(seeds), workers=args.data.workers)
     screen.print(f"[bold]Execution[/] {execution.precision}{f', {reason}' if reason else ''}")
     explain(screen, args, dataset)
 
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
     for model in args.models:
-        config = RunConfig("jax", model, args.data, args.training, execution)
-        records += train(screen, config, seeds, dataset, path)
+        config = RunConfig("jax", model, data, args.training, execution)
+        records += runs.train(screen, "full_comparison", config, seeds, dataset, path, prediction)
     screen.print(f"All runs: {time.perf_counter() - start:.1f} s, compilation and evaluation included")
     save_results(records, args.out)
     summarise(screen, records, args.out)
-    for record in records:
-        if record.status == "diverged":
-            raise InputError(f"{record.config.model}: {record.message}; its record is kept in {path}")
+    if prediction:
+        show_score(screen, records, prediction)
+    runs.check_converged(records, path)
 
 
-def describe(screen: "Console", environment: dict, seeds: Sequence[int]) -> None:
-    """Device, memory, versions, seeds; a warning where there is no GPU."""
-    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-    cpu = f"{environment['cpu']}, {environment['cpu_cores']} cores, {environment['memory_gib']} GiB"
-    gpu = "" if environment["backend"] == "cpu" else f"{environment['devices']} x {environment['device']}, "
-    screen.print(f"[bold]Machine[/]   {gpu}{cpu}")
-    screen.print(f"[bold]Versions[/]  python {environment['python']}, {versions}")
-    screen.print(f"[bold]Seed[/]      {', '.join(map(str, seeds))}")
-    if environment["backend"] == "cpu":
-        screen.print("[yellow]No GPU: this runs on the CPU. `python -m jaxcompare` says whether one could be used.[/]")
+def predict(args: PredictionArgs, models: Sequence[ModelName]) -> Prediction | None:
+    """The prediction that the flags hold, what is missing asked for on the terminal if --predict; None if neither.
+
+    Raises:
+        InputError: an answer is missing or impossible.
+    """
+    accurate, faster, gap, why = (
+        args.predict_more_accurate,
+        args.predict_faster,
+        args.predict_gap,
+        args.predict_reasoning,
+    )
+    if not args.predict and (accurate, faster, gap, why) == (None,) * 4:
+        return None
+    if set(models) != set(get_args(ModelName)):
+        raise InputError("--predict: is about both models; leave out --models")
+    if args.predict:
+        accurate, faster, gap, why = ask(accurate, faster, gap, why)
+    if accurate is None or faster is None or gap is None:
+        raise InputError(
+            "--predict-more-accurate, --predict-faster, --predict-gap: give all three, or --predict to be asked"
+        )
+    if not 0 <= gap <= 100:
+        raise InputError(f"--predict-gap: must be between 0 and 100 points, not {gap}")
+    return Prediction(accurate, faster, gap, why or "")
+
+
+def ask(
+    accurate: ModelName | None, faster: ModelName | None, gap: float | None, why: str | None
+) -> tuple[ModelName, ModelName, float, str]:
+    """Ask on the terminal for what is None."""
+    from rich.prompt import FloatPrompt, Prompt
+
+    names = list(get_args(ModelName))
+    print("Before training: what do you expect?")
+    try:
+        if accurate is None:
+            accurate = cast(ModelName, Prompt.ask("Which will be more accurate?", choices=names))
+        if faster is None:
+            faster = cast(ModelName, Prompt.ask("Which will train faster, per epoch?", choices=names))
+        if gap is None:
+            gap = FloatPrompt.ask("By how many points of accuracy will they differ?")
+        if why is None:
+            why = Prompt.ask("Why?", default="", show_default=False)
+    except EOFError as error:
+        raise InputError(
+            "--predict: no answer; type one, or give --predict-more-accurate, --predict-faster and --predict-gap"
+        ) from error
+    return accurate, faster, gap, why
+
+
+def show_score(screen: "Console", records: Sequence["RunRecord"], prediction: Prediction) -> None:
+    """How the prediction did, or that it came too late."""
+    from rich.table import Table
+
+    from jaxcompare.analysis.predictions import score_predictions
+    from jaxcompare.report.tables import score_rows
+
+    scores = [score for score in score_predictions(records) if score.prediction == prediction]
+    if not scores:
+        screen.print("Prediction not scored: all runs were complete before this prediction was made.")
+    for score in scores:
+        table = Table("", "Predicted", "Measured", "Score", title="Your prediction")
+        for row in score_rows(score):
+            table.add_row(*row)
+        screen.print(table)
 
 
 def explain(screen: "Console", args: Args, dataset: "Dataset") -> None:
@@ -135,94 +214,16 @@ def explain(screen: "Console", args: Args, dataset: "Dataset") -> None:
     screen.print(table)
 
 
-def train(
-    screen: "Console", config: RunConfig, seeds: Sequence[int], dataset: "Dataset", path: Path
-) -> list["RunRecord"]:
-    """The runs of one model, with a progress bar; their records are on disk after every epoch."""
-    from jaxcompare.records import find_complete, save_records
-    from jaxcompare.report.tables import LABELS
-    from jaxcompare.training.fit import fit_seeds
-
-    label, epochs = LABELS[config.model], config.training.epochs
-    found = {seed: find_complete(path, config.with_seed(seed), dataset.fingerprint) for seed in seeds}
-    for seed, record in found.items():
-        if record:
-            screen.print(f"{label} seed {seed}: complete in {path} since {record.started_at}; not repeated")
-    missing = [seed for seed, record in found.items() if not record]
-    records: list[RunRecord] = []
-    if missing:
-        batches = -(-(config.data.train_size or len(dataset.train)) // config.training.batch_size)
-        with Training(screen, label, epochs, batches) as progress:
-
-            def on_epoch(so_far: list["RunRecord"]) -> None:
-                nonlocal records
-                records = so_far
-                save_records(path, records)
-                progress.show_epoch(records)
-
-            try:
-                records, _ = fit_seeds(config, dataset, missing, on_epoch=on_epoch, on_step=progress.show_step)
-            except KeyboardInterrupt:
-                running = [r for r in records if r.status == "running"]
-                message = "interrupted by the user"
-                if running:
-                    stopped = [dataclasses.replace(r, status="interrupted", message=message) for r in running]
-                    save_records(path, stopped)
-                    screen.print(f"{label}: the history so far is kept in {path}; the same command begins anew")
-                raise
-    for record in records:
-        if record.status == "diverged":
-            screen.print(f"[red]{label} seed {record.config.training.seed} stopped: {record.message}[/]")
-    trained = {record.config.training.seed: record for record in records}
-    return [found[seed] or trained[seed] for seed in seeds]
-
-
-class Training:
-    """The progress bar of one model's runs, and a line for each epoch."""
-
-    def __init__(self, screen: "Console", label: str, epochs: int, batches: int):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("batches"))
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, refresh_per_second=2)
-        self._label, self._epochs, self._batches, self._epoch = label, epochs, batches, 0
-        self._task = self._bar.add_task(f"{label} compiling", total=epochs * batches)
-
-    def show_step(self, done: int) -> None:
-        description = f"{self._label} epoch {self._epoch + 1}/{self._epochs}"
-        self._bar.update(self._task, completed=self._epoch * self._batches + done, description=description)
-
-    def show_epoch(self, records: Sequence["RunRecord"]) -> None:
-        """Of several seeds, their mean."""
-        from jaxcompare.report.tables import mean
-
-        if not self._epoch:
-            compile_time_s, compiled = records[0].compile_time_s, records[0].compiled
-            self._bar.console.print(f"{self._label} compiled in {compile_time_s:.1f} s ({compiled} cache)")
-        self._epoch += 1
-        last = {name: mean(getattr(r.history, name)[-1] for r in records) for name in vars(records[0].history)}
-        self._bar.console.print(
-            f"{self._label} epoch {self._epoch:>{len(str(self._epochs))}}/{self._epochs}  "
-            f"loss {last['train_loss']:.4f}  train {100 * last['train_accuracy']:5.2f} %  "
-            f"test {100 * last['test_accuracy']:5.2f} %  {last['epoch_time_s'] * len(records):.1f} s"
-        )
-
-    def __enter__(self) -> "Training":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-
-
 def save_results(records: Sequence["RunRecord"], out: Path) -> None:
     """summary.json and the figures, from records alone."""
+    from jaxcompare.analysis.comparison import check_comparable, summarise
+    from jaxcompare.analysis.predictions import score_predictions
     from jaxcompare.records import write_atomically
     from jaxcompare.report.figures import complete_comparison, save_figure, training_curves
-    from jaxcompare.report.tables import check_comparable, summarise
 
     check_comparable(records)
-    write_atomically(out / "summary.json", json.dumps(summarise(records), indent=2, allow_nan=False) + "\n")
+    summary = summarise(records) | {"predictions": [score.summary() for score in score_predictions(records)]}
+    write_atomically(out / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     save_figure(training_curves(records), out / "figures", "figure1_training")
     save_figure(complete_comparison(records), out / "figures", "figure3_comparison")
 
@@ -231,7 +232,8 @@ def summarise(screen: "Console", records: Sequence["RunRecord"], out: Path) -> N
     """The printed summary."""
     from rich.table import Table
 
-    from jaxcompare.report.tables import LABELS, by_model
+    from jaxcompare.analysis.comparison import by_model
+    from jaxcompare.report.tables import LABELS
 
     table = Table(title="Summary")
     for column in ("model", "best test accuracy", "final", "s/epoch (mean)", "compile, s", "status"):

@@ -1,12 +1,14 @@
-"""Figures, summary and README tables from saved records alone: nothing is trained.
+"""The report, from saved records alone: figures, summary, page and README tables. Nothing is trained.
 
-    python experiments/report.py results/full_comparison results/framework_agreement results/training_speed
+    python experiments/report.py runs/full_comparison runs/data_efficiency
 
-Takes seconds. Redraws figures/ and summary.json of a full comparison in its own folder, and prints every table;
-with --readme FILE also writes each table between its marks in that file.
+Takes seconds, and needs no device. Merges the folders' records (other seeds, other machines), refuses to mix recipes,
+and writes report.html, summary.json and figures/ to --out; prints every table.
 """
 
 import dataclasses
+import json
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -14,58 +16,50 @@ import tyro
 
 import console
 from jaxcompare.config import InputError
+from jaxcompare.records import TruncatedLine, write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Rebuild figures and tables from records."""
+    """Rebuild figures, tables and the page from records."""
 
     results: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders written by full_comparison.py, framework_agreement.py or training_speed.py."""
+    """Folders written by full_comparison.py, data_efficiency.py, framework_agreement.py or training_speed.py."""
+    out: Path = Path("runs/report")
+    """Folder for report.html, summary.json and figures/."""
     readme: Path | None = None
-    """Markdown file whose blocks `<!-- NAME -->` ... `<!-- /NAME -->` receive the tables, NAME a folder's name."""
-
-
-def build_table(folder: Path) -> str:
-    """The table of one folder's records."""
-    from jaxcompare.cells import load_cells
-    from jaxcompare.records import load_lines, load_records
-    from jaxcompare.report.speed import input_table, speed_table
-    from jaxcompare.report.tables import agreement_table, comparison_table
-
-    if (folder / "cells.jsonl").exists():
-        inputs = load_lines(folder / "inputs.jsonl", dict, "measurement of an input")
-        return f"{speed_table(load_cells(folder / 'cells.jsonl'))}\n\n{input_table(inputs)}"
-    records = load_records(folder / "runs.jsonl")
-    if not records:
-        raise InputError(f"{folder}/runs.jsonl: holds no record; train first")
-    if {record.config.framework for record in records} == {"jax", "torch"}:
-        return agreement_table(records)
-    return comparison_table(records)
-
-
-def redraw(folder: Path) -> None:
-    """The figures and the summary of a full comparison."""
-    from full_comparison import save_results
-    from jaxcompare.records import load_records
-
-    path = folder / "runs.jsonl"
-    records = load_records(path) if path.exists() else []
-    if {record.config.framework for record in records} == {"jax"}:
-        save_results(records, folder)
+    """Markdown file whose blocks `<!-- NAME -->` ... `<!-- /NAME -->` receive the tables of the experiment NAME, and
+    the verdict."""
 
 
 def main(args: Args) -> None:
     if not args.results:
-        raise InputError("RESULTS: name at least one folder, for example results/full_comparison")
-    tables = {folder.name: build_table(folder) for folder in args.results}
-    for folder in args.results:
-        redraw(folder)
-    print("\n\n".join(tables.values()))
-    if args.readme:
-        from jaxcompare.report.tables import replace_blocks
+        raise InputError("RESULTS: name at least one folder, for example runs/full_comparison")
+    from jaxcompare.report.figures import save_figure
+    from jaxcompare.report.html import build_page, draw_pictures
+    from jaxcompare.report.results import gather
+    from jaxcompare.report.tables import replace_blocks
 
-        replace_blocks(args.readme, tables)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TruncatedLine)
+        results = gather(args.results)
+    console.check_out(args.out)
+    blocks = {name: "\n\n".join(t.markdown() for t in tables) for name, tables in results.tables().items()}
+    if results.verdict:
+        blocks["verdict"] = "\n".join(f"- {sentence}" for sentence in results.verdict)
+    pictures = draw_pictures(results)
+    page = build_page(results, pictures)
+    for picture in pictures:
+        save_figure(picture.figure, args.out / "figures", picture.name)
+    write_atomically(args.out / "summary.json", json.dumps(results.summary(), indent=2, allow_nan=False) + "\n")
+    write_atomically(args.out / "report.html", page)
+    if args.readme:
+        replace_blocks(args.readme, blocks)
+    print("\n\n".join(blocks.values()))
+    print(f"\nWritten: {args.out}/report.html, {args.out}/summary.json, {args.out}/figures/")
+    if caught:
+        # The report is whole but for it; the status says that it is not all.
+        raise InputError("; ".join(str(warning.message) for warning in caught))
 
 
 if __name__ == "__main__":

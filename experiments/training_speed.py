@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import console
-from jaxcompare.cells import Cell, CellRecord, TorchEngine, TorchInput, save_cells
+from jaxcompare.cells import Cell, CellRecord, TorchEngine, TorchInput, load_cells, save_cells
 from jaxcompare.config import (
     DataConfig,
     Engine,
@@ -35,7 +35,7 @@ from jaxcompare.config import (
     RunConfig,
     TrainingConfig,
 )
-from jaxcompare.records import write_atomically
+from jaxcompare.records import load_lines, write_atomically
 
 if TYPE_CHECKING:
     from jaxcompare.data.datasets import Dataset
@@ -58,7 +58,7 @@ class Args:
     repeats: int = 3
     """Fresh processes per measurement, in turn. The first epoch of each is warm-up and not counted."""
     out: Path = Path("runs/training_speed")
-    """Folder for cells.jsonl and inputs.jsonl, written anew."""
+    """Folder for cells.jsonl and inputs.jsonl. What is measured there already is not repeated."""
 
 
 def build_grid(args: Args, gpu: bool) -> list[Cell]:
@@ -138,7 +138,7 @@ def measure_torch(cell: Cell, args: Args, dataset: "Dataset") -> dict[str, Any]:
     from jaxcompare.measure.environment import describe_environment, git_commit
     from jaxcompare.twin.speed import find_device, time_epochs
 
-    subset = training_subset(dataset, args.data.train_size, args.training.seed)
+    subset = training_subset(dataset, args.data, args.training.seed)
     timing = time_epochs(cell, subset, args.training)
     return {
         "times": timing.epoch_time_s,
@@ -159,7 +159,7 @@ def measure_input(pipeline: str, workers: int, repeat: int, args: Args, dataset:
     from jaxcompare.measure.environment import describe_environment, git_commit
     from jaxcompare.twin.recipe_input import build_recipe_loader
 
-    dataset = training_subset(dataset, args.data.train_size, args.training.seed)
+    dataset = training_subset(dataset, args.data, args.training.seed)
     split, size = dataset.train, args.training.batch_size
     if pipeline == "jaxcompare":
         loader = HostLoader(split, size, dataset.statistics, augment=True, shuffle=True, workers=workers)
@@ -194,11 +194,12 @@ def main(args: Args) -> None:
         )
     console.check_models(args.models)
     console.check_out(args.out)
+    args = dataclasses.replace(args, data=args.data.resolve(1))
     from jaxcompare.data.datasets import load_dataset, training_subset
     from jaxcompare.report.speed import input_table, speed_table
 
     dataset = load_dataset(args.data)
-    training_subset(dataset, args.data.train_size, args.training.seed)  # a size above the data's ends here
+    training_subset(dataset, args.data, args.training.seed)  # a size above the data's ends here
     # Evaluation is not what is measured here: a few test images will do.
     dataset = dataclasses.replace(dataset, test=dataset.test.head(args.training.batch_size))
     backend, torch_backend = (in_fresh_process(find) for find in (find_backend, find_torch_backend))
@@ -210,19 +211,53 @@ def main(args: Args) -> None:
     in_fresh_process(check_jax_precision, args.precision)
     cells, inputs = build_grid(args, gpu=backend != "cpu"), list(product((0, 2), ("jaxcompare", "recipe")))
 
-    records: list[CellRecord] = []
-    input_records: list[dict[str, Any]] = []
+    records, input_records = load_measured(args, dataset)
+    measured = {(record.cell, record.repeat) for record in records}
+    inputs_measured = {(record["repeat"], record["workers"], record["pipeline"]) for record in input_records}
     for repeat in range(args.repeats):
         for cell in cells:
+            if (cell, repeat) in measured:
+                continue
             print(f"repeat {repeat + 1}/{args.repeats}: {cell.model} {cell.title}", flush=True)
             records.append(in_fresh_process(measure_cell, cell, repeat, args, dataset))
             save_cells(args.out / "cells.jsonl", records)
         for workers, pipeline in inputs:
+            if (repeat, workers, pipeline) in inputs_measured:
+                continue
             print(f"repeat {repeat + 1}/{args.repeats}: input {pipeline}, {workers} workers", flush=True)
             input_records.append(in_fresh_process(measure_input, pipeline, workers, repeat, args, dataset))
             lines = (json.dumps(record) + "\n" for record in input_records)
             write_atomically(args.out / "inputs.jsonl", "".join(lines))
-    print(f"\n{speed_table(records)}\n\n{input_table(input_records)}")
+    print(f"\n{speed_table(records).markdown()}\n\n{input_table(input_records).markdown()}")
+
+
+def load_measured(args: Args, dataset: "Dataset") -> tuple[list[CellRecord], list[dict[str, Any]]]:
+    """What an earlier, interrupted call of the same measurement left in --out.
+
+    Raises:
+        InputError: another measurement is there.
+    """
+    from jaxcompare.measure.environment import git_commit
+
+    path = args.out / "cells.jsonl"
+    records = load_cells(path) if path.exists() else []
+    for record in records:
+        for name, found, asked in (
+            ("the images", record.data_fingerprint, dataset.fingerprint),
+            ("--train-size", record.train_images, args.data.train_size or len(dataset.train)),
+            ("--batch-size", record.batch_size, args.training.batch_size),
+            ("--seed", record.seed, args.training.seed),
+            ("--epochs", len(record.warm_up_time_s + record.epoch_time_s), args.training.epochs),
+            ("--precision", record.cell.precision, args.precision),
+            ("the commit", record.git_commit, git_commit()),
+        ):
+            if found != asked:
+                raise InputError(
+                    f"--out {args.out}: holds another measurement, {name} is {found} there and {asked} here; give "
+                    "another folder"
+                )
+    path = args.out / "inputs.jsonl"
+    return records, load_lines(path, dict, "measurement of an input") if path.exists() else []
 
 
 def find_backend() -> str:

@@ -11,6 +11,7 @@ Framework = Literal["jax", "torch"]
 ModelName = Literal["cnn", "vit"]
 DatasetName = Literal["cifar10", "cifar100", "svhn", "fashion-mnist", "digits", "folder"]
 Normalisation = Literal["published", "data"]
+Subsets = Literal["independent", "nested"]
 DropoutGenerator = Literal["hash", "threefry"]
 Engine = Literal["step", "chunk", "epoch"]
 InputPlace = Literal["host", "device"]
@@ -44,6 +45,9 @@ class DataConfig:
     """Folder that holds the data set, or into which it is downloaded."""
     train_size: int | None = None
     """Train on this many images, drawn at random with the seed (all of them if not given)."""
+    subsets: Literal[Subsets, "auto"] = "auto"
+    """How they are drawn: `independent` draws every size anew, as the recipe does; `nested` takes the first of one
+    order, stratified by class, so that a larger subset holds a smaller one. `auto`: nested for several seeds."""
     image_size: int = 32
     """Side of the images that the models see, in pixels; others are stretched to it. A multiple of 4, at least 8."""
     normalisation: Normalisation = "published"
@@ -53,6 +57,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         choose("--dataset", self.dataset, DatasetName)
+        choose("--subsets", self.subsets, Subsets, "auto")
         choose("--normalisation", self.normalisation, Normalisation)
         if self.train_size is not None:
             _at_least("--train-size", self.train_size, 1)
@@ -60,6 +65,12 @@ class DataConfig:
         _at_least("--image-size", self.image_size, 8)
         if self.image_size % 4:
             raise InputError(f"--image-size: must be a multiple of 4, the ViT's patch, not {self.image_size}")
+
+    def resolve(self, seeds: int) -> "DataConfig":
+        """The same with "auto" replaced, for an experiment of so many seeds. Without a size nothing is drawn."""
+        if self.subsets != "auto":
+            return self
+        return dataclasses.replace(self, subsets="nested" if seeds > 1 and self.train_size else "independent")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +81,9 @@ class TrainingConfig:
     """Passes over the training images."""
     batch_size: int = 128
     """Images per optimiser step. The last, shorter batch of an epoch is kept."""
+    epoch_images: int | None = None
+    """Images shown per epoch (not given: as many as are trained on). More go through them several times, each time in
+    a new order; fewer show a part of them, drawn anew every epoch."""
     lr: float = 3e-4
     """Learning rate of AdamW."""
     weight_decay: float = 0.05
@@ -82,6 +96,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _at_least("--epochs", self.epochs, 1)
         _at_least("--batch-size", self.batch_size, 1)
+        if self.epoch_images is not None:
+            _at_least("--epoch-images", self.epoch_images, 1)
         _at_least("--lr", self.lr, 0)
         _at_least("--weight-decay", self.weight_decay, 0)
         if not 0 <= self.seed < 2**32:

@@ -5,17 +5,35 @@ import json
 import math
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig, choose
+from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig, choose
 
-SCHEMA = 2
+SCHEMA = 3
 
 T = TypeVar("T")
 
 Status = Literal["running", "complete", "diverged", "interrupted"]
+Experiment = Literal["full_comparison", "data_efficiency", "framework_agreement"]
+
+
+class TruncatedLine(UserWarning):
+    """The last line of a file of records was cut off. It is kept, and passed over."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a person wrote down before training: the recipe's four questions."""
+
+    more_accurate: ModelName
+    faster: ModelName
+    """Which takes less time per epoch."""
+    gap_points: float
+    """Between the two best test accuracies, in percentage points, whichever is ahead."""
+    reasoning: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +88,16 @@ class RunRecord:
     """UTC, ISO 8601."""
     message: str = ""
     """Why a run that is not complete ended."""
+    experiment: Experiment | None = None
+    """What the run is a part of."""
+    prediction: Prediction | None = None
+    """Made before the run began."""
     schema: int = SCHEMA
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for two states of one run."""
+        return self.experiment, self.config, self.data_fingerprint
 
     @property
     def best_test_accuracy(self) -> float:
@@ -111,10 +138,10 @@ def after_epoch(record: RunRecord, **values: float) -> RunRecord:
     return dataclasses.replace(record, status="complete") if epoch == record.config.training.epochs else record
 
 
-def find_complete(path: Path, config: RunConfig, data_fingerprint: str) -> RunRecord | None:
-    """The complete record of this config on these images, if the file holds one."""
+def find_complete(path: Path, experiment: Experiment, config: RunConfig, data_fingerprint: str) -> RunRecord | None:
+    """The complete record of an experiment's run of this config on these images, if the file holds one."""
     for record in load_records(path) if path.exists() else []:
-        if (record.config, record.data_fingerprint, record.status) == (config, data_fingerprint, "complete"):
+        if record.identity == (experiment, config, data_fingerprint) and record.status == "complete":
             return record
     return None
 
@@ -122,10 +149,15 @@ def find_complete(path: Path, config: RunConfig, data_fingerprint: str) -> RunRe
 def save_records(path: Path, records: Sequence[RunRecord]) -> None:
     """Add records to a file of records, each in place of an earlier state of the same run.
 
-    The file is replaced as a whole: a reader, or a crash, sees the old records or the new ones.
+    The file is replaced as a whole: a reader, or a crash, sees the old records or the new ones. A line that was cut off
+    before moves to FILE.truncated.
     """
-    runs = {(record.config, record.data_fingerprint) for record in records}
-    kept = [r for r in load_records(path) if (r.config, r.data_fingerprint) not in runs] if path.exists() else []
+    runs, kept = {record.identity for record in records}, []
+    if path.exists():
+        kept = [record for record in load_records(path) if record.identity not in runs]
+        _, fragment = _read_lines(path)
+        if fragment:
+            write_atomically(path.with_name(f"{path.name}.truncated"), fragment + "\n")
     write_atomically(path, "".join(json.dumps(_to_json(r), allow_nan=False) + "\n" for r in [*kept, *records]))
 
 
@@ -135,15 +167,16 @@ def load_records(path: Path) -> list[RunRecord]:
 
 
 def load_lines(path: Path, parse: Callable[[Any], T], kind: str) -> list[T]:
-    """Parse every line of a JSON Lines file.
+    """Parse every line of a JSON Lines file. A last line that was cut off is passed over, with a TruncatedLine warning.
 
     Raises:
         InputError: the file cannot be read, or a line is no `kind`, with the line's number.
     """
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+    lines, fragment = _read_lines(path)
+    if fragment:
+        warnings.warn(
+            TruncatedLine(f"{path}, line {len(lines) + 1}: cut off; it is kept, and passed over"), stacklevel=2
+        )
     parsed = []
     for number, line in enumerate(lines, 1):
         try:
@@ -151,6 +184,21 @@ def load_lines(path: Path, parse: Callable[[Any], T], kind: str) -> list[T]:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"{path}, line {number}: not a {kind} ({error})") from error
     return parsed
+
+
+def _read_lines(path: Path) -> tuple[list[str], str]:
+    """The whole lines of a JSON Lines file, and what is left of a last one that was cut off."""
+    try:
+        *lines, last = path.read_text().split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    if not last:
+        return lines, ""
+    try:
+        json.loads(last)
+    except ValueError:
+        return lines, last
+    return [*lines, last], ""
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -198,14 +246,18 @@ def _to_json(record: RunRecord) -> dict[str, Any]:
 
 def _from_json(value: dict[str, Any]) -> RunRecord:
     if value["schema"] != SCHEMA:
-        raise ValueError(f"its schema is {value['schema']}")
+        newer = " of a newer version; update jaxcompare" if value["schema"] > SCHEMA else ""
+        raise ValueError(f"its schema is {value['schema']}{newer}")
     config = value["config"]
     data = build_exactly(DataConfig, config["data"] | {"data_dir": Path("data")})
     parts = {"training": build_exactly(TrainingConfig, config["training"])}
     parts["execution"] = build_exactly(ExecutionConfig, config["execution"])
     config = build_exactly(RunConfig, config | {"data": data} | parts)
     history = {name: [math.nan if v is None else v for v in series] for name, series in value["history"].items()}
-    record = build_exactly(RunRecord, value | {"config": config, "history": build_exactly(History, history)})
+    parts = {"config": config, "history": build_exactly(History, history)}
+    if value["prediction"] is not None:
+        parts["prediction"] = build_exactly(Prediction, value["prediction"])
+    record = build_exactly(RunRecord, value | parts)
     choose("status", record.status, Status)
     return record
 

@@ -14,7 +14,7 @@ from torchvision.transforms import functional as F
 from jaxcompare.config import DataConfig, InputError
 from jaxcompare.data.datasets import PUBLISHED, RECIPE, Split, channel_statistics, load_dataset, training_subset
 from jaxcompare.data.host import HostLoader, crop_and_flip, normalise
-from jaxcompare.data.subsets import random_subset
+from jaxcompare.data.subsets import draw_subset, stratified_order
 from jaxcompare.twin.recipe_input import build_recipe_loader
 
 RANDOM = np.random.default_rng(0)
@@ -130,13 +130,63 @@ def test_channel_statistics_are_numpys():
     assert channel_statistics(np.full((2, 8, 8, 1), 51, np.uint8)) == ((0.2,), (1.0,))
 
 
-def test_subsets_are_random_without_repeats_and_by_seed():
-    indices = random_subset(1000, 100, 3)
+LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [500, 300, 200])).astype(np.int32)
+
+
+def drawn(size, subsets, seed=3):
+    return draw_subset(LABELS, DataConfig(train_size=size, subsets=subsets), seed)
+
+
+@pytest.mark.parametrize("subsets", ["independent", "nested"])
+def test_subsets_are_random_without_repeats_and_by_seed(subsets):
+    indices = drawn(100, subsets)
     assert len(set(indices)) == 100
-    assert (indices != random_subset(1000, 100, 4)).any()
-    np.testing.assert_array_equal(random_subset(5, None, 0), np.arange(5))
+    assert set(indices) != set(drawn(100, subsets, seed=4))
+    np.testing.assert_array_equal(indices, drawn(100, subsets))
+    np.testing.assert_array_equal(drawn(None, subsets), np.arange(1000))
+    assert set(drawn(1000, subsets)) == set(range(1000))
     with pytest.raises(InputError, match="--train-size: 1001 is more than the 1000 training images"):
-        random_subset(1000, 1001, 0)
+        drawn(1001, subsets)
+    with pytest.raises(ValueError, match="resolved first"):
+        drawn(100, "auto")
+
+
+def test_nested_subsets_hold_each_other_and_the_classes_in_proportion():
+    order = stratified_order(LABELS, 7)
+    for size in range(1, 1001):
+        counts = np.bincount(LABELS[order[:size]], minlength=3)
+        assert np.abs(counts - size * np.array([0.5, 0.3, 0.2])).max() <= 1, size
+    assert set(drawn(50, "nested")) < set(drawn(200, "nested")) < set(drawn(999, "nested"))
+    # Which of a class comes first is drawn: over seeds, every image has its turn.
+    firsts = {stratified_order(LABELS, seed)[0] for seed in range(200)}
+    assert len(firsts) > 100
+
+
+def test_independent_subsets_of_two_sizes_have_no_more_in_common_than_chance():
+    common = [len(set(drawn(100, "independent", seed)) & set(drawn(500, "independent", seed))) for seed in range(40)]
+    assert 40 < np.mean(common) < 60
+
+
+@pytest.mark.parametrize(
+    ("train_size", "seeds", "resolved"),
+    [(100, 1, "independent"), (100, 5, "nested"), (None, 5, "independent")],
+)
+def test_auto_is_nested_for_several_seeds(train_size, seeds, resolved):
+    assert DataConfig(train_size=train_size).resolve(seeds).subsets == resolved
+    explicit = DataConfig(train_size=train_size, subsets="independent")
+    assert explicit.resolve(seeds) == explicit
+
+
+def test_an_epoch_of_more_images_than_there_are_goes_through_all_of_them_again():
+    data = Split(images(10), np.arange(10, dtype=np.int32))
+    with HostLoader(data, 8, RECIPE, shuffle=True, epoch_images=25, seed=1) as loader:
+        assert len(loader) == 4
+        labels = np.concatenate([batch.labels[: int(batch.mask.sum())] for batch in loader.epoch(0)])
+    assert len(labels) == 25
+    for first in (0, 10):
+        assert sorted(labels[first : first + 10]) == list(range(10))
+    assert labels[:10].tolist() != labels[10:20].tolist()
+    assert len(set(labels[20:])) == 5
 
 
 def make_folder(root, size=32, classes=("cat", "dog"), parts=("train", "test")):
@@ -161,7 +211,7 @@ def test_folder(tmp_path):
     of_data = load_dataset(folder_config(tmp_path / "my pets", normalisation="data"))
     assert of_data.statistics == channel_statistics(data.train.images)
     assert of_data.fingerprint == data.fingerprint != load_dataset(DataConfig("digits")).fingerprint
-    assert len(training_subset(data, 4, 0).train) == 4
+    assert len(training_subset(data, DataConfig("folder", train_size=4, subsets="nested"), 0).train) == 4
 
 
 def test_folder_images_are_resized_and_made_rgb(tmp_path):

@@ -126,3 +126,15 @@ def test_the_hosts_crop_is_the_devices():
     ).permute(0, 2, 3, 1)
     ours = device.crop_and_flip(*map(jnp.asarray, (source, top, left, flip)))
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_epoch_of_more_images_than_there_are_goes_through_all_of_them_again():
+    subset = jnp.array([3, 5, 8, 9])
+    ordinary = device.plan_epoch(jax.random.key(1), 0, subset)
+    np.testing.assert_array_equal(device.plan_epoch(jax.random.key(1), 0, subset, 4).order, ordinary.order)
+    order = np.asarray(device.plan_epoch(jax.random.key(1), 0, subset, 10).order)
+    assert len(order) == 10
+    passes = [order[:4], order[4:8]]
+    assert all(sorted(one) == [3, 5, 8, 9] for one in passes)
+    later = np.asarray(device.plan_epoch(jax.random.key(1), 1, subset, 400).order).reshape(100, 4)
+    assert len({tuple(one) for one in later}) > 20  # every pass has an order of its own: 24 there are

@@ -1,6 +1,7 @@
 """The scripts as a user meets them: help, a run, a repeated run, every mistake."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ import console
 import full_comparison
 import report
 from jaxcompare import __main__ as check
-from jaxcompare.records import load_records
+from jaxcompare.records import Prediction, load_records
 
 ROOT = Path(__file__).parents[1]
+SHARED = ("console.py", "runs.py")
+SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.py") if path.name not in SHARED)
 TINY = ("--dataset", "digits", "--train-size", "40", "--batch-size", "32", "--epochs", "1")
 
 
@@ -34,10 +37,8 @@ def run_and_fail(monkeypatch, capsys, *words):
     return error
 
 
-@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "experiments").glob("*.py")))
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_help_answers_before_anything_heavy_is_imported(script):
-    if script == "console.py":
-        pytest.skip("shared by the scripts, not one of them")
     code = (
         "import runpy, sys\n"
         f"sys.argv = ['{script}', '--help']\n"
@@ -77,15 +78,60 @@ def test_a_comparison_end_to_end_and_again(monkeypatch, capsys, tmp_path):
     assert (out / "runs.jsonl").read_text() == before
 
     # The figures and the summary come back from the records alone.
-    folder = tmp_path / "full_comparison"
-    out.rename(folder)
-    svg = (folder / "figures" / "figure1_training.svg").read_text()
-    for path in [*(folder / "figures").iterdir(), folder / "summary.json"]:
-        path.unlink()
-    monkeypatch.setattr(sys, "argv", ["report.py", str(folder)])
+    monkeypatch.setattr(sys, "argv", ["report.py", str(out), "--out", str(tmp_path / "report")])
     console.run(report.Args, report.main)
-    assert json.loads((folder / "summary.json").read_text())["models"] == summary
-    assert (folder / "figures" / "figure1_training.svg").read_text() == svg
+    assert json.loads((tmp_path / "report" / "summary.json").read_text())["full_comparison"]["models"] == summary
+    for name in ("figure1_training.svg", "figure3_comparison.svg"):
+        assert (tmp_path / "report" / "figures" / name).read_text() == (out / "figures" / name).read_text()
+
+
+def test_the_report_needs_no_device(tmp_path):
+    environment = os.environ | {"JAX_PLATFORMS": "cuda", "CUDA_VISIBLE_DEVICES": ""}
+    script, folder = ROOT / "experiments" / "report.py", ROOT / "results" / "full_comparison"
+    words = [sys.executable, script, folder, "--out", tmp_path]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.html").exists()
+
+
+PREDICTION = ("--predict-more-accurate", "vit", "--predict-faster", "cnn", "--predict-gap", "2.5")
+
+
+def test_a_prediction_is_saved_with_the_runs_it_was_made_for_and_scored(monkeypatch, capsys, tmp_path):
+    answers = iter(["cnn", "1.5", "locality"])
+    monkeypatch.setattr("builtins.input", lambda *_: next(answers))
+    run(monkeypatch, *TINY, "--predict", "--predict-more-accurate", "vit", "--out", tmp_path)
+    printed = capsys.readouterr().out
+    assert "By how many points" in printed
+    assert "Predicted" in printed
+    records = load_records(tmp_path / "runs.jsonl")
+    assert {r.prediction for r in records} == {Prediction("vit", "cnn", 1.5, "locality")}
+    (scored,) = json.loads((tmp_path / "summary.json").read_text())["predictions"]
+    assert scored["prediction"]["gap_points"] == 1.5
+    # A prediction made when the runs are known is none.
+    run(monkeypatch, *TINY, *PREDICTION, "--out", tmp_path)
+    assert "complete before this prediction" in capsys.readouterr().out
+    assert load_records(tmp_path / "runs.jsonl") == records
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (PREDICTION[:2], ("--predict-faster", "--predict")),
+        ((*PREDICTION[:-1], "-3"), ("--predict-gap", "between 0 and 100")),
+        ((*PREDICTION, "--models", "cnn"), ("--predict", "--models")),
+        (("--predict-faster", "mlp"), ("--predict-faster", "mlp")),
+        (("--predict",), ("--predict", "no answer")),
+    ],
+)
+def test_incomplete_predictions_are_refused_before_anything_trains(monkeypatch, capsys, tmp_path, words, expected):
+    def closed(*_):
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", closed)
+    error = run_and_fail(monkeypatch, capsys, *TINY, *words, "--out", tmp_path / "out")
+    assert all(part in error for part in expected), error
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_flag_beside_a_preset_wins(monkeypatch):
@@ -195,7 +241,7 @@ def test_report_refuses_empty_and_unknown_folders(monkeypatch, capsys, tmp_path)
         with pytest.raises(SystemExit) as end:
             console.run(report.Args, report.main)
         assert end.value.code == 2
-        assert "cannot be read" in capsys.readouterr().err
+        assert "holds no records" in capsys.readouterr().err
 
 
 def test_check_passes_here_and_names_what_is_missing(monkeypatch, capsys, tmp_path):

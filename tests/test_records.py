@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig
-from jaxcompare.records import History, RunRecord, load_records, save_records, write_atomically
+from jaxcompare.records import (
+    History,
+    Prediction,
+    RunRecord,
+    TruncatedLine,
+    find_complete,
+    load_records,
+    save_records,
+    write_atomically,
+)
 
 
 def record(model="cnn", status="complete", losses=(2.0, 1.5), **kwargs):
@@ -67,7 +76,9 @@ def test_a_run_replaces_its_own_earlier_state_only(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r | {"schema": 99}, "its schema is 99"),
+        (lambda r: r | {"schema": 99}, "its schema is 99 of a newer version; update jaxcompare"),
+        (lambda r: r | {"schema": 2}, r"its schema is 2\)"),
+        (lambda r: r | {"prediction": {"faster": "cnn"}}, "Prediction lacks"),
         (lambda r: r | {"surprise": 1}, "surprise"),
         (lambda r: {k: v for k, v in r.items() if k != "params"}, "params"),
         (lambda r: r | {"status": "fine"}, "'fine' is unknown"),
@@ -84,14 +95,41 @@ def test_what_is_not_a_record_is_refused_with_its_line(tmp_path, change, message
         load_records(path)
 
 
-def test_a_truncated_line_and_a_missing_file_are_input_errors(tmp_path):
+def test_a_missing_file_and_a_damaged_line_are_input_errors(tmp_path):
     path = tmp_path / "runs.jsonl"
     with pytest.raises(InputError, match="cannot be read"):
         load_records(path)
-    save_records(path, [record()])
-    path.write_text(path.read_text()[:-30])
+    save_records(path, [record(), record("vit")])
+    path.write_text(path.read_text().replace('"schema"', "", 1))
     with pytest.raises(InputError, match="line 1: not a run record"):
         load_records(path)
+
+
+def test_a_last_line_that_was_cut_off_is_passed_over_with_a_warning(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    save_records(path, [record(), record("vit")])
+    text = path.read_text()
+    path.write_text(text[:-30])
+    with pytest.warns(TruncatedLine, match=r"runs.jsonl, line 2: cut off"):
+        assert load_records(path) == [record()]
+    path.write_text(text[:-1])  # the line's end alone is missing: nothing is lost
+    assert load_records(path) == [record(), record("vit")]
+
+
+def test_a_prediction_survives_a_round_trip(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    predicted = record(prediction=Prediction("vit", "cnn", 3.5, "because"), experiment="full_comparison")
+    save_records(path, [predicted])
+    assert load_records(path) == [predicted]
+
+
+def test_a_run_is_found_for_its_own_experiment_only(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    save_records(path, [record(experiment="full_comparison")])
+    assert find_complete(path, "full_comparison", record().config, "abc")
+    assert not find_complete(path, "data_efficiency", record().config, "abc")
+    save_records(path, [record(experiment="data_efficiency")])
+    assert len(load_records(path)) == 2
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Tables and figures say what the records say, and nothing else."""
 
 import dataclasses
+import html
 import json
 from functools import partial
 from pathlib import Path
@@ -10,21 +11,16 @@ import numpy as np
 import pytest
 from test_records import record
 
+from jaxcompare.analysis.comparison import check_comparable, summarise
 from jaxcompare.cells import Cell, CellRecord, load_cells, save_cells
 from jaxcompare.config import ExecutionConfig, InputError, TrainingConfig
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.models import build_model
-from jaxcompare.records import History, load_records
+from jaxcompare.records import History
 from jaxcompare.report.figures import complete_comparison, save_figure, training_curves
+from jaxcompare.report.results import gather
 from jaxcompare.report.speed import input_table, speed_table
-from jaxcompare.report.tables import (
-    agreement_table,
-    check_comparable,
-    comparison_table,
-    replace_blocks,
-    summarise,
-)
-from report import build_table
+from jaxcompare.report.tables import agreement_table, comparison_table, replace_blocks
 
 RECORDS = [record("cnn"), record("vit", params=809_354, losses=(2.2,))]
 
@@ -64,7 +60,7 @@ def test_several_seeds_are_their_mean_with_the_range_beside_it():
     summary = summarise(two_seeds())["models"]["cnn"]
     assert summary["best_test_accuracy"] == pytest.approx(0.45)
     assert summary["seeds"] == {"42": 0.5, "43": 0.4}
-    table = comparison_table(two_seeds())
+    table = comparison_table(two_seeds()).markdown()
     assert "| CNN | 620,362 | 2 of 20 | 45.00 (40.00 to 50.00) % |" in table
     assert "mean (and range) of seeds [42, 43]" in table
     figure = training_curves(two_seeds())
@@ -77,17 +73,17 @@ def test_several_seeds_are_their_mean_with_the_range_beside_it():
 
 def test_times_of_runs_executed_differently_are_not_shown():
     runs = [RECORDS[0], with_config(RECORDS[1], input="host")]
-    assert "| 3.0 |" in comparison_table(runs)
+    assert "| 3.0 |" in comparison_table(runs).markdown()
     for other in (
         dataclasses.replace(runs[1], execution={"seeds": 2}),
         dataclasses.replace(runs[1], environment=runs[1].environment | {"cpu": "another"}),
     ):
-        assert comparison_table([runs[0], other]).count("| executed differently |") == 2
+        assert comparison_table([runs[0], other]).markdown().count("| executed differently |") == 2
         assert not complete_comparison([runs[0], other]).axes[2].patches
 
 
 def test_comparison_table_says_what_the_records_say():
-    table = comparison_table(RECORDS)
+    table = comparison_table(RECORDS).markdown()
     assert "| CNN | 620,362 | 2 of 20 | 50.00 % | 50.00 % | 3.0 | 3.5 (cold) |" in table
     assert "| ViT | 809,354 | 1 of 20 | 40.00 % | 40.00 % | 2.0 | 3.5 (cold) |" in table
     assert "one run a model, so no interval" in table
@@ -110,7 +106,7 @@ def agreeing():
 
 def test_agreement_table_takes_the_difference_of_means():
     runs = agreeing()
-    table = agreement_table(runs)
+    table = agreement_table(runs).markdown()
     between = "| CNN | JAX, host input / PyTorch eager | 61.00 (60.00, 62.00) | 59.50 (59.00, 60.00) | +1.50 |"
     assert f"{between} -4.85 to +7.85 | yes (2) | 2 |" in table
     assert (
@@ -119,17 +115,17 @@ def test_agreement_table_takes_the_difference_of_means():
     low = History([1.0], [0.5], [0.4], [1.0], [1.0], [0.0])
     apart = [r if r.config.framework == "jax" else dataclasses.replace(r, history=low) for r in runs]
     row = "| 61.00 (60.00, 62.00) | 40.00 (40.00, 40.00) | +21.00 | +8.29 to +33.71 | no (2) | 2 |"
-    assert row in agreement_table(apart)
+    assert row in agreement_table(apart).markdown()
     short = dataclasses.replace(runs[0].config, training=TrainingConfig(epochs=5))
     with pytest.raises(InputError, match="epochs is 20 in one, 5 in another"):
-        agreement_table([*runs, dataclasses.replace(runs[0], config=short)])
+        agreement_table([*runs, dataclasses.replace(runs[0], config=short)]).markdown()
     unfinished = [dataclasses.replace(runs[0], status="diverged"), *runs[1:]]
     with pytest.raises(
         InputError, match=r"CNN: complete seeds are \[1\] of JAX, host input, \[0, 1\] of PyTorch eager"
     ):
-        agreement_table(unfinished)
+        agreement_table(unfinished).markdown()
     with pytest.raises(InputError, match="CNN: several runs of JAX, host input from one seed"):
-        agreement_table([*runs, runs[0]])
+        agreement_table([*runs, runs[0]]).markdown()
 
 
 def cell_records():
@@ -171,7 +167,7 @@ def test_speed_table_takes_medians_and_paired_ratios(tmp_path):
     records = cell_records()
     save_cells(tmp_path / "cells.jsonl", records)
     assert load_cells(tmp_path / "cells.jsonl") == records
-    table = speed_table(records)
+    table = speed_table(records).markdown()
     # 3 x 21.7 MFLOP in 2 ms is a sixth of 200 GFLOP/s.
     row = "| CNN | JAX epoch, device input | 2,000 (1,000 to 3,000) | 0.50 (0.40 to 0.75) | 16 (11 to 33) |"
     assert f"{row} 5.0 (5.0 to 5.0) | 1,000 (1,000 to 1,000) |" in table
@@ -192,11 +188,11 @@ def test_cells_that_are_no_one_measurement_are_refused(tmp_path):
         ({"data_fingerprint": "other"}, "data is"),
     ):
         with pytest.raises(InputError, match=message):
-            speed_table([*records[:-1], dataclasses.replace(records[-1], **change)])
+            speed_table([*records[:-1], dataclasses.replace(records[-1], **change)]).markdown()
     with pytest.raises(InputError, match=r"4 seeds: repeats \[0, 1\] only"):
-        speed_table(records[:-1])
+        speed_table(records[:-1]).markdown()
     with pytest.raises(InputError, match="holds no measurement"):
-        speed_table([])
+        speed_table([]).markdown()
     path = tmp_path / "cells.jsonl"
     save_cells(path, records)
     path.write_text(path.read_text()[:-30])
@@ -211,9 +207,11 @@ def test_input_table_takes_medians_and_paired_ratios():
         for workers in (0, 2)
         for pipeline, speed in (("jaxcompare", 4000.0), ("recipe", 1000.0))
     ]
-    assert "| 2 | 8,000 (4,000 to 12,000) | 2,000 (1,000 to 3,000) | 4.0 (4.0 to 4.0) |" in input_table(cells)
+    assert (
+        "| 2 | 8,000 (4,000 to 12,000) | 2,000 (1,000 to 3,000) | 4.0 (4.0 to 4.0) |" in input_table(cells).markdown()
+    )
     with pytest.raises(InputError, match="a measurement is missing"):
-        input_table(cells[:-1])
+        input_table(cells[:-1]).markdown()
 
 
 def test_blocks_are_replaced_and_nothing_else(tmp_path):
@@ -285,9 +283,16 @@ def test_runs_that_are_no_comparison_are_refused():
 RESULTS = Path(__file__).parents[1] / "results"
 
 
-def test_the_readmes_tables_and_the_summary_are_the_committed_records():
+def test_the_readme_the_summary_and_the_page_are_the_committed_records():
     readme = (RESULTS.parent / "README.md").read_text()
-    for folder in ("full_comparison", "framework_agreement", "training_speed"):
-        assert f"<!-- {folder} -->\n{build_table(RESULTS / folder)}\n<!-- /{folder} -->" in readme, folder
-    summary = json.loads((RESULTS / "full_comparison" / "summary.json").read_text())
-    assert summary == summarise(load_records(RESULTS / "full_comparison" / "runs.jsonl"))
+    folders = [path.parent for path in sorted(RESULTS.glob("*/*s.jsonl")) if path.name != "inputs.jsonl"]
+    assert len(folders) == 4
+    results = gather(folders)
+    for name, tables in results.tables().items():
+        text = "\n\n".join(table.markdown() for table in tables)
+        assert f"<!-- {name} -->\n{text}\n<!-- /{name} -->" in readme, name
+    for sentence in results.verdict:
+        assert f"- {sentence}\n" in readme
+    assert json.loads((RESULTS / "report" / "summary.json").read_text()) == results.summary()
+    page = (RESULTS / "report" / "report.html").read_text()
+    assert json.dumps(results.summary(), indent=1, ensure_ascii=False) in html.unescape(page)

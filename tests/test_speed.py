@@ -15,7 +15,8 @@ from jaxcompare.measure.ceiling import measure_matmul_ceiling
 from jaxcompare.twin import speed
 
 ARGS = training_speed.Args(
-    data=DataConfig("digits", train_size=40), training=TrainingConfig(epochs=2, batch_size=32, lr=1e-3)
+    data=DataConfig("digits", train_size=40, subsets="independent"),
+    training=TrainingConfig(epochs=2, batch_size=32, lr=1e-3),
 )
 
 

@@ -20,7 +20,7 @@ from torchvision import datasets as tv
 from torchvision.transforms.v2 import functional as F
 
 from jaxcompare.config import DataConfig, InputError
-from jaxcompare.data.subsets import random_subset
+from jaxcompare.data.subsets import draw_subset
 
 T = TypeVar("T", bound=tv.VisionDataset)
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -85,9 +85,9 @@ def load_dataset(config: DataConfig) -> Dataset:
     return Dataset(title, tuple(class_names), train, test, statistics, _fingerprint(train, test))
 
 
-def training_subset(dataset: Dataset, train_size: int | None, seed: int) -> Dataset:
-    """The same data set with `train_size` training images, drawn at random."""
-    indices = random_subset(len(dataset.train), train_size, seed)
+def training_subset(dataset: Dataset, data: DataConfig, seed: int) -> Dataset:
+    """The same data set with the training images that `data` and `seed` draw; see `subsets.draw_subset`."""
+    indices = draw_subset(dataset.train.labels, data, seed)
     return dataclasses.replace(dataset, train=dataset.train.take(indices))
 
 

@@ -48,10 +48,20 @@ def count_batches(examples: int, batch_size: int) -> int:
     return math.ceil(examples / batch_size)
 
 
-def plan_epoch(key: Key[Array, ""], epoch: int | Int[Array, ""], subset: Int[Array, " examples"]) -> EpochPlan:
-    """The epoch's order of the images at `subset`, and its augmentation key."""
+def plan_epoch(
+    key: Key[Array, ""], epoch: int | Int[Array, ""], subset: Int[Array, " images"], examples: int | None = None
+) -> EpochPlan:
+    """The epoch's order of the images at `subset`, and its augmentation key.
+
+    Args:
+        examples: how many an epoch shows, by default as many as `subset` has; of more, shuffles follow each other.
+    """
     shuffle_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
-    return EpochPlan(jax.random.permutation(shuffle_key, subset), augment_key)
+    examples = examples or len(subset)
+    passes = math.ceil(examples / len(subset))
+    keys = shuffle_key[None] if passes == 1 else jax.random.split(shuffle_key, passes)
+    shuffles = jax.vmap(lambda key: jax.random.permutation(key, subset))(keys)
+    return EpochPlan(shuffles.ravel()[:examples], augment_key)
 
 
 def train_batch(split: DeviceSplit, plan: EpochPlan, number: Int[Array, ""], batch_size: int) -> Batch:

@@ -61,17 +61,24 @@ class _Plan(NamedTuple):
 class _EpochPlans(Sampler[_Plan]):
     """The batches of one epoch, in order. `epoch` is set by the loader before each pass, in the training process."""
 
-    def __init__(self, examples: int, batch_size: int, seed: int, shuffle: bool):
-        self.examples, self.batch_size, self.seed, self.shuffle = examples, batch_size, seed, shuffle
+    def __init__(self, images: int, examples: int, batch_size: int, seed: int, shuffle: bool):
+        self.images, self.examples, self.batch_size, self.seed, self.shuffle = (
+            images,
+            examples,
+            batch_size,
+            seed,
+            shuffle,
+        )
         self.epoch = 0
 
     def __len__(self) -> int:
         return -(-self.examples // self.batch_size)
 
     def __iter__(self) -> Iterator[_Plan]:
-        order = np.arange(self.examples)
+        order = np.arange(self.images)
         if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.examples)
+            rng, passes = np.random.default_rng((self.seed, self.epoch)), -(-self.examples // self.images)
+            order = np.concatenate([rng.permutation(self.images) for _ in range(passes)])[: self.examples]
         for number in range(len(self)):
             yield _Plan(self.epoch, number, order[number * self.batch_size : (number + 1) * self.batch_size])
 
@@ -118,10 +125,11 @@ class HostLoader:
         *,
         augment: bool = False,
         shuffle: bool = False,
+        epoch_images: int | None = None,
         seed: int = 0,
         workers: int = 0,
     ):
-        self._plans = _EpochPlans(len(split), batch_size, seed, shuffle)
+        self._plans = _EpochPlans(len(split), epoch_images or len(split), batch_size, seed, shuffle)
         self._loader = DataLoader(
             _Batches(split, batch_size, statistics, augment, seed),
             sampler=self._plans,
@@ -160,6 +168,14 @@ class HostLoader:
 
 def build_loaders(dataset: Dataset, training: TrainingConfig, workers: int) -> tuple[HostLoader, HostLoader]:
     """The recipe's two loaders: shuffled and augmented training batches, and test batches in order."""
-    size, seed = training.batch_size, training.seed
-    train = HostLoader(dataset.train, size, dataset.statistics, augment=True, shuffle=True, seed=seed, workers=workers)
-    return train, HostLoader(dataset.test, size, dataset.statistics)
+    train = HostLoader(
+        dataset.train,
+        training.batch_size,
+        dataset.statistics,
+        augment=True,
+        shuffle=True,
+        epoch_images=training.epoch_images,
+        seed=training.seed,
+        workers=workers,
+    )
+    return train, HostLoader(dataset.test, training.batch_size, dataset.statistics)

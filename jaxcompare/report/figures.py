@@ -1,7 +1,9 @@
 """Records as figures. CNN blue and solid, ViT red and dashed (or hatched), so that grey print keeps them apart."""
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -9,12 +11,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from jaxcompare.analysis.comparison import by_model, executed_alike, mean
+from jaxcompare.analysis.data_efficiency import METRICS, Efficiency, Estimate, Metric
 from jaxcompare.config import InputError
 from jaxcompare.records import RunRecord
-from jaxcompare.report.tables import LABELS, by_model, executed_alike, mean
+from jaxcompare.report.tables import LABELS
 
 COLOURS = {"cnn": "#4a90d9", "vit": "#e74c3c"}
-LINES = {"cnn": {"linestyle": "-", "marker": "o"}, "vit": {"linestyle": "--", "marker": "s"}}
+LINES: dict[str, dict[str, Any]] = {
+    "cnn": {"linestyle": "-", "marker": "o"},
+    "vit": {"linestyle": "--", "marker": "s", "markerfacecolor": "white"},
+}
+ACCURACY: dict[Metric, str] = {
+    "best": "test accuracy of the best epoch,\nchosen on the test images (%)",
+    "final": "test accuracy after the last epoch (%)",
+}
 HATCHES = {"cnn": "", "vit": "///"}
 
 
@@ -47,31 +58,119 @@ def training_curves(records: Sequence[RunRecord]) -> Figure:
     return figure
 
 
-def complete_comparison(records: Sequence[RunRecord]) -> Figure:
-    """Figure 3, as far as it can be drawn yet: parameters, best accuracy, time per epoch."""
-    figure = Figure(figsize=(12, 3.8), layout="constrained")
-    params, accuracy, seconds = figure.subplots(1, 3)
-    _bars(params, records, "Parameters", "millions", lambda r: r.params / 1e6, "{:.3f}")
-    _bars(
-        accuracy,
-        records,
-        "Best test accuracy\n(epoch chosen on the test images)",
-        "accuracy (%)",
-        lambda r: 100 * r.best_test_accuracy,
-        "{:.1f}",
+def data_efficiency(efficiency: Efficiency) -> Figure:
+    """Figure 2: test accuracy against the number of training images, and against the seconds of training on them. Mean,
+    95 % interval (band, bars) and every seed (faint)."""
+    figure = Figure(figsize=(12, 4.4), layout="constrained")
+    by_size, by_seconds = figure.subplots(1, 2)
+    _accuracy_by_size(by_size, efficiency)
+    _accuracy_by_seconds(by_seconds, efficiency)
+    sweep, first = efficiency.sweep, efficiency.sweep.first
+    training, count = first.config.training, len(sweep.seeds)
+    shown = f" of {training.epoch_images:,} images, whatever the size" if training.epoch_images else ""
+    repeats = f"mean, 95 % interval and each of {count} seeds" if count > 1 else f"seed {sweep.seeds[0]}, no interval"
+    subsets = f"{first.config.data.subsets} subsets"
+    figure.suptitle(
+        f"Data efficiency: {first.dataset_title}, {training.epochs} epochs{shown}, {subsets}, {repeats}", fontsize=10
     )
+    return figure
+
+
+def _accuracy_by_size(axes: Axes, efficiency: Efficiency) -> None:
+    sweep = efficiency.sweep
+    for model in sweep.models:
+        means, lows, highs = _per_cent(efficiency.accuracy[model])
+        if len(sweep.seeds) > 1:
+            each = 100 * sweep.values(model, METRICS[efficiency.metric]).T
+            axes.plot(sweep.sizes, each, color=COLOURS[model], alpha=0.35, linewidth=0.8)
+            axes.fill_between(sweep.sizes, lows, highs, color=COLOURS[model], alpha=0.2, linewidth=0)
+        axes.plot(sweep.sizes, means, color=COLOURS[model], label=LABELS[model], **LINES[model])
+    crossover = efficiency.crossover
+    if crossover and 0 < crossover.size < np.inf:
+        if crossover.interval:
+            low, high = np.clip([crossover.interval.low, crossover.interval.high], sweep.sizes[0], sweep.sizes[-1])
+            axes.axvspan(low, high, color="black", alpha=0.07, linewidth=0)
+        axes.axvline(
+            crossover.size, color="black", linestyle=":", linewidth=1, label=f"crossover ≈ {crossover.size:,.0f}"
+        )
+    _log_axis(axes, sweep.sizes, "{:,}")
+    axes.set(
+        title="Accuracy by training images", xlabel="training images (log scale)", ylabel=ACCURACY[efficiency.metric]
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def _accuracy_by_seconds(axes: Axes, efficiency: Efficiency) -> None:
+    sweep = efficiency.sweep
+    axes.set_title("Accuracy by training time")
+    if not executed_alike(list(sweep.runs.values())):
+        axes.text(0.5, 0.5, "not shown: the runs\nwere executed differently", ha="center", va="center")
+        axes.set_axis_off()
+        return
+    for model in sweep.models:
+        means, lows, highs = _per_cent(efficiency.accuracy[model])
+        seconds = [mean(sum(r.history.epoch_time_s) for r in sweep.of(model, size)) for size in sweep.sizes]
+        style: dict[str, Any] = {"color": COLOURS[model], "label": LABELS[model], "capsize": 3, **LINES[model]}
+        axes.errorbar(seconds, means, yerr=[means - lows, highs - means] if len(sweep.seeds) > 1 else None, **style)
+        for size, x, y in zip(sweep.sizes, seconds, means, strict=True):
+            axes.annotate(f"{size:,}", (x, y), (5, -10), textcoords="offset points", fontsize=7)
+    seeds = sweep.first.execution.get("seeds", 1)
+    share = f", share of {seeds} seeds" if seeds > 1 else ""
+    axes.set_xscale("log")
+    axes.set(xlabel=f"seconds in epochs, compilation excluded{share} (log scale)", ylabel=ACCURACY[efficiency.metric])
+    axes.margins(x=0.1)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(title="training images\nat each point")
+
+
+def _per_cent(estimates: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means, and ends of the intervals; without an interval, the mean for both."""
+    means = [e.mean for e in estimates]
+    lows, highs = ([getattr(e.interval, end, e.mean) for e in estimates] for end in ("low", "high"))
+    return tuple(100 * np.array(values) for values in (means, lows, highs))  # type: ignore[return-value]
+
+
+def _log_axis(axes: Axes, ticks: Sequence[int], form: str) -> None:
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [form.format(tick) for tick in ticks])
+    axes.minorticks_off()
+
+
+def complete_comparison(records: Sequence[RunRecord], efficiency: Efficiency | None = None) -> Figure:
+    """Figure 3, two by two: parameters, best accuracy, time per epoch, and data efficiency where it was measured."""
+    figure = Figure(figsize=(9.5, 7.6), layout="constrained")
+    (params, accuracy), (seconds, by_size) = figure.subplots(2, 2)
+    _bars(params, records, "Parameters", "millions", lambda r: r.params / 1e6, "{:.3f}")
+    title = "Best test accuracy\n(epoch chosen on the test images)"
+    _bars(accuracy, records, title, "accuracy (%)", lambda r: 100 * r.best_test_accuracy, "{:.1f}")
     _time_bars(seconds, records)
+    if efficiency:
+        _accuracy_by_size(by_size, efficiency)
+        training, count = efficiency.sweep.first.config.training, len(efficiency.sweep.seeds)
+        repeats = f"{count} seeds, 95 % interval" if count > 1 else "one seed"
+        by_size.set_title(f"Data efficiency ({training.epochs} epochs, {repeats})")
+    else:
+        by_size.set_title("Data efficiency")
+        by_size.text(0.5, 0.5, "not measured with these runs:\nsee data_efficiency.py", ha="center", va="center")
+        by_size.set_axis_off()
     _caption(figure, records, "Complete comparison: ")
     return figure
+
+
+def figure_svg(figure: Figure, name: str) -> str:
+    """A figure as SVG. Without a date and random ids, the same records make the same text."""
+    text = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as PNG (150 dpi) and SVG."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Without a date and random ids, the same records make the same bytes.
-        with matplotlib.rc_context({"svg.hashsalt": name}):
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        (folder / f"{name}.svg").write_text(figure_svg(figure, name), encoding="utf-8")
         figure.savefig(folder / f"{name}.png", dpi=150)
     except OSError as error:
         raise InputError(f"{folder}/{name}: cannot be written ({error.strerror}); the records are kept") from error

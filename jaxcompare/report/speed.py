@@ -1,4 +1,4 @@
-"""Speed cells as Markdown tables: medians, ranges, ratios taken repeat by repeat, and what the best comes to."""
+"""Speed cells as tables: medians, ranges, ratios taken repeat by repeat, and what the best comes to."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,13 +7,13 @@ from typing import Any
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import InputError
 from jaxcompare.measure.cost import layer_costs
-from jaxcompare.report.tables import LABELS, machine, markdown
+from jaxcompare.report.tables import LABELS, Table, machine
 
 TRAINING_FLOPS = 3
 """Of a training step over its forward pass, by convention: the backward pass multiplies twice as much."""
 
 
-def speed_table(records: Sequence[CellRecord]) -> str:
+def speed_table(records: Sequence[CellRecord]) -> Table:
     """A row per cell, beside PyTorch eager of the same model; then the best JAX engine beside the best of PyTorch.
 
     Raises:
@@ -57,11 +57,8 @@ def speed_table(records: Sequence[CellRecord]) -> str:
     )
     repeats = len({record.repeat for record in records})
     jax_environment = next(r.environment for r in records if r.cell.framework == "jax")
-    return (
-        markdown(header, rows)
-        + "\n\n"
-        + " ".join(sentences)
-        + f"\n\nMedian (and range) of {repeats} fresh processes, interleaved; ratios are taken repeat by repeat. "
+    note = (
+        f"Median (and range) of {repeats} fresh processes, interleaved; ratios are taken repeat by repeat. "
         f"{first.dataset_title}, {first.train_images:,} images, batches of {first.batch_size}, {first.cell.precision}, "
         "dropout on; the first epoch, evaluation and compilation excluded; of several seeds, the time per image and "
         "seed. PyTorch's batches are ready in memory before its clock starts; JAX's times hold their preparation. "
@@ -69,6 +66,7 @@ def speed_table(records: Sequence[CellRecord]) -> str:
         "operations a training image. Compile: all programs, cold. Peak: of the device by its allocator, on a CPU of "
         f"the process. {machine(jax_environment)}"
     )
+    return Table(header, rows, [" ".join(sentences), note], "Speed: every engine beside PyTorch")
 
 
 def conclusions(records: Sequence[CellRecord], cells: Sequence[Cell]) -> list[str]:
@@ -96,7 +94,7 @@ def conclusions(records: Sequence[CellRecord], cells: Sequence[Cell]) -> list[st
     return sentences
 
 
-def input_table(records: Sequence[Mapping[str, Any]]) -> str:
+def input_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """The host pipeline beside the recipe's, in images per second."""
     rows = []
     for workers in (0, 2):
@@ -107,10 +105,12 @@ def input_table(records: Sequence[Mapping[str, Any]]) -> str:
         if len(ours) != len(recipe) or not ours:
             raise InputError("inputs.jsonl: a measurement is missing; measure anew")
         rows.append((str(workers), spread(ours, ",.0f"), spread(recipe, ",.0f"), spread(ratios(ours, recipe), ".1f")))
-    return markdown(("Workers", "Host pipeline, images/s", "Recipe's pipeline, images/s", "Ratio"), rows) + (
-        f"\n\nThe second pass over {records[0]['images']:,} images; the recipe's loader starts its workers anew every "
+    header = ("Workers", "Host pipeline, images/s", "Recipe's pipeline, images/s", "Ratio")
+    note = (
+        f"The second pass over {records[0]['images']:,} images; the recipe's loader starts its workers anew every "
         "pass, as a plain DataLoader does, ours keeps them."
     )
+    return Table(header, rows, [note], "Input pipelines")
 
 
 def check_one_measurement(records: Sequence[CellRecord]) -> None:

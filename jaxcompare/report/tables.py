@@ -1,59 +1,43 @@
-"""Records as a summary and as Markdown tables."""
+"""Records and numbers as tables, for a page or as Markdown."""
 
 import dataclasses
-import math
 import re
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scipy import stats
 
-from jaxcompare.config import Framework, InputError, InputPlace, ModelName
+from jaxcompare.analysis.comparison import by_model, check_one_recipe, executed_alike, mean
+from jaxcompare.analysis.conclusions import describe_crossover, sentence
+from jaxcompare.analysis.data_efficiency import Efficiency, Estimate, Metric, Sweep, analyse
+from jaxcompare.analysis.predictions import Score
+from jaxcompare.analysis.statistics import Interval
+from jaxcompare.config import Framework, InputError, InputPlace
 from jaxcompare.records import RunRecord, write_atomically
 
+METRIC_TITLES: dict[Metric, str] = {
+    "best": "Test accuracy in per cent, best epoch, chosen on the test images",
+    "final": "Test accuracy in per cent, last epoch",
+}
 LABELS = {"cnn": "CNN", "vit": "ViT", "jax": "JAX", "torch": "PyTorch eager"}
 
 
-def by_model(records: Sequence[RunRecord]) -> dict[ModelName, list[RunRecord]]:
-    """Records by model, in their order."""
-    grouped: dict[ModelName, list[RunRecord]] = {}
-    for record in records:
-        grouped.setdefault(record.config.model, []).append(record)
-    return grouped
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Cells and notes as a person reads them; plain text, in which nothing is markup."""
 
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+    """Paragraphs below the table."""
+    title: str = ""
 
-def mean(values: Iterable[float]) -> float:
-    """Mean over seeds; NaN if a value is missing."""
-    return statistics.fmean(values)
-
-
-def check_comparable(records: Sequence[RunRecord]) -> None:
-    """Raise InputError, naming what differs, unless the records are one comparison: one recipe, the same seeds for
-    each model, each once."""
-    _check_same([_recipe(record) for record in records])
-    seeds = {model: [r.config.training.seed for r in runs] for model, runs in by_model(records).items()}
-    for model, of_model in seeds.items():
-        if len(set(of_model)) < len(of_model):
-            raise InputError(f"several runs of {model} from one seed; use one --out for each comparison")
-        if sorted(of_model) != sorted(next(iter(seeds.values()))):
-            raise InputError(f"runs of different recipes: seeds are {seeds}; train the missing ones")
-
-
-def _recipe(record: RunRecord) -> dict[str, object]:
-    """Everything but the model, the framework and the seed that decides a run's numbers."""
-    config = dataclasses.asdict(record.config)
-    execution = {name: config["execution"][name] for name in ("input", "precision")}
-    recipe = {"images": record.data_fingerprint} | config["training"] | config["data"] | execution
-    return recipe | {"data_dir": None, "seed": None}
-
-
-def _check_same(facts: Sequence[Mapping[str, object]]) -> None:
-    for other in facts[1:]:
-        for name, value in other.items():
-            if value != facts[0][name]:
-                raise InputError(f"runs of different recipes: {name} is {facts[0][name]} in one, {value} in another")
+    def markdown(self) -> str:
+        """As Markdown: title, table, notes."""
+        lines = [self.header, ["---"] * len(self.header), *self.rows]
+        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return "\n\n".join([*([self.title + ":"] if self.title else []), table, *self.notes])
 
 
 def _share(record: RunRecord) -> str:
@@ -61,49 +45,7 @@ def _share(record: RunRecord) -> str:
     return f"; a run's share of a program of {seeds} seeds" if seeds > 1 else ""
 
 
-def executed_alike(records: Sequence[RunRecord]) -> bool:
-    """Whether the times of runs can stand beside each other: one engine, one machine, as many seeds in a program."""
-    ways = {
-        (
-            r.config.execution.engine,
-            r.execution.get("seeds", 1),
-            r.execution.get("devices", 1),
-            *(r.environment[name] for name in ("cpu", "cpu_cores", "device")),
-        )
-        for r in records
-    }
-    return len(ways) == 1
-
-
-def summarise(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """What a comparison comes to, by model: `summary.json`. Accuracies are fractions, means over seeds; None: nothing
-    was measured."""
-
-    def number(values: Iterable[float]) -> float | None:
-        value = mean(values)
-        return value if math.isfinite(value) else None
-
-    return {
-        "models": {
-            model: {
-                "params": runs[0].params,
-                "best_test_accuracy": number(r.best_test_accuracy for r in runs),
-                "final_test_accuracy": number(r.final_test_accuracy for r in runs),
-                "epoch_time_s": number(r.epoch_time_s for r in runs),
-                "compile_time_s": number(r.compile_time_s for r in runs),
-                "compiled": runs[0].compiled,
-                "epochs": min(len(r.history.test_accuracy) for r in runs),
-                "status": next((r.status for r in runs if r.status != "complete"), "complete"),
-                "seeds": {str(r.config.training.seed): number([r.best_test_accuracy]) for r in runs},
-            }
-            for model, runs in by_model(records).items()
-        },
-        "dataset": records[0].dataset_title if records else None,
-        "train_images": records[0].train_images if records else None,
-    }
-
-
-def comparison_table(records: Sequence[RunRecord]) -> str:
+def comparison_table(records: Sequence[RunRecord]) -> Table:
     """One row per model: the full comparison."""
     rows, seeds, alike = [], sorted({r.config.training.seed for r in records}), executed_alike(records)
 
@@ -129,14 +71,17 @@ def comparison_table(records: Sequence[RunRecord]) -> str:
     execution = first.config.execution
     one = len(seeds) == 1
     repeats = f"seed {seeds[0]}, one run a model, so no interval" if one else f"mean (and range) of seeds {seeds}"
-    return markdown(header, rows) + (
-        f"\n\nData: {first.dataset_title}, {first.train_images:,} training and {first.test_images:,} test images; "
+    data = (
+        f"Data: {first.dataset_title}, {first.train_images:,} training and {first.test_images:,} test images; "
         f"{repeats}. Execution: {execution.engine} engine, {execution.input} input, {execution.precision}. "
-        f"{machine(first.environment)}\n"
+        f"{machine(first.environment)}"
+    )
+    footnotes = (
         "¹ Of the best epoch, chosen on the test images, as the recipe does: optimistic. "
         f"² Mean, training only, evaluation and compilation excluded{_share(first)}. "
         "³ Trace, lower and compile of all programs, before the first epoch; cold: compiled anew, warm: from the cache."
     )
+    return Table(header, rows, [data, footnotes], "The full comparison")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,13 +114,13 @@ def _best_by_seed(arm: Arm, runs: Sequence[RunRecord]) -> dict[int, float]:
     return best
 
 
-def agreement_table(records: Sequence[RunRecord]) -> str:
+def agreement_table(records: Sequence[RunRecord]) -> Table:
     """Mean best accuracies of two kinds of runs of one recipe, and the interval of their difference.
 
     Raises:
         InputError: runs of different recipes, several of one seed, or seeds that one side lacks.
     """
-    _check_same([_recipe(record) | {"input": None} for record in records])
+    check_one_recipe(records, "input")
     rows = []
     for one, other, points in AGREEMENTS:
         for model, runs in by_model(records).items():
@@ -198,12 +143,103 @@ def agreement_table(records: Sequence[RunRecord]) -> str:
             rows.append((LABELS[model], compared, *each, f"{difference:+.2f}", interval, verdict, str(len(found[0]))))
     first = records[0]
     header = ("Model", "Compared", "First, %", "Second, %", "Difference, points", "95 % interval", "Within", "Seeds")
-    return markdown(header, rows) + (
-        f"\n\nMean best test accuracy (and each seed's, from {first.config.training.seed} on). "
+    note = (
+        f"Mean best test accuracy (and each seed's, from {first.config.training.seed} on). "
         f"Data: {first.dataset_title}, {first.train_images:,} training and {first.test_images:,} test images, "
         f"{first.config.training.epochs} epochs. The interval is Student's for the mean of the differences, paired by "
         "seed. Best: of the best epoch, chosen on the test images."
     )
+    return Table(header, rows, [note], "JAX beside PyTorch, and device beside host input")
+
+
+def efficiency_rows(efficiency: Efficiency) -> tuple[list[str], list[list[str]]]:
+    """Header, and a row per size: mean and 95 % interval of each model in per cent, and their difference in points."""
+    sweep = efficiency.sweep
+    columns = [*(efficiency.accuracy[model] for model in sweep.models)]
+    header = ["Training images", *(LABELS[model] for model in sweep.models)]
+    if efficiency.difference:
+        columns.append(efficiency.difference)
+        header.append("CNN - ViT, points")
+    forms = ["{:.2f}"] * len(sweep.models) + ["{:+.2f}"]
+    rows = [
+        [f"{size:,}", *(_with_interval(column[i], form) for column, form in zip(columns, forms, strict=False))]
+        for i, size in enumerate(sweep.sizes)
+    ]
+    return header, rows
+
+
+def _with_interval(estimate: Estimate, form: str) -> str:
+    middle = form.format(100 * estimate.mean)
+    if estimate.interval is None:
+        return middle
+    low, high = (form.format(100 * end) for end in (estimate.interval.low, estimate.interval.high))
+    return f"{middle} ({low} to {high})"
+
+
+def efficiency_tables(sweep: Sweep) -> list[Table]:
+    """Accuracies by size and their differences, of the best epoch and of the last, and where the ViT catches up."""
+    first, tables = sweep.first, []
+    training = first.config.training
+    shown = f" of {training.epoch_images:,} images, whatever the size" if training.epoch_images else ""
+    for metric, title in METRIC_TITLES.items():
+        efficiency = analyse(sweep, metric)
+        header, rows = efficiency_rows(efficiency)
+        notes = [sentence(describe_crossover(efficiency.crossover, sweep.sizes))] if efficiency.crossover else []
+        tables.append(Table(header, rows, notes, title))
+    law_rows = [
+        (LABELS[model], f"{law.a:.2f}", _interval_of(law.b, law.b_interval), f"{100 * law.max_residual:.1f} %")
+        for model, law in analyse(sweep).power_law.items()
+    ]
+    if law_rows:
+        header = ("Model", "a", "b (95 % interval)", "Largest residual")
+        notes = [
+            "Fitted to each seed in log-log, of the best epoch's error as a fraction; residual: mean error over fit."
+        ]
+        tables.append(Table(header, law_rows, notes, "Power law of the test error, a · images^(-b)"))
+    note = (
+        f"{_repeats(analyse(sweep))} Data: {first.dataset_title}, {first.test_images:,} test images; "
+        f"{first.config.data.subsets} subsets, {training.epochs} epochs{shown}. {machine(first.environment)}"
+    )
+    left_out = [f"Left out: {'; '.join(sweep.left_out)}."] if sweep.left_out else []
+    tables[-1] = dataclasses.replace(tables[-1], notes=[*tables[-1].notes, note, *left_out])
+    return tables
+
+
+def _repeats(efficiency: Efficiency) -> str:
+    """How many seeds, and by which method their interval."""
+    seeds, interval = efficiency.sweep.seeds, efficiency.accuracy[efficiency.sweep.models[0]][0].interval
+    if interval is None:
+        return f"Seed {seeds[0]} alone, so no interval."
+    return f"Mean and 95 % interval ({interval.method}: {', '.join(map(str, seeds))}); differences are paired by seed."
+
+
+def _interval_of(value: float, interval: Interval | None) -> str:
+    return f"{value:.3f}" + (f" ({interval.low:.3f} to {interval.high:.3f})" if interval else "")
+
+
+def score_rows(score: Score) -> list[tuple[str, str, str, str]]:
+    """A prediction: question, what was predicted, what was measured, and how the two compare."""
+    words = {True: "right", False: "wrong", None: "not decided by these runs"}
+    prediction, gap, measured = score.prediction, score.gap_error_points, score.measured_gap_points
+
+    def name(model: str | None) -> str:
+        return LABELS[model] if model else "-"
+
+    return [
+        (
+            "More accurate",
+            name(prediction.more_accurate),
+            name(score.measured_more_accurate),
+            words[score.more_accurate_is_right],
+        ),
+        ("Faster per epoch", name(prediction.faster), name(score.measured_faster), words[score.faster_is_right]),
+        (
+            "Gap, points",
+            f"{prediction.gap_points:.2f}",
+            "-" if measured is None else f"{measured:.2f}",
+            words[None] if gap is None else f"{abs(gap):.2f} too {'large' if gap > 0 else 'small'}",
+        ),
+    ]
 
 
 def machine(environment: Mapping[str, Any]) -> str:
@@ -211,12 +247,6 @@ def machine(environment: Mapping[str, Any]) -> str:
     versions, cpu = environment["versions"], f"{environment['cpu']}, {environment['cpu_cores']} cores"
     device = cpu if environment["backend"] == "cpu" else environment["device"]
     return f"Machine: {device}; jax {versions['jax']}, flax {versions['flax']}, torch {versions['torch']}."
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def replace_blocks(document: Path, blocks: Mapping[str, str]) -> None:

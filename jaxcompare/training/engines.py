@@ -10,7 +10,6 @@ States are stacked: axis 0 of every leaf is the seed, also where there is one.
 
 import abc
 import contextlib
-import dataclasses
 import functools
 import itertools
 import math
@@ -27,10 +26,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcompare.config import InputError, RunConfig
 from jaxcompare.data.batch import Batch
-from jaxcompare.data.datasets import Dataset
+from jaxcompare.data.datasets import Dataset, training_subset
 from jaxcompare.data.device import DeviceSplit, EpochPlan, count_batches, plan_epoch, put_split, test_batch, train_batch
 from jaxcompare.data.host import build_loaders
-from jaxcompare.data.subsets import random_subset
+from jaxcompare.data.subsets import draw_subset
 from jaxcompare.measure.memory import MemoryPlan, available_bytes, plan_memory
 from jaxcompare.measure.timing import CompileTimes, compile_ahead
 from jaxcompare.models import build_model
@@ -62,7 +61,8 @@ class Engine(abc.ABC):
         training = config.training
         self.config, self.seeds = config, seeds
         self._place(devices)
-        self.batches = count_batches(config.data.train_size or len(dataset.train), training.batch_size)
+        self.epoch_images = training.epoch_images or config.data.train_size or len(dataset.train)
+        self.batches = count_batches(self.epoch_images, training.batch_size)
         self.model = build_model(
             config.model,
             num_classes=len(dataset.class_names),
@@ -189,8 +189,7 @@ class HostEngine(Engine):
     def __init__(self, config: RunConfig, dataset: Dataset, devices: Sequence[jax.Device]):
         super().__init__(config, dataset, (config.training.seed,), devices)
         training, size = config.training, config.training.batch_size
-        indices = random_subset(len(dataset.train), config.data.train_size, training.seed)
-        dataset = dataclasses.replace(dataset, train=dataset.train.take(indices))
+        dataset = training_subset(dataset, config.data, training.seed)
         self._train_loader, self._test_loader = build_loaders(dataset, training, config.data.workers)
         state = self.init()
         batch = Batch(
@@ -245,7 +244,7 @@ class DeviceEngine(Engine):
 
     def __init__(self, config: RunConfig, dataset: Dataset, seeds: Sequence[int], devices: Sequence[jax.Device]):
         super().__init__(config, dataset, seeds, devices)
-        subsets = [random_subset(len(dataset.train), config.data.train_size, seed) for seed in seeds]
+        subsets = [draw_subset(dataset.train.labels, config.data, seed) for seed in seeds]
         self._train_split, self._test_split = (
             put_split(split, dataset.statistics, self._put) for split in (dataset.train, dataset.test)
         )
@@ -259,7 +258,7 @@ class DeviceEngine(Engine):
             args = (states, self._subsets, self._train_split, first)
             self.seeds_per_call, self._epoch = self._compile_to_fit("train_epoch", self._train_whole_epoch, most, *args)
         else:
-            plan = self._over_seeds(_plan, stacked=2)
+            plan = self._over_seeds(self._plan_one, stacked=2)
             self._plan = self.compile("plan", plan, states, self._subsets, first)
             args = (states, self._plan(states, self._subsets, first), self._train_split, first)
             self.seeds_per_call, self._train = most, {}
@@ -307,7 +306,10 @@ class DeviceEngine(Engine):
     def _train_whole_epoch(
         self, state: TrainState, subset: jax.Array, split: DeviceSplit, epoch: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        return self._train_batches(state, _plan(state, subset, epoch), split, jnp.int32(0), self.batches)
+        return self._train_batches(state, self._plan_one(state, subset, epoch), split, jnp.int32(0), self.batches)
+
+    def _plan_one(self, state: TrainState, subset: jax.Array, epoch: jax.Array) -> EpochPlan:
+        return plan_epoch(state.data_key, epoch, subset, self.epoch_images)
 
     def _evaluate_one(self, params: Params, split: DeviceSplit) -> jax.Array:
         size = self.config.training.batch_size
@@ -395,10 +397,6 @@ def _call_lengths(batches: int, steps_per_call: int) -> Sequence[int]:
 
 def _train_name(length: int) -> str:
     return f"train_{length}_steps" if length > 1 else "train_step"
-
-
-def _plan(state: TrainState, subset: jax.Array, epoch: jax.Array) -> EpochPlan:
-    return plan_epoch(state.data_key, epoch, subset)
 
 
 def _stack(batches: Sequence[Batch]) -> Batch:

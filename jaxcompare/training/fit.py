@@ -47,8 +47,8 @@ def fit_seeds(
     the others go on.
 
     Args:
-        config: what to run; its execution holds no "auto", and its seed gives way to `seeds`.
-        dataset: both splits, as loaded; `config.data.train_size` is drawn here, for each seed.
+        config: what to run; it holds no "auto", and its seed gives way to `seeds`.
+        dataset: both splits, as loaded; `config.data`'s subset is drawn here, for each seed.
         seeds: more than one needs device input.
         on_epoch: called after each epoch with the records so far.
         on_step: called with the number of steps given to the device in this epoch, as it grows.
@@ -76,7 +76,7 @@ def fit_seeds(
                 records[i] = after_epoch(
                     dataclasses.replace(record, execution=record.execution | {"peak_bytes": peak_bytes()}),
                     train_loss=float(np.mean(losses[i], dtype=np.float64)),
-                    train_accuracy=float(np.sum(hits[i], dtype=np.float64)) / record.train_images,
+                    train_accuracy=float(np.sum(hits[i], dtype=np.float64)) / engine.epoch_images,
                     test_accuracy=float(correct[i]) / record.test_images,
                     epoch_time_s=(trained - start) / len(seeds),
                     evaluation_time_s=(evaluated - trained) / len(seeds),

@@ -60,7 +60,7 @@ def fit(
     torch's generator. Arguments, record and the handling of a NaN loss are the same too.
     """
     training = config.training
-    dataset = training_subset(dataset, config.data.train_size, training.seed)
+    dataset = training_subset(dataset, config.data, training.seed)
     torch.manual_seed(training.seed)
     model = build_model(config.model, num_classes=len(dataset.class_names), image_size=config.data.image_size)
     optimiser = build_optimiser(model, training)
@@ -97,7 +97,8 @@ def fit(
             record = after_epoch(
                 record,
                 train_loss=float(np.mean([float(loss) for loss, _ in metrics])),
-                train_accuracy=sum(int(correct) for _, correct in metrics) / len(dataset.train),
+                train_accuracy=sum(int(correct) for _, correct in metrics)
+                / (training.epoch_images or len(dataset.train)),
                 test_accuracy=test_accuracy,
                 epoch_time_s=trained - start,
                 evaluation_time_s=evaluated - trained,

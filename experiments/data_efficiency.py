@@ -1,0 +1,159 @@
+"""Data efficiency: both models trained afresh on more and more images, several seeds each.
+
+Shows: accuracy against the number of training images with intervals over seeds, accuracy against seconds of training
+(figure 2), the difference between the models at each size, and the size from which the ViT has caught up, if it does.
+
+    python experiments/data_efficiency.py --preset quick      scikit-learn's digits, about 2 minutes on 2 CPU cores
+    python experiments/data_efficiency.py --sizes 1000 5000   CIFAR-10, 10 epochs, 5 seeds: 40 minutes on 2 CPU cores
+    python experiments/data_efficiency.py                     the recipe's five sizes: 3 hours on 2 CPU cores
+
+What to expect is measured: see README.md.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import console
+import runs
+from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jaxcompare.records import RunRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Train the CNN and the ViT on subsets of several sizes, and compare what they make of the data."""
+
+    models: tuple[ModelName, ...] = ("cnn", "vit")
+    """Which models to train."""
+    sizes: tuple[int, ...] = (1000, 5000, 10000, 25000, 50000)
+    """Numbers of training images."""
+    budget: Literal["epochs", "steps"] = "epochs"
+    """What every size gets the same of: EPOCHS passes over its images, as in the recipe, or optimiser steps, as many as
+    EPOCHS passes over the largest size take, so that less data is not fewer updates too."""
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=lambda: TrainingConfig(epochs=10))
+    execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
+    seeds: int = 5
+    """Independent runs of each model and size, with seeds SEED, SEED+1, ... Below 2 there are no intervals."""
+    out: Path = Path("runs/data_efficiency")
+    """Folder for runs.jsonl, summary.json and figures/. Runs found there complete are not repeated."""
+    preset: Literal["quick", "full"] = "full"
+    """Defaults of all other flags: `full` is the recipe, `quick` the digits that come with scikit-learn, 3 sizes."""
+
+
+PRESETS = {
+    "full": Args(),
+    "quick": Args(
+        sizes=(100, 400, 1400),
+        data=DataConfig(dataset="digits"),
+        training=TrainingConfig(epochs=6),
+        seeds=3,
+        out=Path("runs/quick_data_efficiency"),
+        preset="quick",
+    ),
+}
+
+
+def build_configs(args: Args) -> list[RunConfig]:
+    """What to run, sizes ascending; each config is one program of all seeds. Execution is not chosen yet."""
+    training, seeds = args.training, args.seeds
+    if args.budget == "steps":
+        training = dataclasses.replace(training, epoch_images=max(args.sizes))
+    return [
+        RunConfig("jax", model, dataclasses.replace(args.data, train_size=size).resolve(seeds), training)
+        for size in sorted(args.sizes)
+        for model in args.models
+    ]
+
+
+def check_sizes(args: Args, available: int | None = None) -> None:
+    """Refuse sizes that are no list of sizes, or above the number of training images."""
+    if args.data.train_size is not None:
+        raise InputError("--train-size: this experiment trains on several sizes; give --sizes")
+    if args.training.epoch_images is not None:
+        raise InputError("--epoch-images: this experiment sets them itself; give --budget steps")
+    if not args.sizes or len(set(args.sizes)) < len(args.sizes) or min(args.sizes) < 1:
+        raise InputError("--sizes: give each size once, at least 1, for example --sizes 1000 5000")
+    if available is not None and max(args.sizes) > available:
+        raise InputError(
+            f"--sizes: {max(args.sizes)} is more than the {available} training images; give at most {available}"
+        )
+
+
+def main(args: Args) -> None:
+    console.check_models(args.models)
+    check_sizes(args)
+    seeds = console.seeds(args.training.seed, args.seeds)
+    console.check_out(args.out)
+
+    # From here on the imports are heavy.
+    from rich.console import Console
+
+    from jaxcompare.data.datasets import load_dataset
+    from jaxcompare.measure.environment import describe_environment
+    from jaxcompare.measure.runtime import configure_jax
+    from jaxcompare.training.execution import choose_execution
+
+    configure_jax()
+    screen = Console(highlight=False, soft_wrap=True)
+    runs.describe(screen, describe_environment("jax"), seeds)
+    dataset = load_dataset(args.data)
+    check_sizes(args, len(dataset.train))
+    execution, reason = choose_execution(args.execution, dataset.train, seeds=len(seeds), workers=args.data.workers)
+    screen.print(f"[bold]Execution[/] {execution.precision}{f', {reason}' if reason else ''}\n")
+
+    path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
+    configs = [dataclasses.replace(config, execution=execution) for config in build_configs(args)]
+    for number, config in enumerate(configs, 1):
+        screen.print(f"[bold]{number} of {len(configs)}[/]")
+        records += runs.train(screen, "data_efficiency", config, seeds, dataset, path)
+    screen.print(f"All runs: {time.perf_counter() - start:.1f} s, compilation and evaluation included\n")
+    runs.check_converged(records, path)
+    save_results(records, args.out)
+    show(screen, records)
+    screen.print(f"Written: {args.out}/runs.jsonl, {args.out}/summary.json, {args.out}/figures/")
+
+
+def save_results(records: Sequence["RunRecord"], out: Path) -> None:
+    """summary.json and figure 2, from records alone."""
+    from jaxcompare.analysis.data_efficiency import analyse, build_sweep, summarise_sweep
+    from jaxcompare.records import write_atomically
+    from jaxcompare.report.figures import data_efficiency, save_figure
+
+    sweep = build_sweep(records)
+    write_atomically(out / "summary.json", json.dumps(summarise_sweep(sweep), indent=2, allow_nan=False) + "\n")
+    save_figure(data_efficiency(analyse(sweep)), out / "figures", "figure2_data_efficiency")
+
+
+def show(screen: "Console", records: Sequence["RunRecord"]) -> None:
+    """The printed summary: accuracies and differences by size, and where the ViT catches up."""
+    from rich.table import Table
+
+    from jaxcompare.analysis.conclusions import describe_crossover
+    from jaxcompare.analysis.data_efficiency import METRICS, analyse, build_sweep
+    from jaxcompare.report.tables import METRIC_TITLES, efficiency_rows
+
+    sweep = build_sweep(records)
+    for metric in METRICS:
+        efficiency = analyse(sweep, metric)
+        header, rows = efficiency_rows(efficiency)
+        table = Table(title=METRIC_TITLES[metric])
+        for column in header:
+            table.add_column(column, justify="right")
+        for row in rows:
+            table.add_row(*row)
+        screen.print(table)
+        if efficiency.crossover:
+            screen.print(describe_crossover(efficiency.crossover, sweep.sizes) + "\n")
+
+
+if __name__ == "__main__":
+    console.run(Args, main, PRESETS)

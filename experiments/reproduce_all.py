@@ -1,0 +1,65 @@
+"""Everything the project measures, in order, and one report of it.
+
+    python experiments/reproduce_all.py --preset quick                             scikit-learn's digits, minutes
+    python experiments/reproduce_all.py --dataset folder --data-dir DIR            the recipe: about 5 hours on 2 cores
+
+Runs the full comparison, data efficiency, the frameworks' agreement and the speed of every engine, each in a process of
+its own, into a folder each, then report.py. What is complete is not repeated: stopped at any point, the same command
+goes on.
+"""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import console
+from jaxcompare.config import DatasetName, InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Run every experiment, one after another, and make one report."""
+
+    preset: Literal["quick", "full"] = "full"
+    """`full`: the recipe, hours on a CPU. `quick`: the digits that come with scikit-learn, a few minutes."""
+    dataset: DatasetName = "cifar10"
+    """The data set, as for the other scripts. `quick` takes digits whatever is given."""
+    data_dir: Path = Path("data")
+    """Folder that holds it, or into which it is downloaded."""
+    out: Path = Path("runs/reproduce_all")
+    """Folder for one folder per experiment, and report/."""
+
+
+QUICK: dict[str, list[str]] = {
+    "full_comparison": ["--preset", "quick", "--epochs", "8"],
+    "data_efficiency": ["--preset", "quick"],
+    "framework_agreement": ["--dataset", "digits", "--train-size", "500", "--epochs", "2", "--seeds", "2"],
+    "training_speed": ["--dataset", "digits", "--train-size", "256", "--epochs", "2", "--repeats", "1"],
+}
+"""Flags of each experiment, in order."""
+
+
+def build_steps(args: Args) -> list[list[str]]:
+    """Script, flags: one list for each process."""
+    data = ["--dataset", args.dataset, "--data-dir", str(args.data_dir)]
+    flags = QUICK if args.preset == "quick" else dict.fromkeys(QUICK, data)
+    steps = [[f"{name}.py", *words, "--out", str(args.out / name)] for name, words in flags.items()]
+    return [*steps, ["report.py", *(str(args.out / name) for name in flags), "--out", str(args.out / "report")]]
+
+
+def main(args: Args) -> None:
+    console.check_out(args.out)
+    steps = build_steps(args)
+    for number, (script, *words) in enumerate(steps, 1):
+        print(f"\n== {number} of {len(steps)}: {script} {' '.join(words)}\n", flush=True)
+        done = subprocess.run([sys.executable, str(Path(__file__).with_name(script)), *words])
+        if done.returncode == 130:
+            raise KeyboardInterrupt
+        if done.returncode:
+            raise InputError(f"{script} ended with status {done.returncode}; mend it, and the same command goes on")
+
+
+if __name__ == "__main__":
+    console.run(Args, main)

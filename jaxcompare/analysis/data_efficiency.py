@@ -1,0 +1,222 @@
+"""Data efficiency: runs over sizes and seeds as curves, their differences, and where the ViT catches up."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxcompare.analysis.comparison import check_one_recipe, executed_alike, finite, mean
+from jaxcompare.analysis.statistics import (
+    REACH,
+    Crossover,
+    Interval,
+    PowerLaw,
+    crossover_size,
+    extrapolated_crossover,
+    fit_power_law,
+    mean_interval,
+)
+from jaxcompare.config import InputError, ModelName
+from jaxcompare.records import RunRecord
+
+Metric = Literal["best", "final"]
+METRICS: dict[Metric, Callable[[RunRecord], float]] = {
+    "best": lambda record: record.best_test_accuracy,
+    "final": lambda record: record.final_test_accuracy,
+}
+"""`best` is the recipe's: of the best epoch, chosen on the test images, hence optimistic."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Complete runs of one recipe: every model, size and seed once."""
+
+    models: tuple[ModelName, ...]
+    sizes: tuple[int, ...]
+    """Training images, ascending."""
+    seeds: tuple[int, ...]
+    runs: dict[tuple[ModelName, int, int], RunRecord]
+    """By model, size and seed."""
+    left_out: tuple[str, ...]
+    """What the records hold beside these, in words: runs that are not complete, or that have no partner."""
+
+    @property
+    def first(self) -> RunRecord:
+        """Any run, for what all share."""
+        return self.runs[self.models[0], self.sizes[0], self.seeds[0]]
+
+    def of(self, model: ModelName, size: int) -> list[RunRecord]:
+        """A model's runs on so many images, in the order of the seeds."""
+        return [self.runs[model, size, seed] for seed in self.seeds]
+
+    def values(self, model: ModelName, value: Callable[[RunRecord], float]) -> Float[np.ndarray, "seeds sizes"]:
+        """A number of each of a model's runs."""
+        return np.array([[value(self.runs[model, size, seed]) for size in self.sizes] for seed in self.seeds])
+
+
+def build_sweep(records: Sequence[RunRecord]) -> Sweep:
+    """The largest complete set of paired runs that the records hold: seeds complete for all models at the sizes kept.
+
+    Raises:
+        InputError: runs of different recipes, a run twice, or no size with a complete run of every model.
+    """
+    check_one_recipe(records, "train_size")
+    runs: dict[tuple[ModelName, int, int], RunRecord] = {}
+    left_out = []
+    for record in records:
+        config = record.config
+        key = (config.model, record.train_images, config.training.seed)
+        if record.status != "complete":
+            left_out.append(
+                f"{config.model}, {record.train_images:,} images, seed {config.training.seed}: {record.status}"
+            )
+        elif key in runs:
+            raise InputError(f"{key[0]}, {key[1]:,} images: several runs from seed {key[2]}; give each seed once")
+        else:
+            runs[key] = record
+    models = tuple(model for model in get_args(ModelName) if any(key[0] == model for key in runs))
+    paired = {
+        size: set.intersection(*({seed for m, s, seed in runs if (m, s) == (model, size)} for model in models))
+        for size in sorted({size for _, size, _ in runs})
+    }
+    sizes = tuple(size for size, seeds in paired.items() if seeds)
+    seeds = tuple(sorted(set.intersection(*(paired[size] for size in sizes)))) if sizes else ()
+    if not seeds:
+        raise InputError("data efficiency: no seed is complete for every model and size; train the missing runs")
+    kept = {key: record for key, record in runs.items() if key[1] in sizes and key[2] in seeds}
+    left_out += [
+        f"{model}, {size:,} images, seed {seed}: no partner" for model, size, seed in runs.keys() - kept.keys()
+    ]
+    return Sweep(models, sizes, seeds, kept, tuple(sorted(left_out)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds. Without an interval: one seed."""
+
+    mean: float
+    interval: Interval | None
+
+    @property
+    def sign(self) -> Literal[-1, 0, 1] | None:
+        """Of a difference: which way it is shown to lie, at the 95 % level; 0: not shown; None: one seed."""
+        if self.interval is None:
+            return None
+        return 1 if self.interval.low > 0 else -1 if self.interval.high < 0 else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Efficiency:
+    """What a sweep comes to, in one metric. Accuracies are fractions."""
+
+    sweep: Sweep
+    metric: Metric
+    accuracy: dict[ModelName, list[Estimate]]
+    """By model, at each size."""
+    difference: list[Estimate]
+    """CNN minus ViT at each size, paired by seed; empty with one model."""
+    crossover: Crossover | None
+    """None with one model or one size."""
+    power_law: dict[ModelName, PowerLaw]
+    """Of the test error; empty below three sizes, or where a model makes no error."""
+    extrapolated: Crossover | None
+    """Where the power laws meet beyond the largest size: an extrapolation."""
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and interval over seeds."""
+    return Estimate(mean(sorted(values)), mean_interval(values))
+
+
+def _fraction(estimate: Estimate) -> Estimate:
+    """Without the part of the interval that no accuracy can have."""
+    if estimate.interval is None:
+        return estimate
+    low, high = max(0.0, estimate.interval.low), min(1.0, estimate.interval.high)
+    return dataclasses.replace(estimate, interval=dataclasses.replace(estimate.interval, low=low, high=high))
+
+
+def analyse(sweep: Sweep, metric: Metric = "best") -> Efficiency:
+    """Means, paired differences, crossover and power laws."""
+    values = {model: sweep.values(model, METRICS[metric]) for model in sweep.models}
+    accuracy = {model: [_fraction(estimate(column.tolist())) for column in table.T] for model, table in values.items()}
+    errors = {model: 1 - table for model, table in values.items()}
+    fitted = len(sweep.sizes) >= 3 and all((table > 0).all() for table in errors.values())
+    laws = {model: fit_power_law(sweep.sizes, table) for model, table in errors.items()} if fitted else {}
+    if len(values) < 2:
+        return Efficiency(sweep, metric, accuracy, [], None, laws, None)
+    differences = values["cnn"] - values["vit"]
+    return Efficiency(
+        sweep,
+        metric,
+        accuracy,
+        [estimate(column.tolist()) for column in differences.T],
+        crossover_size(sweep.sizes, differences) if len(sweep.sizes) > 1 else None,
+        laws,
+        extrapolated_crossover(sweep.sizes, errors["cnn"], errors["vit"]) if fitted else None,
+    )
+
+
+def summarise_sweep(sweep: Sweep) -> dict[str, Any]:
+    """The numbers of a sweep: `summary.json`. Accuracies and differences are fractions, times seconds, None what was
+    not measured or has no bound."""
+    first, alike = sweep.first, executed_alike(list(sweep.runs.values()))
+
+    def times(model: ModelName, size: int) -> float | None:
+        """Seconds in the epochs of a run."""
+        return mean(math.fsum(r.history.epoch_time_s) for r in sweep.of(model, size)) if alike else None
+
+    return {
+        "dataset": first.dataset_title,
+        "epochs": first.config.training.epochs,
+        "epoch_images": first.config.training.epoch_images,
+        "subsets": first.config.data.subsets,
+        "sizes": list(sweep.sizes),
+        "seeds": list(sweep.seeds),
+        "left_out": list(sweep.left_out),
+        "training_time_s": {model: {str(size): times(model, size) for size in sweep.sizes} for model in sweep.models},
+        **{metric: _summarise_metric(analyse(sweep, metric)) for metric in METRICS},
+    }
+
+
+def _summarise_metric(efficiency: Efficiency) -> dict[str, Any]:
+    sizes = efficiency.sweep.sizes
+
+    def by_size(estimates: list[Estimate]) -> dict[str, Any]:
+        return {str(size): _plain(estimate) for size, estimate in zip(sizes, estimates, strict=False)}
+
+    laws = {
+        model: {"a": law.a, "b": law.b, "b_interval": _ends(law.b_interval), "max_residual": law.max_residual}
+        for model, law in efficiency.power_law.items()
+    }
+    return {
+        "accuracy": {model: by_size(estimates) for model, estimates in efficiency.accuracy.items()},
+        "difference": by_size(efficiency.difference),
+        "crossover": _crossover(efficiency.crossover, sizes[0], sizes[-1]),
+        "power_law": laws,
+        "extrapolated_crossover": _crossover(efficiency.extrapolated, sizes[-1], REACH * sizes[-1]),
+    }
+
+
+def _plain(estimate: Estimate) -> dict[str, Any]:
+    return {"mean": estimate.mean, "interval": _ends(estimate.interval)}
+
+
+def _ends(interval: Interval | None) -> list[float | None] | None:
+    return None if interval is None else [finite(interval.low), finite(interval.high)]
+
+
+def _crossover(crossover: Crossover | None, smallest: float, largest: float) -> dict[str, Any] | None:
+    """An interval's end of None is open; one beyond the sizes looked at is bounded by the last of them."""
+    if crossover is None:
+        return None
+    found = "never behind" if crossover.size == 0 else "caught up" if math.isfinite(crossover.size) else "not caught up"
+    ends = None
+    if crossover.interval:
+        low, high = crossover.interval.low, crossover.interval.high
+        ends = [None if low == 0 else min(low, largest), None if math.isinf(high) else max(high, smallest)]
+    size = crossover.size if found == "caught up" else None
+    return {"vit": found, "size": size, "interval": ends, "reversals": list(crossover.reversals)}

@@ -1,0 +1,189 @@
+"""One self-contained page of everything that was measured: no script, nothing loaded from anywhere."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+
+import jinja2
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from jaxcompare import __version__
+from jaxcompare.analysis.comparison import by_model, mean
+from jaxcompare.analysis.conclusions import NAMES, answer_questions
+from jaxcompare.analysis.data_efficiency import Efficiency
+from jaxcompare.measure.cost import layer_costs
+from jaxcompare.records import RunRecord
+from jaxcompare.report.commands import rebuild_commands
+from jaxcompare.report.figures import complete_comparison, data_efficiency, figure_svg, training_curves
+from jaxcompare.report.results import Results
+from jaxcompare.report.tables import score_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A figure, and what it shows in words for who cannot see it."""
+
+    name: str
+    figure: Figure
+    caption: str
+    alternative: str
+
+
+def draw_pictures(results: Results) -> list[Picture]:
+    """The figures that the results have records for."""
+    pictures, efficiency = [], results.efficiency
+    if results.comparison:
+        said = (
+            f"{_said_of_comparison(results.comparison)} Lines and bars: CNN blue and solid, ViT red, dashed or hatched."
+        )
+        pictures.append(
+            Picture(
+                "figure1_training",
+                training_curves(results.comparison),
+                "Figure 1. Training loss and test accuracy by epoch, and mean seconds per epoch.",
+                said,
+            )
+        )
+    if efficiency:
+        pictures.append(
+            Picture(
+                "figure2_data_efficiency",
+                data_efficiency(efficiency),
+                "Figure 2. Test accuracy by number of training images, and by seconds of training on them.",
+                _said_of_sweep(efficiency),
+            )
+        )
+    if results.comparison:
+        pictures.append(
+            Picture(
+                "figure3_comparison",
+                complete_comparison(results.comparison, efficiency),
+                "Figure 3. Complete comparison: parameters, best accuracy, time per epoch, data efficiency.",
+                " ".join(
+                    [_said_of_comparison(results.comparison), *([_said_of_sweep(efficiency)] if efficiency else [])]
+                ),
+            )
+        )
+    return pictures
+
+
+def build_page(results: Results, pictures: Sequence[Picture]) -> str:
+    """The page, as HTML. Every text that comes from records is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jaxcompare.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.jinja").render(
+        version=__version__,
+        results=results,
+        pictures=[(picture, _inline(picture)) for picture in pictures],
+        answers=answer_questions(results.comparison, results.efficiency),
+        scores=[(score.prediction.reasoning, score_rows(score)) for score in results.scores],
+        machines=_machines(results),
+        costs={NAMES[model]: layer_costs(model, **_shape(results)) for model in NAMES},
+        limits=_limits(results),
+        commands=_commands(results),
+        summary=json.dumps(results.summary(), indent=1, ensure_ascii=False),
+    )
+
+
+def _inline(picture: Picture) -> Markup:
+    """The figure as SVG that can stand beside others in one page: its ids are its own, and it has a label."""
+    text = figure_svg(picture.figure, picture.name)
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{picture.name}-", text)
+    label = Markup('<svg role="img" aria-label="{}" ').format(picture.alternative)
+    # Matplotlib has escaped its texts; the size gives way to the page's.
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)
+    return Markup(label + Markup(text[len("<svg ") :]))
+
+
+def _said_of_comparison(records: Sequence[RunRecord]) -> str:
+    parts = [
+        f"{NAMES[model]}: {runs[0].params:,} parameters, best test accuracy "
+        f"{100 * mean(r.best_test_accuracy for r in runs):.2f} %, {mean(r.epoch_time_s for r in runs):.1f} s per epoch."
+        for model, runs in by_model(records).items()
+    ]
+    return " ".join(parts)
+
+
+def _said_of_sweep(efficiency: Efficiency) -> str:
+    sizes = efficiency.sweep.sizes
+    return "Test accuracy by training images. " + " ".join(
+        f"{NAMES[model]}: "
+        + ", ".join(f"{100 * e.mean:.1f} % at {size:,}" for size, e in zip(sizes, estimates, strict=True))
+        + "."
+        for model, estimates in efficiency.accuracy.items()
+    )
+
+
+def _machines(results: Results) -> list[tuple[str, ...]]:
+    """Each machine and set of versions that runs were made on: what, device, versions, commit, when."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for record in results.runs:
+        environment = record.environment
+        device = "no GPU" if environment["backend"] == "cpu" else environment["device"]
+        versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+        key = (
+            str(record.experiment).replace("_", " "),
+            f"{environment['cpu']}, {environment['cpu_cores']} cores, {device}",
+            versions,
+            record.git_commit or "not known",
+        )
+        rows.setdefault(key, []).append(record.started_at[:10])
+    return [
+        (*key, min(days) if min(days) == max(days) else f"{min(days)} to {max(days)}") for key, days in rows.items()
+    ]
+
+
+def _shape(results: Results) -> dict[str, int]:
+    if not results.runs:
+        return {}
+    first = results.runs[0]
+    return {"image_size": first.config.data.image_size, "num_classes": first.num_classes}
+
+
+def _limits(results: Results) -> list[str]:
+    """What the evidence does not reach."""
+    limits = [
+        "The best epoch is chosen on the test images, as the recipe does: an optimistic figure. The final one is not.",
+        "One recipe for both models, tuned for neither: constant learning rate, light augmentation, no pretraining.",
+    ]
+    seeds = len({record.config.training.seed for record in results.comparison})
+    if seeds == 1:
+        limits.append(
+            "The full comparison is one run a model: its difference has no interval, and another seed's may differ."
+        )
+    if results.comparison and any(record.status != "complete" for record in results.comparison):
+        limits.append("Not every run of the full comparison came to its end: see the epochs in its table.")
+    efficiency = results.efficiency
+    if efficiency:
+        count, sizes = len(efficiency.sweep.seeds), efficiency.sweep.sizes
+        if count == 1:
+            limits.append("Data efficiency was measured with one seed: no interval, no test.")
+        else:
+            limits.append(
+                f"Intervals are over {count} seeds (initialisation, order, augmentation, subset); they hold nothing of "
+                "other test images, hyperparameters or machines, and each has its 95 % for itself, not all together."
+            )
+        limits.append(f"Sizes beyond {sizes[0]:,} to {sizes[-1]:,} images were not trained on.")
+        if not efficiency.sweep.first.config.training.epoch_images:
+            limits.append(
+                "Every size got the same number of epochs, as in the recipe: less data is fewer optimiser steps too."
+            )
+        limits += [f"Left out of the data efficiency: {text}." for text in efficiency.sweep.left_out]
+    environments = {(r.environment["cpu"], r.environment["device"]) for r in results.runs}
+    if len(environments) > 1:
+        limits.append("The runs come from several machines; times are compared only within one.")
+    return limits
+
+
+def _commands(results: Results) -> list[str]:
+    sweep = list(results.sweep.runs.values()) if results.sweep else []
+    return [line for runs in (results.comparison, sweep, results.agreement) for line in rebuild_commands(runs)]

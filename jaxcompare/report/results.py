@@ -1,0 +1,103 @@
+"""What was measured, gathered from folders of records: the one thing that a report is made of."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from jaxcompare.analysis.comparison import check_comparable, summarise
+from jaxcompare.analysis.conclusions import verdict
+from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse, build_sweep, summarise_sweep
+from jaxcompare.analysis.predictions import Score, score_predictions
+from jaxcompare.cells import CellRecord, load_cells
+from jaxcompare.config import InputError, ModelName
+from jaxcompare.records import RunRecord, load_lines, load_records
+from jaxcompare.report.speed import input_table, speed_table
+from jaxcompare.report.tables import Table, agreement_table, comparison_table, efficiency_tables
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """Records by experiment; what was not measured is empty or None."""
+
+    comparison: Sequence[RunRecord] = ()
+    sweep: Sweep | None = None
+    agreement: Sequence[RunRecord] = ()
+    cells: Sequence[CellRecord] = ()
+    inputs: Sequence[dict[str, Any]] = ()
+
+    @property
+    def efficiency(self) -> Efficiency | None:
+        """The sweep in the recipe's metric."""
+        return analyse(self.sweep) if self.sweep else None
+
+    @property
+    def verdict(self) -> list[str]:
+        """At most three sentences."""
+        return verdict(self.comparison, self.efficiency)
+
+    @property
+    def scores(self) -> list[Score]:
+        """Every prediction, scored."""
+        return score_predictions(self.comparison)
+
+    @property
+    def runs(self) -> list[RunRecord]:
+        """Every run."""
+        return [*self.comparison, *(self.sweep.runs.values() if self.sweep else ()), *self.agreement]
+
+    def tables(self) -> dict[str, list[Table]]:
+        """The tables of each experiment that there are records of."""
+        tables = {
+            "full_comparison": [comparison_table(self.comparison)] if self.comparison else [],
+            "data_efficiency": efficiency_tables(self.sweep) if self.sweep else [],
+            "framework_agreement": [agreement_table(self.agreement)] if self.agreement else [],
+            "training_speed": [speed_table(self.cells)] if self.cells else [],
+        }
+        if self.inputs:
+            tables["training_speed"].append(input_table(self.inputs))
+        return {name: found for name, found in tables.items() if found}
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers: `summary.json`."""
+        summary: dict[str, Any] = {"verdict": self.verdict}
+        if self.comparison:
+            summary["full_comparison"] = summarise(self.comparison)
+            summary["predictions"] = [score.summary() for score in self.scores]
+        if self.sweep:
+            summary["data_efficiency"] = summarise_sweep(self.sweep)
+        return summary
+
+
+def gather(folders: Sequence[Path]) -> Results:
+    """Read and merge the records of several folders, each with runs.jsonl or cells.jsonl and inputs.jsonl.
+
+    Raises:
+        InputError: a folder holds no records, records that cannot be read, or records that are no one experiment with
+            the others': the message names what differs.
+    """
+    records: list[RunRecord] = []
+    cells: list[CellRecord] = []
+    inputs: list[dict[str, Any]] = []
+    for folder in folders:
+        found = 0
+        if (folder / "runs.jsonl").exists():
+            loaded = load_records(folder / "runs.jsonl")
+            found += len(loaded)
+            # A copy of a record that is there already is no second run.
+            records += [record for record in loaded if record not in records]
+        if (folder / "cells.jsonl").exists():
+            if cells:
+                raise InputError(f"{folder}: a second folder of speed measurements; give one")
+            cells = load_cells(folder / "cells.jsonl")
+            inputs = load_lines(folder / "inputs.jsonl", dict, "measurement of an input")
+            found += len(cells)
+        if not found:
+            raise InputError(f"{folder}: holds no records (runs.jsonl or cells.jsonl); name a folder of results")
+    # The folders' order decides nothing.
+    records.sort(key=lambda r: (get_args(ModelName).index(r.config.model), r.train_images, r.config.training.seed))
+    of = {name: [r for r in records if r.experiment == name] for name in {r.experiment for r in records}}
+    comparison, swept = of.get("full_comparison", []), of.get("data_efficiency", [])
+    check_comparable(comparison)
+    sweep = build_sweep(swept) if swept else None
+    return Results(comparison, sweep, of.get("framework_agreement", []), cells, inputs)

@@ -1,0 +1,51 @@
+"""Records of runs that never were, with the outcomes that a test asks for."""
+
+import dataclasses
+
+from test_records import record
+
+from jaxcompare.config import DataConfig, ExecutionConfig, TrainingConfig
+from jaxcompare.records import History, RunRecord
+
+PARAMS = {"cnn": 620_362, "vit": 809_354}
+
+
+def run(
+    model, size, seed, accuracy, *, experiment="data_efficiency", train_accuracy=0.5, time_s=1.0, **changes
+) -> RunRecord:
+    """A complete run of two epochs, the better one first: `accuracy`, then a hundredth less."""
+    history = History(
+        [2.0, 1.0], [0.2, train_accuracy], [accuracy, accuracy - 0.01], [time_s] * 2, [0.1] * 2, [0.0] * 2
+    )
+    data = DataConfig("digits", train_size=size, subsets="nested")
+    base = record(model)
+    config = dataclasses.replace(
+        base.config,
+        data=data,
+        training=TrainingConfig(epochs=2, seed=seed),
+        execution=ExecutionConfig("chunk", "device"),
+    )
+    fields = {"experiment": experiment, "params": PARAMS[model], "train_images": size, "history": history}
+    return dataclasses.replace(base, config=config, **fields | changes)
+
+
+def sweep(cnn, vit, seeds=5, spread=0.004, **changes) -> list[RunRecord]:
+    """Runs of both models over sizes: `cnn` and `vit` give the mean accuracy by size; seeds differ by `spread`."""
+    records = []
+    for model, means in (("cnn", cnn), ("vit", vit)):
+        for size, mean in means.items():
+            for seed in range(seeds):
+                # Of opposite signs in the two models, so that pairing does not cancel it.
+                offset = (seed - (seeds - 1) / 2) * spread * (1 if model == "cnn" else -1)
+                time_s = size / 1000 * (1 if model == "cnn" else 5)
+                records.append(run(model, size, seed, mean + offset, time_s=time_s, **changes))
+    return records
+
+
+def comparison(cnn=0.75, vit=0.65, seeds=1, cnn_time_s=10.0, vit_time_s=50.0, **changes) -> list[RunRecord]:
+    """A full comparison of 1,000 images."""
+    return [
+        run(model, 1000, seed, accuracy + 0.002 * seed, experiment="full_comparison", time_s=time_s, **changes)
+        for model, accuracy, time_s in (("cnn", cnn, cnn_time_s), ("vit", vit, vit_time_s))
+        for seed in range(seeds)
+    ]

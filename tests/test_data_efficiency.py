@@ -1,0 +1,212 @@
+"""The sweep as a user runs it: what it writes, that it goes on where it stopped, and every mistake."""
+
+import dataclasses
+import json
+import math
+import shlex
+import sys
+
+import pytest
+import synthetic
+
+import console
+import data_efficiency
+import full_comparison
+import report
+from jaxcompare.records import SCHEMA, load_records, save_records
+from jaxcompare.report.commands import rebuild_commands
+
+TINY = ("--dataset", "digits", "--sizes", "40", "20", "--batch-size", "16", "--epochs", "2", "--models", "cnn")
+
+
+def run(monkeypatch, module, *words):
+    monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *map(str, words)])
+    console.run(module.Args, module.main, getattr(module, "PRESETS", None))
+
+
+def fail(monkeypatch, capsys, module, *words):
+    """The one line on standard error of a call that ends with status 2."""
+    with pytest.raises(SystemExit) as end:
+        run(monkeypatch, module, *words)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def without_times(summary):
+    """A summary but for what a clock measured."""
+    return {name: value for name, value in summary.items() if name != "training_time_s"}
+
+
+def test_a_sweep_that_dies_goes_on_and_comes_to_the_same(monkeypatch, capsys, tmp_path):
+    from jaxcompare.training import fit as fit_module
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(monkeypatch, data_efficiency, *TINY, "--seeds", "2", "--out", whole)
+    assert "CNN 20 images epoch 2/2" in capsys.readouterr().out
+    records = load_records(whole / "runs.jsonl")
+    assert [(r.train_images, r.config.training.seed, r.status) for r in records] == [
+        (size, seed, "complete") for size in (20, 40) for seed in (42, 43)
+    ]
+    assert {r.config.data.subsets for r in records} == {"nested"}
+    assert sorted(path.name for path in (whole / "figures").iterdir()) == [
+        "figure2_data_efficiency.png",
+        "figure2_data_efficiency.svg",
+    ]
+
+    # Killed in the second epoch of the second program: nothing of this process runs any more.
+    class Killed(BaseException):
+        pass
+
+    real, calls = fit_module.fit_seeds, []
+
+    def dies(config, dataset, seeds, *, on_epoch, on_step):
+        calls.append(config.data.train_size)
+
+        def note(so_far):
+            on_epoch(so_far)
+            if len(calls) == 2:
+                raise Killed
+
+        return real(config, dataset, seeds, on_epoch=note, on_step=on_step)
+
+    monkeypatch.setattr(fit_module, "fit_seeds", dies)
+    with pytest.raises(Killed):
+        run(monkeypatch, data_efficiency, *TINY, "--seeds", "2", "--out", broken)
+    assert [r.status for r in load_records(broken / "runs.jsonl")] == ["complete"] * 2 + ["running"] * 2
+    run(monkeypatch, data_efficiency, *TINY, "--seeds", "2", "--out", broken)
+    assert calls == [20, 40, 40]
+    assert "CNN 20 images, seed 42, 43: complete in" in capsys.readouterr().out
+    summaries = [json.loads((out / "summary.json").read_text()) for out in (whole, broken)]
+    assert without_times(summaries[0]) == without_times(summaries[1])
+
+
+def test_equal_steps_for_every_size(monkeypatch, capsys, tmp_path):
+    run(monkeypatch, data_efficiency, *TINY, "--seeds", "1", "--budget", "steps", "--out", tmp_path)
+    records = load_records(tmp_path / "runs.jsonl")
+    assert [r.config.training.epoch_images for r in records] == [40, 40]
+    assert [r.config.data.subsets for r in records] == ["independent"] * 2
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["best"]["accuracy"]["cnn"]["20"]["interval"] is None
+    assert summary["epoch_images"] == 40
+    # With as many images as are trained on, an epoch is an ordinary one.
+    whole = synthetic_twin(records[1])
+    assert whole.history.train_loss == pytest.approx(records[1].history.train_loss, abs=1e-6)
+
+
+def synthetic_twin(record):
+    """The same run without a fixed number of images per epoch."""
+    from jaxcompare.config import DataConfig
+    from jaxcompare.data.datasets import load_dataset
+    from jaxcompare.training.fit import fit
+
+    training = dataclasses.replace(record.config.training, epoch_images=None)
+    return fit(dataclasses.replace(record.config, training=training), load_dataset(DataConfig("digits")))[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--sizes", "100", "2000"), ("--sizes: 2000", "1437")),
+        (("--sizes", "0", "20"), ("--sizes", "at least 1")),
+        (("--sizes", "20", "20"), ("--sizes", "each size once")),
+        (("--train-size", "20"), ("--train-size", "--sizes")),
+        (("--epoch-images", "20"), ("--epoch-images", "--budget steps")),
+        (("--seeds", "0"), ("--seeds", "at least 1")),
+        (("--subsets", "some"), ("--subsets", "nested")),
+        (("--budget", "money"), ("--budget", "steps")),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(monkeypatch, capsys, tmp_path, words, expected):
+    monkeypatch.chdir(tmp_path)
+    error = fail(monkeypatch, capsys, data_efficiency, *TINY[:2], *words, "--out", "out")
+    assert all(part in error for part in expected), error
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def results_folder(tmp_path, records, name="results"):
+    save_records(tmp_path / name / "runs.jsonl", records)
+    return tmp_path / name
+
+
+SWEEP = synthetic.sweep({100: 0.3, 1000: 0.5}, {100: 0.2, 1000: 0.6})
+
+
+def test_the_report_is_made_from_records_and_says_what_was_cut_off(monkeypatch, capsys, tmp_path):
+    folder, out = results_folder(tmp_path, SWEEP), tmp_path / "report"
+    run(monkeypatch, report, folder, "--out", out)
+    whole = json.loads((out / "summary.json").read_text())
+    assert "Over training sizes the CNN is ahead at 100 images, the ViT is ahead at 1,000" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {"report.html", "summary.json", "figures"}
+
+    path = folder / "runs.jsonl"
+    cut = path.read_text()[:-40]
+    path.write_text(cut)
+    error = fail(monkeypatch, capsys, report, folder, "--out", out)
+    assert "runs.jsonl, line 20: cut off" in error
+    assert path.read_text() == cut
+    assert json.loads((out / "summary.json").read_text())["data_efficiency"]["seeds"] == [0, 1, 2, 3]
+    assert whole["data_efficiency"]["seeds"] == [0, 1, 2, 3, 4]
+
+
+def test_bad_results_folders_are_one_line(monkeypatch, capsys, tmp_path):
+    folder, out = results_folder(tmp_path, SWEEP), tmp_path / "report"
+    (tmp_path / "empty").mkdir()
+    assert "holds no records" in fail(monkeypatch, capsys, report, tmp_path / "empty", "--out", out)
+    assert "holds no records" in fail(monkeypatch, capsys, report, tmp_path / "nowhere", "--out", out)
+
+    other = dataclasses.replace(SWEEP[0].config, training=dataclasses.replace(SWEEP[0].config.training, lr=1.0, seed=9))
+    mixed = results_folder(tmp_path, [dataclasses.replace(SWEEP[0], config=other)], "mixed")
+    assert "lr is 0.0003 in one, 1.0 in another" in fail(monkeypatch, capsys, report, folder, mixed, "--out", out)
+    twice = results_folder(tmp_path, [dataclasses.replace(SWEEP[0], started_at="later")], "twice")
+    assert "several runs from seed 0" in fail(monkeypatch, capsys, report, folder, twice, "--out", out)
+
+    path = folder / "runs.jsonl"
+    path.write_text(path.read_text().replace(f'"schema": {SCHEMA}', f'"schema": {SCHEMA + 1}'))
+    assert "line 1" in (error := fail(monkeypatch, capsys, report, folder, "--out", out))
+    assert "of a newer version; update jaxcompare" in error
+    assert not out.exists()
+
+
+def test_a_line_that_was_cut_off_is_kept_aside_when_records_are_added(tmp_path):
+    path = results_folder(tmp_path, SWEEP) / "runs.jsonl"
+    last = path.read_text().splitlines()[-1]
+    path.write_text(path.read_text()[:-40])
+    with pytest.warns(UserWarning, match="line 20: cut off"):
+        save_records(path, SWEEP[-1:])
+    assert load_records(path) == SWEEP
+    assert (path.parent / "runs.jsonl.truncated").read_text() == last[:-39] + "\n"
+
+
+def test_commands_in_the_report_ask_for_the_same_runs(monkeypatch):
+    data = dataclasses.replace(SWEEP[0].config.data, normalisation="data")
+    records = [
+        dataclasses.replace(
+            r,
+            config=dataclasses.replace(
+                r.config,
+                data=dataclasses.replace(data, train_size=r.train_images),
+                training=dataclasses.replace(r.config.training, lr=1e-3, epoch_images=1000),
+            ),
+        )
+        for r in SWEEP
+    ]
+    (line,) = rebuild_commands(records)
+    monkeypatch.setattr(sys, "argv", shlex.split(line)[1:])
+    args = console._parse(data_efficiency.Args, data_efficiency.PRESETS)
+    asked = {
+        dataclasses.replace(config, execution=args.execution).with_seed(seed)
+        for config in data_efficiency.build_configs(args)
+        for seed in console.seeds(args.training.seed, args.seeds)
+    }
+    assert asked == {r.config for r in records}
+
+    gap = synthetic.comparison(seeds=3)
+    lines = rebuild_commands([r for r in gap if r.config.training.seed != 1])
+    assert [line.partition("--seed ")[2] for line in lines] == ["0 --seeds 1", "2 --seeds 1"]
+    monkeypatch.setattr(sys, "argv", shlex.split(lines[1])[1:])
+    args = console._parse(full_comparison.Args, full_comparison.PRESETS)
+    assert (args.training, args.data.resolve(2)) == (gap[-1].config.training, gap[-1].config.data)
+    assert math.isclose(args.training.lr, 3e-4)

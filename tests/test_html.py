@@ -1,0 +1,153 @@
+"""The page: self-contained, valid, whole, and nobody's text is markup in it."""
+
+import dataclasses
+import json
+import re
+from html import unescape
+
+import html5lib
+import pytest
+import synthetic
+
+from jaxcompare.analysis.data_efficiency import build_sweep
+from jaxcompare.records import Prediction, save_records
+from jaxcompare.report.html import build_page, draw_pictures
+from jaxcompare.report.results import Results, gather
+
+SIZES = {1000: 0.5, 10_000: 0.6, 100_000: 0.65}
+VIT = {1000: 0.3, 10_000: 0.5, 100_000: 0.75}
+EVIL = '<img src="http://evil.example/x.png" onerror=alert(1)> & "quoted" {{ 7 * 7 }}'
+
+
+def results(**changes):
+    prediction = Prediction("vit", "cnn", 3.25, EVIL)
+    return Results(
+        synthetic.comparison(prediction=prediction, **changes), build_sweep(synthetic.sweep(SIZES, VIT, **changes))
+    )
+
+
+@pytest.fixture(scope="module")
+def page():
+    made = results(dataset_title=EVIL)
+    return build_page(made, draw_pictures(made))
+
+
+def leaves(value):
+    """Every number and string of a JSON value."""
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from leaves(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from leaves(item)
+    elif value is not None:
+        yield value
+
+
+def test_the_page_is_valid_html(page):
+    html5lib.HTMLParser(strict=True).parse(page)
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    # What refers to an id finds it.
+    for target in re.findall(r'(?:href="#|url\(#)([^")]*)', page):
+        assert target in ids, target
+
+
+def test_the_page_loads_nothing(page):
+    tree = html5lib.parse(page, namespaceHTMLElements=False)
+    assert not [
+        element for element in tree.iter() if element.tag in ("script", "iframe", "object", "embed", "base", "img")
+    ]
+    links = [
+        value
+        for element in tree.iter()
+        for name, value in element.attrib.items()
+        if str(name).rpartition("}")[2] in ("src", "href", "srcset", "data", "action", "poster")
+    ]
+    assert links
+    assert all(link.startswith("#") or link == "data:," for link in links), links
+    assert "@import" not in page
+    assert not re.findall(r"url\((?!#)", page)
+
+
+def test_text_from_records_is_escaped(page):
+    assert "http://evil.example" in page
+    assert "<img" not in page
+    assert "{{ 7 * 7 }}" in unescape(page)
+    assert ">49<" not in page
+
+
+def test_every_number_of_the_summary_is_on_the_page(page):
+    text = unescape(re.sub(r"<[^>]*>", " ", page))
+    summary = results(dataset_title=EVIL).summary()
+    numbers = [leaf for leaf in leaves(summary) if isinstance(leaf, int | float) and not isinstance(leaf, bool)]
+    assert len(numbers) > 80
+    for number in numbers:
+        assert json.dumps(number) in text, number
+    # And as a person reads them, in the tables.
+    tables = unescape(" ".join(re.findall(r"<td>([^<]*)</td>", page)))
+    for metric in ("best", "final"):
+        found = summary["data_efficiency"][metric]
+        for model in ("cnn", "vit"):
+            for estimate in found["accuracy"][model].values():
+                low, high = estimate["interval"]
+                assert f"{100 * estimate['mean']:.2f} ({100 * low:.2f} to {100 * high:.2f})" in tables
+        for estimate in found["difference"].values():
+            assert f"{100 * estimate['mean']:+.2f} (" in tables
+    for model in summary["full_comparison"]["models"].values():
+        assert f"{100 * model['best_test_accuracy']:.2f} %" in tables
+    for sentence in summary["verdict"]:
+        assert sentence in text
+
+
+def test_every_figure_is_on_the_page_with_its_numbers_in_words(page):
+    pictures = draw_pictures(results())
+    assert [picture.name[:7] for picture in pictures] == ["figure1", "figure2", "figure3"]
+    labels = re.findall(r'<svg role="img" aria-label="([^"]*)"', page)
+    assert len(labels) == page.count("<svg") == 3
+    assert "75.00 %" in labels[0]
+    assert "50.0 % at 1,000" in labels[1]
+
+
+def test_predictions_are_on_the_page_with_their_scores(page):
+    assert "<td>More accurate</td><td>ViT</td><td>CNN</td><td>wrong</td>" in page
+    assert "<td>Faster per epoch</td><td>CNN</td><td>CNN</td><td>right</td>" in page
+    assert "<td>Gap, points</td><td>3.25</td><td>10.00</td><td>6.75 too small</td>" in page
+
+
+@pytest.mark.parametrize("part", ["comparison", "sweep", "nothing"])
+def test_a_part_of_the_results_makes_a_page_too(part):
+    whole = results()
+    made = {
+        "comparison": Results(whole.comparison),
+        "sweep": Results(sweep=whole.sweep),
+        "nothing": Results(),
+    }[part]
+    text = build_page(made, draw_pictures(made))
+    html5lib.HTMLParser(strict=True).parse(text)
+    assert ("there is nothing to compare" in text) is (part == "nothing")
+    assert ("Figure 2." in text) is (part == "sweep")
+
+
+def test_limits_say_what_the_records_lack(page):
+    assert "one run a model: its difference has no interval" in page
+    assert "less data is fewer optimiser steps too" in page
+    whole = results()
+    assert "one run a model: its" not in build_page(Results(synthetic.comparison(seeds=2)), [])
+    other = [dataclasses.replace(r, environment=r.environment | {"cpu": "another"}) for r in whole.comparison]
+    elsewhere = dataclasses.replace(whole, comparison=other)
+    assert "The runs come from several machines" in build_page(elsewhere, [])
+    assert "The runs come from several machines" not in page
+
+
+def test_folders_are_merged_in_any_order(tmp_path):
+    records = synthetic.sweep(SIZES, VIT)
+    for name, seeds in (("a", (0, 1)), ("b", (2, 3, 4))):
+        save_records(tmp_path / name / "runs.jsonl", [r for r in records if r.config.training.seed in seeds])
+    save_records(tmp_path / "copy" / "runs.jsonl", records[:3])
+    save_records(tmp_path / "full" / "runs.jsonl", synthetic.comparison())
+    folders = [tmp_path / name for name in ("a", "b", "copy", "full")]
+    merged = gather(folders).summary()
+    assert merged == gather(folders[::-1]).summary()
+    assert merged["data_efficiency"]["seeds"] == [0, 1, 2, 3, 4]
+    assert set(merged["full_comparison"]["models"]) == {"cnn", "vit"}
