@@ -33,10 +33,10 @@ def sweep(cnn, vit, seeds=5, spread=0.004, **changes) -> list[RunRecord]:
     """Runs of both models over sizes: `cnn` and `vit` give the mean accuracy by size; seeds differ by `spread`."""
     records = []
     for model, means in (("cnn", cnn), ("vit", vit)):
-        for size, mean in means.items():
+        for i, (size, mean) in enumerate(means.items()):
             for seed in range(seeds):
-                # Of opposite signs in the two models, so that pairing does not cancel it.
-                offset = (seed - (seeds - 1) / 2) * spread * (1 if model == "cnn" else -1)
+                # Of opposite signs in the two models and in turn over the sizes, so that no difference cancels it.
+                offset = ((seed + i) % seeds - (seeds - 1) / 2) * spread * (1 if model == "cnn" else -1)
                 time_s = size / 1000 * (1 if model == "cnn" else 5)
                 records.append(run(model, size, seed, mean + offset, time_s=time_s, **changes))
     return records

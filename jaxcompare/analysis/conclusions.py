@@ -104,9 +104,8 @@ def _leads(difference: Estimate, accuracies: tuple[float, float]) -> str:
         return f"it is undecided which is more accurate: CNN {cnn}, ViT {vit} (CNN - ViT: {points(difference)})"
     first, second = (cnn, vit) if ahead == "cnn" else (vit, cnn)
     other = NAMES["vit" if ahead == "cnn" else "cnn"]
-    return (
-        f"the {NAMES[ahead]} is more accurate: {first} against the {other}'s {second} (CNN - ViT: {points(difference)})"
-    )
+    is_ahead = "is more accurate" if difference.interval else "came out ahead"
+    return f"the {NAMES[ahead]} {is_ahead}: {first} against the {other}'s {second} (CNN - ViT: {points(difference)})"
 
 
 def _faster(pair: dict[ModelName, list[RunRecord]]) -> tuple[ModelName, float] | None:
@@ -266,15 +265,16 @@ def _take_away(pair: dict[ModelName, list[RunRecord]] | None, efficiency: Effici
         assert efficiency is not None
         difference, images = efficiency.difference[-1], efficiency.sweep.sizes[-1]
     ahead, margin = leader(difference), f"by {abs(100 * difference.mean):.1f} points with {images:,} images"
+    more_accurate = "is more accurate" if difference.interval else "came out ahead in accuracy (one seed)"
     speed = f"takes less time per epoch (the other {faster[1]:.1f} times as long)" if faster else ""
     if ahead is None:
         answer = "Accuracy does not decide between them" + (f"; the {NAMES[faster[0]]} {speed}" if faster else "")
     elif faster is None:
-        answer = f"The {NAMES[ahead]} is more accurate {margin}"
+        answer = f"The {NAMES[ahead]} {more_accurate}, {margin}"
     elif faster[0] == ahead:
-        answer = f"The {NAMES[ahead]} is more accurate, {margin}, and {speed}"
+        answer = f"The {NAMES[ahead]} {more_accurate}, {margin}, and {speed}"
     else:
-        answer = f"It is a trade: the {NAMES[ahead]} is more accurate, {margin}, the {NAMES[faster[0]]} {speed}"
+        answer = f"It is a trade: the {NAMES[ahead]} {more_accurate}, {margin}, the {NAMES[faster[0]]} {speed}"
     evidence = (
         "For this recipe, this data set and this machine; nothing here speaks of larger models, longer training, "
     )

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from jaxcompare.analysis.comparison import by_model, executed_alike, mean
 from jaxcompare.analysis.data_efficiency import METRICS, Efficiency, Estimate, Metric
@@ -118,10 +118,11 @@ def _accuracy_by_seconds(axes: Axes, efficiency: Efficiency) -> None:
     seeds = sweep.first.execution.get("seeds", 1)
     share = f", share of {seeds} seeds" if seeds > 1 else ""
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.set(xlabel=f"seconds in epochs, compilation excluded{share} (log scale)", ylabel=ACCURACY[efficiency.metric])
     axes.margins(x=0.1)
     axes.grid(alpha=0.3, which="both")
-    axes.legend(title="training images\nat each point")
+    axes.legend(title="numbers: training images")
 
 
 def _per_cent(estimates: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

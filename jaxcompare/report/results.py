@@ -94,6 +94,9 @@ def gather(folders: Sequence[Path]) -> Results:
             found += len(cells)
         if not found:
             raise InputError(f"{folder}: holds no records (runs.jsonl or cells.jsonl); name a folder of results")
+    titles = {record.data_fingerprint: record.dataset_title for record in [*records, *cells]}
+    if len(titles) > 1:
+        raise InputError(f"runs of different images: {' and '.join(sorted(titles.values()))}; make a report of each")
     # The folders' order decides nothing.
     records.sort(key=lambda r: (get_args(ModelName).index(r.config.model), r.train_images, r.config.training.seed))
     of = {name: [r for r in records if r.experiment == name] for name in {r.experiment for r in records}}
