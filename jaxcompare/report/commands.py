@@ -30,7 +30,10 @@ def rebuild_commands(records: Sequence[RunRecord]) -> list[str]:
     if script != "framework_agreement" and len(models) == 1:
         words += ["--models", *models]
     words += ["--epochs", str(config.training.epochs)]
-    words += _changed(config.data, DataConfig()) + _changed(config.training, TrainingConfig())
+    # Without a size nothing is drawn, and the agreement draws independently unless told otherwise.
+    drawn = config.data.train_size and script != "framework_agreement"
+    default = DataConfig() if drawn else DataConfig(subsets="independent")
+    words += _changed(config.data, default) + _changed(config.training, TrainingConfig())
     if script != "framework_agreement":
         words += _changed(config.execution, ExecutionConfig())
     return [
