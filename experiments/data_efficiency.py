@@ -54,7 +54,7 @@ PRESETS = {
     "quick": Args(
         sizes=(100, 400, 1400),
         data=DataConfig(dataset="digits"),
-        training=TrainingConfig(epochs=6),
+        training=TrainingConfig(epochs=4),
         seeds=3,
         out=Path("runs/quick_data_efficiency"),
         preset="quick",
