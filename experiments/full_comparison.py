@@ -20,7 +20,9 @@ import tyro
 import console
 import runs
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
-from jaxcompare.records import Prediction
+from jaxcompare.records import Experiment, Prediction
+
+EXPERIMENT: Experiment = "full_comparison"
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,6 +88,7 @@ def main(args: Args) -> None:
     from jaxcompare.data.datasets import load_dataset, training_subset
     from jaxcompare.measure.environment import describe_environment
     from jaxcompare.measure.runtime import configure_jax
+    from jaxcompare.records import find_complete
     from jaxcompare.training.execution import choose_execution
 
     configure_jax()
@@ -99,9 +102,16 @@ def main(args: Args) -> None:
     explain(screen, args, dataset)
 
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
-    for model in args.models:
-        config = RunConfig("jax", model, data, args.training, execution)
-        records += runs.train(screen, "full_comparison", config, seeds, dataset, path, prediction)
+    configs = [RunConfig("jax", model, data, args.training, execution) for model in args.models]
+    runs.check_folder(path, EXPERIMENT, configs[0], dataset.fingerprint)
+    if prediction and any(
+        find_complete(path, EXPERIMENT, config.with_seed(seed), dataset.fingerprint)
+        for config in configs
+        for seed in seeds
+    ):
+        raise InputError(f"--predict: {path} holds complete runs of this comparison already; give another --out")
+    for config in configs:
+        records += runs.train(screen, EXPERIMENT, config, seeds, dataset, path, prediction)
     screen.print(f"All runs: {time.perf_counter() - start:.1f} s, compilation and evaluation included")
     save_results(records, args.out)
     summarise(screen, records, args.out)
@@ -162,16 +172,13 @@ def ask(
 
 
 def show_score(screen: "Console", records: Sequence["RunRecord"], prediction: Prediction) -> None:
-    """How the prediction did, or that it came too late."""
+    """How the prediction did."""
     from rich.table import Table
 
     from jaxcompare.analysis.predictions import score_predictions
     from jaxcompare.report.tables import score_rows
 
-    scores = [score for score in score_predictions(records) if score.prediction == prediction]
-    if not scores:
-        screen.print("Prediction not scored: all runs were complete before this prediction was made.")
-    for score in scores:
+    for score in (score for score in score_predictions(records) if score.prediction == prediction):
         table = Table("", "Predicted", "Measured", "Score", title="Your prediction")
         for row in score_rows(score):
             table.add_row(*row)
@@ -184,9 +191,9 @@ def explain(screen: "Console", args: Args, dataset: "Dataset") -> None:
     import numpy as np
     from rich.table import Table
 
+    from jaxcompare.analysis.comparison import LABELS
     from jaxcompare.measure.cost import layer_costs
     from jaxcompare.models import build_model
-    from jaxcompare.report.tables import LABELS
 
     classes = len(dataset.class_names)
     images = np.zeros((1, *dataset.train.images.shape[1:]), np.float32)
@@ -232,8 +239,7 @@ def summarise(screen: "Console", records: Sequence["RunRecord"], out: Path) -> N
     """The printed summary."""
     from rich.table import Table
 
-    from jaxcompare.analysis.comparison import by_model
-    from jaxcompare.report.tables import LABELS
+    from jaxcompare.analysis.comparison import LABELS, by_model
 
     table = Table(title="Summary")
     for column in ("model", "best test accuracy", "final", "s/epoch (mean)", "compile, s", "status"):

@@ -54,11 +54,16 @@ def main(args: Args) -> None:
     steps = build_steps(args)
     for number, (script, *words) in enumerate(steps, 1):
         print(f"\n== {number} of {len(steps)}: {script} {' '.join(words)}\n", flush=True)
-        done = subprocess.run([sys.executable, str(Path(__file__).with_name(script)), *words])
-        if done.returncode == 130:
+        with subprocess.Popen([sys.executable, str(Path(__file__).with_name(script)), *words]) as child:
+            try:
+                status = child.wait()
+            except KeyboardInterrupt:
+                child.wait()  # it saves what it has
+                raise
+        if status == 130:
             raise KeyboardInterrupt
-        if done.returncode:
-            raise InputError(f"{script} ended with status {done.returncode}; mend it, and the same command goes on")
+        if status:
+            raise InputError(f"{script} ended with status {status}; mend it, and the same command goes on")
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ def train(
 
     Runs found complete in `path` are not repeated.
     """
+    from jaxcompare.analysis.comparison import LABELS
     from jaxcompare.records import find_complete, save_records
-    from jaxcompare.report.tables import LABELS
     from jaxcompare.training.fit import fit_seeds
 
     size, epochs = config.data.train_size, config.training.epochs
@@ -53,7 +53,7 @@ def train(
     missing = [seed for seed in seeds if seed not in done]
     records: list[RunRecord] = []
     if missing:
-        shown = config.training.epoch_images or size or len(dataset.train)
+        shown = config.epoch_images or size or len(dataset.train)
         with Training(screen, label, epochs, -(-shown // config.training.batch_size)) as progress:
 
             def on_epoch(so_far: list["RunRecord"]) -> None:
@@ -115,6 +115,20 @@ class Training:
 
     def __exit__(self, *exception: object) -> None:
         self._bar.stop()
+
+
+def check_folder(path: Path, experiment: Experiment, config: RunConfig, fingerprint: str, *but: str) -> None:
+    """Refuse a file of records that holds this experiment's runs of another recipe: no report could be made of both.
+
+    What is named in `but` may differ between the runs of the experiment.
+    """
+    from jaxcompare.analysis.comparison import differing
+    from jaxcompare.records import load_records
+
+    for record in load_records(path) if path.exists() else []:
+        if record.experiment == experiment and (found := differing(record, config, fingerprint, *but)):
+            name, there, here = found
+            raise InputError(f"--out: {path} holds runs whose {name} is {there}, here it is {here}; give another --out")
 
 
 def check_converged(records: Sequence["RunRecord"], path: Path) -> None:

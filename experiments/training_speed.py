@@ -14,8 +14,7 @@ that drifts slows every side alike. Keep other work off the machine.
 """
 
 import dataclasses
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
@@ -35,7 +34,7 @@ from jaxcompare.config import (
     RunConfig,
     TrainingConfig,
 )
-from jaxcompare.records import load_lines, write_atomically
+from jaxcompare.records import load_lines, save_lines
 
 if TYPE_CHECKING:
     from jaxcompare.data.datasets import Dataset
@@ -212,6 +211,7 @@ def main(args: Args) -> None:
     cells, inputs = build_grid(args, gpu=backend != "cpu"), list(product((0, 2), ("jaxcompare", "recipe")))
 
     records, input_records = load_measured(args, dataset)
+    check_one_commit(records, len(cells) * args.repeats)
     measured = {(record.cell, record.repeat) for record in records}
     inputs_measured = {(record["repeat"], record["workers"], record["pipeline"]) for record in input_records}
     for repeat in range(args.repeats):
@@ -226,8 +226,7 @@ def main(args: Args) -> None:
                 continue
             print(f"repeat {repeat + 1}/{args.repeats}: input {pipeline}, {workers} workers", flush=True)
             input_records.append(in_fresh_process(measure_input, pipeline, workers, repeat, args, dataset))
-            lines = (json.dumps(record) + "\n" for record in input_records)
-            write_atomically(args.out / "inputs.jsonl", "".join(lines))
+            save_lines(args.out / "inputs.jsonl", input_records)
     print(f"\n{speed_table(records).markdown()}\n\n{input_table(input_records).markdown()}")
 
 
@@ -237,8 +236,6 @@ def load_measured(args: Args, dataset: "Dataset") -> tuple[list[CellRecord], lis
     Raises:
         InputError: another measurement is there.
     """
-    from jaxcompare.measure.environment import git_commit
-
     path = args.out / "cells.jsonl"
     records = load_cells(path) if path.exists() else []
     for record in records:
@@ -249,7 +246,6 @@ def load_measured(args: Args, dataset: "Dataset") -> tuple[list[CellRecord], lis
             ("--seed", record.seed, args.training.seed),
             ("--epochs", len(record.warm_up_time_s + record.epoch_time_s), args.training.epochs),
             ("--precision", record.cell.precision, args.precision),
-            ("the commit", record.git_commit, git_commit()),
         ):
             if found != asked:
                 raise InputError(
@@ -258,6 +254,18 @@ def load_measured(args: Args, dataset: "Dataset") -> tuple[list[CellRecord], lis
                 )
     path = args.out / "inputs.jsonl"
     return records, load_lines(path, dict, "measurement of an input") if path.exists() else []
+
+
+def check_one_commit(records: Sequence[CellRecord], wanted: int) -> None:
+    """Refuse to go on with a measurement that another commit began: its cells could not stand beside the new ones."""
+    from jaxcompare.measure.environment import git_commit
+
+    for record in records if len(records) < wanted else ():
+        if record.git_commit != git_commit():
+            raise InputError(
+                f"--out: holds a measurement begun at commit {record.git_commit}; this is {git_commit()}. Give another "
+                "folder, or go back to that commit"
+            )
 
 
 def find_backend() -> str:

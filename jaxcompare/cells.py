@@ -1,14 +1,13 @@
 """Speed cells: what one timed process ran, and what came out. JSON Lines, written whole, read strictly."""
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from jaxcompare.config import Engine, Framework, InputPlace, ModelName, Precision
-from jaxcompare.records import build_exactly, load_lines, write_atomically
+from jaxcompare.records import build_exactly, load_lines, save_lines
 
 TorchEngine = Literal["eager", "compile", "cudagraphs"]
 TorchInput = Literal["memory", "recipe"]
@@ -68,7 +67,7 @@ class CellRecord:
 
 def save_cells(path: Path, records: Sequence[CellRecord]) -> None:
     """Write a file of cell records, whole."""
-    write_atomically(path, "".join(json.dumps(dataclasses.asdict(record)) + "\n" for record in records))
+    save_lines(path, [dataclasses.asdict(record) for record in records])
 
 
 def load_cells(path: Path) -> list[CellRecord]:

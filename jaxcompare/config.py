@@ -81,9 +81,6 @@ class TrainingConfig:
     """Passes over the training images."""
     batch_size: int = 128
     """Images per optimiser step. The last, shorter batch of an epoch is kept."""
-    epoch_images: int | None = None
-    """Images shown per epoch (not given: as many as are trained on). More go through them several times, each time in
-    a new order; fewer show a part of them, drawn anew every epoch."""
     lr: float = 3e-4
     """Learning rate of AdamW."""
     weight_decay: float = 0.05
@@ -96,8 +93,6 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _at_least("--epochs", self.epochs, 1)
         _at_least("--batch-size", self.batch_size, 1)
-        if self.epoch_images is not None:
-            _at_least("--epoch-images", self.epoch_images, 1)
         _at_least("--lr", self.lr, 0)
         _at_least("--weight-decay", self.weight_decay, 0)
         if not 0 <= self.seed < 2**32:
@@ -147,6 +142,9 @@ class RunConfig:
     training: TrainingConfig
     execution: ExecutionConfig = ExecutionConfig("step", "host")
     """PyTorch runs are of one kind: a step a call, host input, float32."""
+    epoch_images: int | None = None
+    """Images shown per epoch (None: as many as are trained on). More go through them several times, each time in a new
+    order; fewer show a part of them, drawn anew every epoch."""
 
     def with_seed(self, seed: int) -> "RunConfig":
         """The same run from another seed."""

@@ -10,7 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig, choose
+from jaxcompare.config import (
+    DataConfig,
+    ExecutionConfig,
+    Framework,
+    InputError,
+    ModelName,
+    RunConfig,
+    TrainingConfig,
+    choose,
+)
 
 SCHEMA = 3
 
@@ -149,16 +158,20 @@ def find_complete(path: Path, experiment: Experiment, config: RunConfig, data_fi
 def save_records(path: Path, records: Sequence[RunRecord]) -> None:
     """Add records to a file of records, each in place of an earlier state of the same run.
 
-    The file is replaced as a whole: a reader, or a crash, sees the old records or the new ones. A line that was cut off
-    before moves to FILE.truncated.
+    The file is replaced as a whole: a reader, or a crash, sees the old records or the new ones.
     """
-    runs, kept = {record.identity for record in records}, []
+    runs = {record.identity for record in records}
+    kept = [record for record in load_records(path) if record.identity not in runs] if path.exists() else []
+    save_lines(path, [_to_json(record) for record in [*kept, *records]])
+
+
+def save_lines(path: Path, values: Sequence[Any]) -> None:
+    """Replace a JSON Lines file as a whole. A last line of it that was cut off moves to FILE.truncated."""
     if path.exists():
-        kept = [record for record in load_records(path) if record.identity not in runs]
         _, fragment = _read_lines(path)
         if fragment:
             write_atomically(path.with_name(f"{path.name}.truncated"), fragment + "\n")
-    write_atomically(path, "".join(json.dumps(_to_json(r), allow_nan=False) + "\n" for r in [*kept, *records]))
+    write_atomically(path, "".join(json.dumps(value, allow_nan=False) + "\n" for value in values))
 
 
 def load_records(path: Path) -> list[RunRecord]:
@@ -254,11 +267,23 @@ def _from_json(value: dict[str, Any]) -> RunRecord:
     parts["execution"] = build_exactly(ExecutionConfig, config["execution"])
     config = build_exactly(RunConfig, config | {"data": data} | parts)
     history = {name: [math.nan if v is None else v for v in series] for name, series in value["history"].items()}
+    for name, series in history.items():
+        if not all(isinstance(item, int | float) for item in series):
+            raise ValueError(f"history.{name} holds what is no number")
     parts = {"config": config, "history": build_exactly(History, history)}
     if value["prediction"] is not None:
         parts["prediction"] = build_exactly(Prediction, value["prediction"])
+        choose("prediction.more_accurate", parts["prediction"].more_accurate, ModelName)
+        choose("prediction.faster", parts["prediction"].faster, ModelName)
+        float(parts["prediction"].gap_points)
     record = build_exactly(RunRecord, value | parts)
     choose("status", record.status, Status)
+    choose("framework", record.config.framework, Framework)
+    choose("model", record.config.model, ModelName)
+    if record.experiment is not None:
+        choose("experiment", record.experiment, Experiment)
+    if missing := {"cpu", "cpu_cores", "backend", "device", "versions"} - set(record.environment):
+        raise ValueError(f"environment lacks {sorted(missing)}")
     return record
 
 

@@ -86,7 +86,7 @@ def test_a_sweep_that_dies_goes_on_and_comes_to_the_same(monkeypatch, capsys, tm
 def test_equal_steps_for_every_size(monkeypatch, capsys, tmp_path):
     run(monkeypatch, data_efficiency, *TINY, "--seeds", "1", "--budget", "steps", "--out", tmp_path)
     records = load_records(tmp_path / "runs.jsonl")
-    assert [r.config.training.epoch_images for r in records] == [40, 40]
+    assert [r.config.epoch_images for r in records] == [40, 40]
     assert [r.config.data.subsets for r in records] == ["independent"] * 2
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["best"]["accuracy"]["cnn"]["20"]["interval"] is None
@@ -102,8 +102,7 @@ def synthetic_twin(record):
     from jaxcompare.data.datasets import load_dataset
     from jaxcompare.training.fit import fit
 
-    training = dataclasses.replace(record.config.training, epoch_images=None)
-    return fit(dataclasses.replace(record.config, training=training), load_dataset(DataConfig("digits")))[0]
+    return fit(dataclasses.replace(record.config, epoch_images=None), load_dataset(DataConfig("digits")))[0]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,6 @@ def synthetic_twin(record):
         (("--sizes", "0", "20"), ("--sizes", "at least 1")),
         (("--sizes", "20", "20"), ("--sizes", "each size once")),
         (("--train-size", "20"), ("--train-size", "--sizes")),
-        (("--epoch-images", "20"), ("--epoch-images", "--budget steps")),
         (("--seeds", "0"), ("--seeds", "at least 1")),
         (("--subsets", "some"), ("--subsets", "nested")),
         (("--budget", "money"), ("--budget", "steps")),
@@ -151,6 +149,23 @@ def test_the_report_is_made_from_records_and_says_what_was_cut_off(monkeypatch, 
     assert whole["data_efficiency"]["seeds"] == [0, 1, 2, 3, 4]
 
 
+def with_lr(config):
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, lr=0.5))
+
+
+def test_a_seed_that_diverges_is_left_out_and_reported_last(monkeypatch, capsys, tmp_path):
+    error = fail(monkeypatch, capsys, data_efficiency, *TINY, "--seeds", "1", "--lr", "1e30", "--out", tmp_path)
+    assert "no seed is complete" in error or "NaN" in error
+    assert {r.status for r in load_records(tmp_path / "runs.jsonl")} == {"diverged"}
+
+
+def test_a_folder_holds_a_sweep_of_one_recipe(monkeypatch, capsys, tmp_path):
+    run(monkeypatch, data_efficiency, *TINY, "--seeds", "1", "--out", tmp_path)
+    capsys.readouterr()
+    error = fail(monkeypatch, capsys, data_efficiency, *TINY, "--seeds", "2", "--out", tmp_path)
+    assert "subsets is independent, here it is nested; give another --out" in error
+
+
 def test_bad_results_folders_are_one_line(monkeypatch, capsys, tmp_path):
     folder, out = results_folder(tmp_path, SWEEP), tmp_path / "report"
     (tmp_path / "empty").mkdir()
@@ -158,6 +173,15 @@ def test_bad_results_folders_are_one_line(monkeypatch, capsys, tmp_path):
     assert "holds no records" in fail(monkeypatch, capsys, report, tmp_path / "nowhere", "--out", out)
 
     other = dataclasses.replace(SWEEP[0].config, training=dataclasses.replace(SWEEP[0].config.training, lr=1.0, seed=9))
+    comparison = results_folder(
+        tmp_path, [dataclasses.replace(r, config=with_lr(r.config)) for r in synthetic.comparison()], "full"
+    )
+    assert "lr is 0.5 in one, 0.0003 in another" in fail(monkeypatch, capsys, report, folder, comparison, "--out", out)
+    elsewhere = [
+        dataclasses.replace(r, data_fingerprint="other", dataset_title="others") for r in synthetic.comparison()
+    ]
+    others = results_folder(tmp_path, elsewhere, "others")
+    assert "different images: digits and others" in fail(monkeypatch, capsys, report, folder, others, "--out", out)
     mixed = results_folder(tmp_path, [dataclasses.replace(SWEEP[0], config=other)], "mixed")
     assert "lr is 0.0003 in one, 1.0 in another" in fail(monkeypatch, capsys, report, folder, mixed, "--out", out)
     twice = results_folder(tmp_path, [dataclasses.replace(SWEEP[0], started_at="later")], "twice")
@@ -188,12 +212,14 @@ def test_commands_in_the_report_ask_for_the_same_runs(monkeypatch):
             config=dataclasses.replace(
                 r.config,
                 data=dataclasses.replace(data, train_size=r.train_images),
-                training=dataclasses.replace(r.config.training, lr=1e-3, epoch_images=1000),
+                training=dataclasses.replace(r.config.training, lr=1e-3),
+                epoch_images=1000,
             ),
         )
         for r in SWEEP
     ]
-    (line,) = rebuild_commands(records)
+    # Also where the largest size's own runs are not there.
+    (line,) = rebuild_commands([r for r in records if r.train_images < 1000])
     monkeypatch.setattr(sys, "argv", shlex.split(line)[1:])
     args = console._parse(data_efficiency.Args, data_efficiency.PRESETS)
     asked = {

@@ -100,7 +100,7 @@ def test_a_seed_among_others_is_that_seed_alone(model, small_dataset, shallow):
 
 def test_each_seeds_record_is_its_own(small_dataset):
     run = config("cnn", EPOCH, epochs=2)
-    subset = dataclasses.replace(run, data=DataConfig(train_size=20))
+    subset = dataclasses.replace(run, data=DataConfig(train_size=20, subsets="nested"))
     records, params = fit_seeds(subset, small_dataset, [5, 6])
     assert [(r.config.training.seed, r.train_images, r.status) for r in records] == [
         (5, 20, "complete"),
@@ -136,8 +136,8 @@ def test_device_input_under_fixed_augmentation_is_host_input(model, small_datase
     """The same order, crops and flips on both sides: the same losses, whole epochs long."""
     orders = [np.random.default_rng((5, epoch)).permutation(37).astype(np.int32) for epoch in range(2)]
 
-    def plan_epoch(key, epoch, subset):
-        del subset
+    def plan_epoch(key, epoch, subset, examples):
+        assert len(subset) == examples == 37
         return EpochPlan(jnp.asarray(np.stack(orders))[epoch], key)
 
     monkeypatch.setattr(engines, "plan_epoch", plan_epoch)

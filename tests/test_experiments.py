@@ -57,7 +57,15 @@ def test_a_comparison_end_to_end_and_again(monkeypatch, capsys, tmp_path):
     out = tmp_path / "out"
     run(monkeypatch, *TINY, "--out", out)
     printed = capsys.readouterr().out
-    for expected in ("CNN 620,362", "ViT 809,354", "9 of 1024", "65 of 65", "No GPU", "Summary", "CNN epoch 1/1"):
+    for expected in (
+        "CNN 620,362",
+        "ViT 809,354",
+        "9 of 1024",
+        "65 of 65",
+        "No GPU",
+        "Summary",
+        "CNN 40 images epoch 1/1",
+    ):
         assert expected in printed
     records = load_records(out / "runs.jsonl")
     assert [(r.config.model, r.status, r.train_images) for r in records] == [
@@ -108,10 +116,18 @@ def test_a_prediction_is_saved_with_the_runs_it_was_made_for_and_scored(monkeypa
     assert {r.prediction for r in records} == {Prediction("vit", "cnn", 1.5, "locality")}
     (scored,) = json.loads((tmp_path / "summary.json").read_text())["predictions"]
     assert scored["prediction"]["gap_points"] == 1.5
-    # A prediction made when the runs are known is none.
-    run(monkeypatch, *TINY, *PREDICTION, "--out", tmp_path)
-    assert "complete before this prediction" in capsys.readouterr().out
+    # A prediction made when a run is known is none.
+    assert "holds complete runs" in run_and_fail(monkeypatch, capsys, *TINY, *PREDICTION, "--out", tmp_path)
     assert load_records(tmp_path / "runs.jsonl") == records
+
+
+def test_a_folder_holds_runs_of_one_recipe(monkeypatch, capsys, tmp_path):
+    run(monkeypatch, *TINY, "--models", "cnn", "--out", tmp_path)
+    before = (tmp_path / "runs.jsonl").read_text()
+    capsys.readouterr()
+    error = run_and_fail(monkeypatch, capsys, *TINY, "--models", "cnn", "--lr", "1", "--out", tmp_path)
+    assert "lr is 0.0003, here it is 1.0; give another --out" in error
+    assert (tmp_path / "runs.jsonl").read_text() == before
 
 
 @pytest.mark.parametrize(
@@ -221,12 +237,12 @@ def test_an_interrupted_run_keeps_its_finished_epochs(monkeypatch, capsys, tmp_p
 
 
 def test_seeds_are_runs_of_their_own_and_only_missing_ones_are_trained(monkeypatch, capsys, tmp_path):
-    words = (*TINY, "--models", "cnn", "--out", tmp_path)
+    words = (*TINY, "--models", "cnn", "--subsets", "nested", "--out", tmp_path)
     run(monkeypatch, *words)
     first = load_records(tmp_path / "runs.jsonl")
     run(monkeypatch, *words, "--seeds", "3")
     printed = capsys.readouterr().out
-    assert "CNN seed 42: complete" in printed
+    assert "CNN 40 images, seed 42: complete" in printed
     assert "42, 43, 44" in printed
     records = load_records(tmp_path / "runs.jsonl")
     assert [r.config.training.seed for r in records] == [42, 43, 44]

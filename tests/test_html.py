@@ -11,12 +11,13 @@ import synthetic
 
 from jaxcompare.analysis.data_efficiency import build_sweep
 from jaxcompare.records import Prediction, save_records
+from jaxcompare.report.figures import data_efficiency
 from jaxcompare.report.html import build_page, draw_pictures
 from jaxcompare.report.results import Results, gather
 
 SIZES = {1000: 0.5, 10_000: 0.6, 100_000: 0.65}
 VIT = {1000: 0.3, 10_000: 0.5, 100_000: 0.75}
-EVIL = '<img src="http://evil.example/x.png" onerror=alert(1)> & "quoted" {{ 7 * 7 }}'
+EVIL = '$\\alpha$ <img src="http://evil.example/x.png" onerror=alert(1)> & "quoted" {{ 7 * 7 }}'
 
 
 def results(**changes):
@@ -84,7 +85,7 @@ def test_every_number_of_the_summary_is_on_the_page(page):
     assert len(numbers) > 80
     for number in numbers:
         assert json.dumps(number) in text, number
-    # And as a person reads them, in the tables.
+    # And, since the page holds the file itself, as a person reads them in the tables.
     tables = unescape(" ".join(re.findall(r"<td>([^<]*)</td>", page)))
     for metric in ("best", "final"):
         found = summary["data_efficiency"][metric]
@@ -131,6 +132,13 @@ def test_a_part_of_the_results_makes_a_page_too(part):
 
 def test_limits_say_what_the_records_lack(page):
     assert "one run a model: its difference has no interval" in page
+    assert "The bootstrap of 5 values covers a little less" in page
+    diverged = [
+        dataclasses.replace(r, status="diverged") if r.config.model == "vit" else r for r in results().comparison
+    ]
+    assert "Not counted in the full comparison: ViT, seed 0: diverged after 2 of 2 epochs" in build_page(
+        Results(diverged), []
+    )
     assert "less data is fewer optimiser steps too" in page
     whole = results()
     assert "one run a model: its" not in build_page(Results(synthetic.comparison(seeds=2)), [])
@@ -151,3 +159,29 @@ def test_folders_are_merged_in_any_order(tmp_path):
     assert merged == gather(folders[::-1]).summary()
     assert merged["data_efficiency"]["seeds"] == [0, 1, 2, 3, 4]
     assert set(merged["full_comparison"]["models"]) == {"cnn", "vit"}
+
+
+def test_figure_2_holds_the_sweeps_values():
+    efficiency = results().efficiency
+    by_size, by_seconds = data_efficiency(efficiency).axes
+    for model, line in zip(
+        ("cnn", "vit"), [line for line in by_size.lines if line.get_marker() != "None"], strict=True
+    ):
+        means = [100 * e.mean for e in efficiency.accuracy[model]]
+        assert list(line.get_xdata()) == list(efficiency.sweep.sizes)
+        assert list(line.get_ydata()) == pytest.approx(means)
+    bands = [collection for collection in by_size.collections if len(collection.get_paths()[0].vertices) > 6]
+    for model, band in zip(("cnn", "vit"), bands, strict=True):
+        edges = band.get_paths()[0].vertices[:, 1]
+        assert edges.min() == pytest.approx(100 * min(e.interval.low for e in efficiency.accuracy[model]))
+        assert edges.max() == pytest.approx(100 * max(e.interval.high for e in efficiency.accuracy[model]))
+    (mark,) = [line for line in by_size.lines if line.get_linestyle() == ":"]
+    assert mark.get_xdata()[0] == pytest.approx(efficiency.crossover.size)
+    assert len(by_size.lines) == 2 * 5 + 2 + 1  # every seed, both means, the crossover
+    for model, bars in zip(("cnn", "vit"), by_seconds.containers, strict=True):
+        points, _, (ranges,) = bars
+        assert list(points.get_xdata()) == pytest.approx(
+            [size / 1000 * 2 * (1 if model == "cnn" else 5) for size in SIZES]
+        )
+        for (low, high), e in zip((s[:, 1] for s in ranges.get_segments()), efficiency.accuracy[model], strict=True):
+            assert (low, high) == pytest.approx((100 * e.interval.low, 100 * e.interval.high))

@@ -16,7 +16,7 @@ from jaxcompare.cells import Cell, CellRecord, load_cells, save_cells
 from jaxcompare.config import ExecutionConfig, InputError, TrainingConfig
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.models import build_model
-from jaxcompare.records import History
+from jaxcompare.records import History, TruncatedLine
 from jaxcompare.report.figures import complete_comparison, save_figure, training_curves
 from jaxcompare.report.results import gather
 from jaxcompare.report.speed import input_table, speed_table

@@ -1,13 +1,26 @@
-"""Runs beside each other: which may be compared, and what a full comparison comes to."""
+"""Runs beside each other: which may be compared, what a full comparison comes to, who is ahead in it."""
 
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
-from jaxcompare.config import InputError, ModelName
+from jaxcompare.analysis.statistics import Estimate, estimate
+from jaxcompare.config import InputError, ModelName, RunConfig
 from jaxcompare.records import RunRecord
+
+LABELS: dict[ModelName, str] = {"cnn": "CNN", "vit": "ViT"}
+
+Metric = Literal["best", "final"]
+METRICS: dict[Metric, Callable[[RunRecord], float]] = {
+    "best": lambda record: record.best_test_accuracy,
+    "final": lambda record: record.final_test_accuracy,
+}
+"""`best` is the recipe's: of the best epoch, chosen on the test images, hence optimistic."""
+
+Pair = Mapping[ModelName, Sequence[RunRecord]]
+"""Complete runs of both models, of the same seeds in the same order."""
 
 
 def by_model(records: Sequence[RunRecord]) -> dict[ModelName, list[RunRecord]]:
@@ -16,6 +29,41 @@ def by_model(records: Sequence[RunRecord]) -> dict[ModelName, list[RunRecord]]:
     for record in records:
         grouped.setdefault(record.config.model, []).append(record)
     return grouped
+
+
+def pair_up(records: Sequence[RunRecord]) -> Pair | None:
+    """The complete runs of both models whose seed both have; None if there is none."""
+    runs = {
+        model: {r.config.training.seed: r for r in of_model if r.status == "complete"}
+        for model, of_model in by_model(records).items()
+    }
+    seeds = sorted(set(runs.get("cnn", ())) & set(runs.get("vit", ())))
+    return {model: [runs[model][seed] for seed in seeds] for model in LABELS} if seeds else None
+
+
+def difference(pair: Pair, metric: Metric = "best") -> Estimate:
+    """CNN minus ViT in test accuracy, a fraction, paired by seed."""
+    value = METRICS[metric]
+    return estimate([value(cnn) - value(vit) for cnn, vit in zip(pair["cnn"], pair["vit"], strict=True)])
+
+
+def leader(difference: Estimate) -> ModelName | None:
+    """Who is ahead by a difference CNN minus ViT: by its interval or, of one seed, by its sign; None: not shown."""
+    sign = difference.sign if difference.interval else (difference.mean > 0) - (difference.mean < 0)
+    return "cnn" if sign == 1 else "vit" if sign == -1 else None
+
+
+def faster(pair: Pair) -> tuple[ModelName, float] | None:
+    """The model with less time per epoch, and how many times as long the other takes.
+
+    None if the runs were not executed alike, or if the two take the same time to within rounding for a reader (1 %).
+    """
+    if not executed_alike([*pair["cnn"], *pair["vit"]]):
+        return None
+    cnn, vit = (mean(r.epoch_time_s for r in pair[model]) for model in LABELS)
+    if max(cnn, vit) < 1.01 * min(cnn, vit):
+        return None
+    return ("cnn", vit / cnn) if cnn < vit else ("vit", cnn / vit)
 
 
 def mean(values: Iterable[float]) -> float:
@@ -43,17 +91,23 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
 def check_one_recipe(records: Sequence[RunRecord], *but: str) -> None:
     """Raise InputError, naming what differs, unless all records share everything that decides a run's numbers: all but
     the model, the framework, the seed, and the fields named in `but`."""
-    recipes = [{name: value for name, value in _recipe(record).items() if name not in but} for record in records]
-    for other in recipes[1:]:
-        for name, value in other.items():
-            if value != recipes[0][name]:
-                raise InputError(f"runs of different recipes: {name} is {recipes[0][name]} in one, {value} in another")
+    for other in records[1:]:
+        if found := differing(records[0], other.config, other.data_fingerprint, *but):
+            raise InputError("runs of different recipes: {} is {} in one, {} in another".format(*found))
 
 
-def _recipe(record: RunRecord) -> Mapping[str, object]:
-    config = dataclasses.asdict(record.config)
-    execution = {name: config["execution"][name] for name in ("input", "precision")}
-    recipe = {"images": record.data_fingerprint} | config["training"] | config["data"] | execution
+def differing(record: RunRecord, config: RunConfig, fingerprint: str, *but: str) -> tuple[str, object, object] | None:
+    """The first thing that decides a run's numbers and that a record and a config on some images do not share: its
+    name and both values. The model, the framework, the seed and the fields named in `but` may differ."""
+    one, other = _recipe(record.config, record.data_fingerprint), _recipe(config, fingerprint)
+    return next(((name, one[name], other[name]) for name in one if name not in but and one[name] != other[name]), None)
+
+
+def _recipe(config: RunConfig, fingerprint: str) -> Mapping[str, object]:
+    values = dataclasses.asdict(config)
+    execution = {name: values["execution"][name] for name in ("input", "precision")}
+    recipe = {"images": fingerprint, "epoch_images": config.epoch_images}
+    recipe |= values["training"] | values["data"] | execution
     # Where images lie and how many processes prepare them changes no number; the seed is no part of a recipe.
     return {name: value for name, value in recipe.items() if name not in ("data_dir", "workers", "seed")}
 
@@ -66,6 +120,7 @@ def executed_alike(records: Sequence[RunRecord]) -> bool:
             r.execution.get("seeds", 1),
             r.execution.get("devices", 1),
             *(r.environment[name] for name in ("cpu", "cpu_cores", "device")),
+            r.environment["versions"].get("jax"),
         )
         for r in records
     }

@@ -1,20 +1,20 @@
 """What the measurements say, in sentences: the verdict and the recipe's five questions.
 
 Every sentence follows from a number and its interval; none is written for an outcome. Where the interval of a
-difference holds 0 the answer is that it is undecided, and where there is one seed, that there is no interval.
+difference holds 0 the answer is that it is undecided, and where there is one seed, that there is no interval. Runs that
+did not come to their end decide nothing.
 """
 
 import dataclasses
 import math
 from collections.abc import Sequence
 
-from jaxcompare.analysis.comparison import by_model, executed_alike, mean
-from jaxcompare.analysis.data_efficiency import METRICS, Efficiency, Estimate, estimate
-from jaxcompare.analysis.statistics import Crossover
-from jaxcompare.config import ModelName
+from jaxcompare.analysis.comparison import LABELS, METRICS, Pair, difference, faster, leader, mean, pair_up
+from jaxcompare.analysis.data_efficiency import Efficiency
+from jaxcompare.analysis.statistics import Crossover, Estimate, estimate
 from jaxcompare.records import RunRecord
 
-NAMES: dict[ModelName, str] = {"cnn": "CNN", "vit": "ViT"}
+BEST = "best epoch, chosen on the test images"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,58 +28,47 @@ class Answer:
 
 def verdict(comparison: Sequence[RunRecord], efficiency: Efficiency | None) -> list[str]:
     """At most three sentences: accuracy with most data, cost, data efficiency. One per kind of evidence that exists."""
-    sentences = []
-    pair = _pair(comparison)
+    sentences, pair = [], pair_up(comparison)
     if pair:
-        difference = _difference(pair)
-        sentences.append(
-            f"With {comparison[0].train_images:,} training images and {_epochs(comparison)} epochs, "
-            f"{_leads(difference, _accuracies(pair))}."
-        )
-        sentences.append(_cost(pair))
+        first = pair["cnn"][0]
+        lead = f"With {first.train_images:,} training images and {first.config.training.epochs} epochs"
+        sentences += [f"{lead}, {_leads(pair)}.", _cost(pair)]
+    elif comparison:
+        sentences.append(f"The full comparison does not compare: {'; '.join(name_unfinished(comparison))}.")
     if efficiency and efficiency.difference:
         sentences.append(_over_sizes(efficiency))
     return sentences
 
 
+def name_unfinished(comparison: Sequence[RunRecord]) -> list[str]:
+    """The runs of a full comparison that do not count, each in words."""
+    models = {record.config.model for record in comparison}
+    absent = [f"no run of the {LABELS[model]}" for model in LABELS if model not in models]
+    return absent + [
+        f"{LABELS[r.config.model]}, seed {r.config.training.seed}: {r.status} after {len(r.history.test_accuracy)} of "
+        f"{r.config.training.epochs} epochs"
+        for r in comparison
+        if r.status != "complete"
+    ]
+
+
 def answer_questions(comparison: Sequence[RunRecord], efficiency: Efficiency | None) -> list[Answer]:
     """The recipe's five questions, as far as the records answer them."""
-    answers = []
-    pair = _pair(comparison)
+    answers, pair = [], pair_up(comparison)
+    swept = efficiency if efficiency and efficiency.difference else None
     if pair:
-        answers.append(_with_all_data(comparison, pair))
-    elif efficiency and efficiency.difference:
-        answers.append(_at_size(efficiency, -1, "Which won with the most data?"))
-    if efficiency and efficiency.difference:
-        smallest = efficiency.sweep.sizes[0]
-        answers.append(_at_size(efficiency, 0, f"Which won with the least data, {smallest:,} images?"))
-        answers.append(_catching_up(efficiency))
-    if pair or (efficiency and efficiency.difference):
-        answers.append(_why(comparison, efficiency))
-        answers.append(_take_away(pair, efficiency))
+        answers.append(_with_all_data(pair))
+    elif swept:
+        answers.append(_at_size(swept, -1, "Which won with the most data?"))
+    if swept:
+        answers.append(_at_size(swept, 0, f"Which won with the least data, {swept.sweep.sizes[0]:,} images?"))
+        answers.append(_catching_up(swept))
+    most: Pair | None = pair
+    if not pair and swept:
+        most = {model: swept.sweep.of(model, swept.sweep.sizes[-1]) for model in LABELS}
+    if most:
+        answers += [_why(most), _take_away(most, swept)]
     return answers
-
-
-def _pair(comparison: Sequence[RunRecord]) -> dict[ModelName, list[RunRecord]] | None:
-    """The runs of both models that have an epoch, or None."""
-    pair = by_model([r for r in comparison if r.history.test_accuracy])
-    return pair if set(pair) == set(NAMES) else None
-
-
-def _difference(pair: dict[ModelName, list[RunRecord]]) -> Estimate:
-    """CNN minus ViT in best test accuracy, paired by seed."""
-    seeds = {model: {r.config.training.seed: r.best_test_accuracy for r in runs} for model, runs in pair.items()}
-    return estimate([seeds["cnn"][seed] - seeds["vit"][seed] for seed in sorted(seeds["cnn"])])
-
-
-def _accuracies(pair: dict[ModelName, list[RunRecord]]) -> tuple[float, float]:
-    cnn, vit = (mean(r.best_test_accuracy for r in pair[model]) for model in NAMES)
-    return cnn, vit
-
-
-def _epochs(records: Sequence[RunRecord]) -> str:
-    done = {len(r.history.test_accuracy) for r in records}
-    return " to ".join(str(n) for n in sorted({min(done), max(done)}))
 
 
 def points(difference: Estimate) -> str:
@@ -90,52 +79,60 @@ def points(difference: Estimate) -> str:
     return f"{100 * difference.mean:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
 
 
-def leader(difference: Estimate) -> ModelName | None:
-    """Which model is ahead: shown by the interval or, of one seed, by its sign; None: undecided."""
-    sign = difference.sign if difference.interval else (difference.mean > 0) - (difference.mean < 0)
-    return {1: "cnn", -1: "vit"}.get(sign or 0)  # type: ignore[return-value]
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
 
 
-def _leads(difference: Estimate, accuracies: tuple[float, float]) -> str:
-    """Who leads by how much."""
+def _leads(pair: Pair) -> str:
+    """Who leads by how much, in the recipe's metric; and whether the last epoch says otherwise."""
+    best, final = difference(pair), difference(pair, "final")
+    means = {metric: [mean(map(METRICS[metric], pair[model])) for model in LABELS] for metric in METRICS}
+    text = f"{_ahead(best, *means['best'])} in the {BEST}"
+    cnn, vit = (f"{100 * value:.2f} %" for value in means["final"])
+    last = f"after the last epoch CNN {cnn}, ViT {vit}"
+    if leader(final) == leader(best):
+        return f"{text}; {last}"
+    return f"{text}; but {last} ({points(final)}): who is ahead depends on the epoch taken"
+
+
+def _ahead(difference: Estimate, cnn: float, vit: float) -> str:
+    """Who a difference shows ahead, with both accuracies."""
     ahead = leader(difference)
-    cnn, vit = (f"{100 * value:.2f} %" for value in accuracies)
     if ahead is None:
-        return f"it is undecided which is more accurate: CNN {cnn}, ViT {vit} (CNN - ViT: {points(difference)})"
+        return (
+            f"it is undecided which is more accurate: CNN {100 * cnn:.2f} %, ViT {100 * vit:.2f} % (CNN - ViT: "
+            f"{points(difference)})"
+        )
     first, second = (cnn, vit) if ahead == "cnn" else (vit, cnn)
-    other = NAMES["vit" if ahead == "cnn" else "cnn"]
+    other = LABELS["vit" if ahead == "cnn" else "cnn"]
     is_ahead = "is more accurate" if difference.interval else "came out ahead"
-    return f"the {NAMES[ahead]} {is_ahead}: {first} against the {other}'s {second} (CNN - ViT: {points(difference)})"
+    return (
+        f"the {LABELS[ahead]} {is_ahead}: {100 * first:.2f} % against the {other}'s {100 * second:.2f} % (CNN - ViT: "
+        f"{points(difference)})"
+    )
 
 
-def _faster(pair: dict[ModelName, list[RunRecord]]) -> tuple[ModelName, float] | None:
-    """The model with less time per epoch, and how many times as long the other takes; None if not comparable."""
-    if not executed_alike([r for runs in pair.values() for r in runs]):
-        return None
-    cnn, vit = (mean(r.epoch_time_s for r in pair[model]) for model in NAMES)
-    return ("cnn", vit / cnn) if cnn <= vit else ("vit", cnn / vit)
-
-
-def _cost(pair: dict[ModelName, list[RunRecord]]) -> str:
+def _cost(pair: Pair) -> str:
     cnn, vit = pair["cnn"][0], pair["vit"][0]
     size = (
         f"The CNN has {cnn.params:,} parameters, the ViT {vit.params:,} ({vit.params / cnn.params:.2f} times as many)"
     )
-    faster = _faster(pair)
-    if faster is None:
-        return f"{size}; their times per epoch were not measured alike and are not compared."
-    seconds = [mean(r.epoch_time_s for r in pair[model]) for model in NAMES]
-    other = "ViT" if faster[0] == "cnn" else "CNN"
+    quicker = faster(pair)
+    if quicker is None:
+        return f"{size}; their times per epoch were not measured alike, or are the same, and decide nothing."
+    seconds = [mean(r.epoch_time_s for r in pair[model]) for model in LABELS]
+    other = "ViT" if quicker[0] == "cnn" else "CNN"
     return (
         f"{size}, and an epoch takes {seconds[0]:.1f} s for the CNN, {seconds[1]:.1f} s for the ViT: "
-        f"the {other} takes {faster[1]:.1f} times as long."
+        f"the {other} takes {quicker[1]:.1f} times as long."
     )
 
 
 def _size(efficiency: Efficiency, place: int) -> str:
     size, accuracy = efficiency.sweep.sizes[place], efficiency.accuracy
     means = accuracy["cnn"][place].mean, accuracy["vit"][place].mean
-    return f"With {size:,} training images {_leads(efficiency.difference[place], means)}"
+    return f"With {size:,} training images {_ahead(efficiency.difference[place], *means)}"
 
 
 def _over_sizes(efficiency: Efficiency) -> str:
@@ -147,7 +144,7 @@ def _over_sizes(efficiency: Efficiency) -> str:
     for ahead, words in (("cnn", "the CNN is ahead"), ("vit", "the ViT is ahead"), (None, "it is undecided")):
         where = [f"{size:,}" for size, lead in zip(sizes, leads, strict=True) if lead == ahead]
         if where:
-            said.append(f"{words} at {' and '.join(where)} images")
+            said.append(f"{words} at {' and '.join([', '.join(where[:-1]), where[-1]] if where[1:] else where)} images")
     first, last = efficiency.difference[0], efficiency.difference[-1]
     text = f"{', '.join(said)} ({points(first)} at the smallest, {points(last)} at the largest)"
     return f"Over training sizes {text}; {describe_crossover(efficiency.crossover, sizes)}."
@@ -156,43 +153,51 @@ def _over_sizes(efficiency: Efficiency) -> str:
 def describe_crossover(crossover: Crossover, sizes: Sequence[int]) -> str:
     """Where the ViT catches up, with the bounds that the data set, or that it does not in the range measured."""
     smallest, largest, interval = f"{sizes[0]:,}", f"{sizes[-1]:,}", crossover.interval
-    turns = " and ".join(f"{size:,.0f}" for size in crossover.reversals)
-    if math.isinf(crossover.size) and turns:
-        text = f"the CNN overtakes the ViT at about {turns} images, up to {largest} for good"
-    elif math.isinf(crossover.size):
-        text = f"the ViT does not catch up in the range measured, {smallest} to {largest} images"
-    elif crossover.size == 0:
+    if interval and interval.low == 0 and math.isinf(interval.high):
+        return f"no crossover is shown, and none is ruled out, from {smallest} to {largest} images"
+    if math.isinf(crossover.size):
+        text = f"the ViT has not caught up at {largest} images, the most measured"
+        if crossover.reversals:
+            text = f"the CNN, not ahead at first, is ahead at {largest} images, the most measured"
+        if interval is None:
+            return f"{text} (one seed, so no interval)"
+        bound = f"lies beyond {largest}" if math.isinf(interval.low) else f"lies above {_round(interval.low)}"
+        return f"{text} (95 %: a crossover, if there is one, {bound})"
+    if crossover.size == 0:
         text = f"the ViT is level or ahead at every size from {smallest} images on"
-    else:
-        text = f"the ViT catches up at about {crossover.size:,.0f} images"
-        text += f", where the CNN had overtaken it at about {turns}" if turns else ""
+        if interval is None:
+            return f"{text} (one seed, so no interval)"
+        bound = f"below {smallest}" if interval.high == 0 else f"below {_round(interval.high)}"
+        return f"{text} (95 %: a crossover, if there is one, lies {bound})"
+    text = f"the ViT catches up at about {_round(crossover.size)} images"
     if interval is None:
         return f"{text} (one seed, so no interval)"
-    if math.isinf(interval.low):
-        return f"{text} (95 %: a crossover, if there is one, lies beyond {largest})"
-    low = f"{interval.low:,.0f}" if interval.low else f"below {smallest}"
-    high = f"beyond {largest}" if math.isinf(interval.high) else f"{interval.high:,.0f}" if interval.high else low
-    return f"{text} (95 % interval of the crossover: {low} to {high})" if low != high else f"{text} (95 %: {low})"
+    low = _round(interval.low) if interval.low else f"below {smallest}"
+    high = f"beyond {largest}" if math.isinf(interval.high) else _round(interval.high)
+    return f"{text} (95 % interval of the crossover: {low} to {high})"
 
 
-def _with_all_data(comparison: Sequence[RunRecord], pair: dict[ModelName, list[RunRecord]]) -> Answer:
-    difference, images = _difference(pair), comparison[0].train_images
-    finals = [f"{NAMES[model]} {100 * mean(r.final_test_accuracy for r in pair[model]):.2f} %" for model in NAMES]
+def _round(size: float) -> str:
+    """Two significant digits: a crossover is not known better."""
+    return f"{float(f'{size:.2g}'):,.0f}"
+
+
+def _with_all_data(pair: Pair) -> Answer:
+    first = pair["cnn"][0]
     return Answer(
         "Which won with all the training images?",
-        sentence(_leads(difference, _accuracies(pair))),
-        f"{images:,} images, {_epochs(comparison)} epochs, {_seeds(len(pair['cnn']))}; best epoch, chosen on the test "
-        f"images. After the last epoch: {', '.join(finals)}.",
+        sentence(_leads(pair)),
+        f"{first.train_images:,} images, {first.config.training.epochs} epochs, {_seeds(len(pair['cnn']))}.",
     )
 
 
 def _at_size(efficiency: Efficiency, place: int, question: str) -> Answer:
     sweep = efficiency.sweep
+    epochs = sweep.first.config.training.epochs
     return Answer(
         question,
         f"{_size(efficiency, place)}.",
-        f"{sweep.first.config.training.epochs} epochs, {_seeds(len(sweep.seeds))}, paired by seed; best epoch, chosen "
-        "on the test images.",
+        f"{epochs} epochs, {_seeds(len(sweep.seeds))}, paired by seed; {BEST}.",
     )
 
 
@@ -201,84 +206,80 @@ def _catching_up(efficiency: Efficiency) -> Answer:
     if efficiency.crossover is None:
         return Answer(question, "One size was trained on: it cannot be said.", "Two sizes at least are needed.")
     each = [f"{size:,}: {points(d)}" for size, d in zip(sizes, efficiency.difference, strict=True)]
-    evidence = f"CNN - ViT by training images: {'; '.join(each)}. {_change(efficiency)}"
-    extrapolated = efficiency.extrapolated
-    if extrapolated and math.isfinite(extrapolated.size):
-        evidence += f" The fitted power laws would meet at about {extrapolated.size:,.0f} images: an extrapolation."
-    elif extrapolated:
-        evidence += " The fitted power laws do not meet within 1,000 times the largest size: an extrapolation."
+    evidence = f"CNN - ViT by training images: {'; '.join(each)}. {_change(efficiency)}{_extrapolation(efficiency)}"
     return Answer(question, sentence(describe_crossover(efficiency.crossover, sizes)), evidence)
+
+
+def _extrapolation(efficiency: Efficiency) -> str:
+    """What the power laws foretell, only where no crossover was measured and their interval bounds one."""
+    crossover = efficiency.extrapolated
+    if crossover is None or efficiency.crossover is None or math.isfinite(efficiency.crossover.size):
+        return ""
+    if crossover.interval is None or (crossover.interval.low == 0 and math.isinf(crossover.interval.high)):
+        return " Extrapolated, the fitted power laws bound no crossover."
+    low, high = crossover.interval.low, crossover.interval.high
+    end = "without an upper bound" if math.isinf(high) else f"at most {_round(high)}"
+    if math.isinf(low):
+        return " Extrapolated, the fitted power laws do not meet within 1,000 times the largest size."
+    start = f"at least {_round(low)}, {end}" if low else end
+    where = f"at about {_round(crossover.size)} images" if math.isfinite(crossover.size) else "not within reach"
+    return f" Extrapolated, not measured: the fitted power laws meet {where} (95 %: {start}), if they go on so."
 
 
 def _change(efficiency: Efficiency) -> str:
     """Whether the lead changes between the smallest and the largest size."""
     sweep = efficiency.sweep
-    cnn, vit = (sweep.values(model, METRICS[efficiency.metric]) for model in NAMES)
+    cnn, vit = (sweep.values(model, METRICS[efficiency.metric]) for model in LABELS)
     differences = cnn - vit
     change = estimate((differences[:, -1] - differences[:, 0]).tolist())
     shown = {1: "in the CNN's favour", -1: "in the ViT's favour", 0: "in no direction that is shown", None: "unproved"}
     return f"From the smallest to the largest size it changes by {points(change)}: {shown[change.sign]}."
 
 
-def _why(comparison: Sequence[RunRecord], efficiency: Efficiency | None) -> Answer:
-    """Whether what separates the models is there on the training images already, or arises after."""
-    pair = _pair(comparison)
-    if pair is None:
-        assert efficiency is not None
-        pair = {model: efficiency.sweep.of(model, efficiency.sweep.sizes[-1]) for model in NAMES}
-    question, ahead = "Why?", leader(_difference(pair))
-    trained, tested = (
-        {model: 100 * mean(getattr(r.history, name)[-1] for r in runs) for model, runs in pair.items()}
-        for name in ("train_accuracy", "test_accuracy")
+def _why(pair: Pair) -> Answer:
+    """Whether what separates the models after the last epoch is there on the training images already."""
+    trained = {model: [r.history.train_accuracy[-1] for r in runs] for model, runs in pair.items()}
+    in_test = difference(pair, "final")
+    in_training = estimate([cnn - vit for cnn, vit in zip(trained["cnn"], trained["vit"], strict=True)])
+    evidence = (
+        f"CNN - ViT after the last epoch: {points(in_training)} on the training images as they were seen in training "
+        f"(augmented; the ViT with dropout, which lowers its figure); {points(in_test)} in the test."
     )
-    evidence = "After the last epoch: " + ", ".join(
-        f"{NAMES[m]} {trained[m]:.1f} % on its training images (augmented, dropout on), {tested[m]:.1f} % in the test"
-        for m in NAMES
-    )
+    ahead, in_training_ahead = leader(in_test), leader(in_training)
     if ahead is None:
-        return Answer(question, "No difference is shown that would need a reason.", f"{evidence}.")
-    behind: ModelName = "vit" if ahead == "cnn" else "cnn"
-    in_training, in_test = trained[ahead] - trained[behind], tested[ahead] - tested[behind]
-    if in_training >= in_test / 2:
-        answer = (
-            f"The {NAMES[behind]} fits the training images less well too: {in_training:+.1f} points there, "
-            f"{in_test:+.1f} in the test. It learns more slowly from these updates, rather than overfits."
-        )
+        return Answer("Why?", "After the last epoch no difference is shown that would need a reason.", evidence)
+    behind = LABELS["vit" if ahead == "cnn" else "cnn"]
+    if in_training_ahead == ahead:
+        answer = f"The {behind} is behind on the training images too, so more than generalisation separates them."
+    elif in_training_ahead is None:
+        answer = f"The {behind} is shown to be behind in the test only, not on the training images."
     else:
-        answer = (
-            f"The {NAMES[behind]} generalises less from what it fits: on the training images the difference is "
-            f"{in_training:+.1f} points, on the test images {in_test:+.1f}."
-        )
+        answer = f"The {behind} fits its training images better and does worse in the test: it generalises less."
     return Answer(
-        question,
-        f"{answer} What the architectures build in (a convolution sees 9 neighbouring positions everywhere alike, a "
+        "Why?",
+        f"{answer} What the architectures build in (a convolution sees 9 neighbouring positions, everywhere alike; a "
         "token attends to all) is the usual reason; these runs measure the outcome, not the cause.",
-        f"{evidence}.",
+        evidence,
     )
 
 
-def _take_away(pair: dict[ModelName, list[RunRecord]] | None, efficiency: Efficiency | None) -> Answer:
-    faster = _faster(pair) if pair else None
-    if pair:
-        difference, images = _difference(pair), next(iter(pair.values()))[0].train_images
-    else:
-        assert efficiency is not None
-        difference, images = efficiency.difference[-1], efficiency.sweep.sizes[-1]
-    ahead, margin = leader(difference), f"by {abs(100 * difference.mean):.1f} points with {images:,} images"
-    more_accurate = "is more accurate" if difference.interval else "came out ahead in accuracy (one seed)"
-    speed = f"takes less time per epoch (the other {faster[1]:.1f} times as long)" if faster else ""
+def _take_away(pair: Pair, efficiency: Efficiency | None) -> Answer:
+    best, quicker, images = difference(pair), faster(pair), pair["cnn"][0].train_images
+    ahead, margin = leader(best), f"by {abs(100 * best.mean):.2f} points with {images:,} images"
+    more_accurate = "is more accurate" if best.interval else "came out ahead in accuracy (one seed)"
+    speed = f"takes less time per epoch (the other {quicker[1]:.1f} times as long)" if quicker else ""
     if ahead is None:
-        answer = "Accuracy does not decide between them" + (f"; the {NAMES[faster[0]]} {speed}" if faster else "")
-    elif faster is None:
-        answer = f"The {NAMES[ahead]} {more_accurate}, {margin}"
-    elif faster[0] == ahead:
-        answer = f"The {NAMES[ahead]} {more_accurate}, {margin}, and {speed}"
+        answer = "Accuracy does not decide between them" + (f"; the {LABELS[quicker[0]]} {speed}" if quicker else "")
+    elif quicker is None:
+        answer = f"The {LABELS[ahead]} {more_accurate}, {margin}"
+    elif quicker[0] == ahead:
+        answer = f"The {LABELS[ahead]} {more_accurate}, {margin}, and {speed}"
     else:
-        answer = f"It is a trade: the {NAMES[ahead]} {more_accurate}, {margin}, the {NAMES[faster[0]]} {speed}"
+        answer = f"It is a trade: the {LABELS[ahead]} {more_accurate}, {margin}, the {LABELS[quicker[0]]} {speed}"
     evidence = (
         "For this recipe, this data set and this machine; nothing here speaks of larger models, longer training, "
+        "pretraining or stronger augmentation."
     )
-    evidence += "pretraining or stronger augmentation."
     if efficiency and efficiency.crossover:
         evidence = f"{sentence(describe_crossover(efficiency.crossover, efficiency.sweep.sizes))} {evidence}"
     return Answer("What to take away?", f"{answer}.", evidence)
@@ -286,8 +287,3 @@ def _take_away(pair: dict[ModelName, list[RunRecord]] | None, efficiency: Effici
 
 def _seeds(count: int) -> str:
     return "one seed" if count == 1 else f"{count} seeds"
-
-
-def sentence(text: str) -> str:
-    """With a capital and a full stop."""
-    return f"{text[0].upper()}{text[1:]}."

@@ -1,33 +1,28 @@
 """Data efficiency: runs over sizes and seeds as curves, their differences, and where the ViT catches up."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxcompare.analysis.comparison import check_one_recipe, executed_alike, finite, mean
+from jaxcompare.analysis.comparison import METRICS, Metric, check_one_recipe, executed_alike, finite, mean
 from jaxcompare.analysis.statistics import (
     REACH,
     Crossover,
+    Estimate,
     Interval,
     PowerLaw,
     crossover_size,
+    estimate,
     extrapolated_crossover,
     fit_power_law,
-    mean_interval,
 )
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.records import RunRecord
-
-Metric = Literal["best", "final"]
-METRICS: dict[Metric, Callable[[RunRecord], float]] = {
-    "best": lambda record: record.best_test_accuracy,
-    "final": lambda record: record.final_test_accuracy,
-}
-"""`best` is the recipe's: of the best epoch, chosen on the test images, hence optimistic."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +53,10 @@ class Sweep:
 
 
 def build_sweep(records: Sequence[RunRecord]) -> Sweep:
-    """The largest complete set of paired runs that the records hold: seeds complete for all models at the sizes kept.
+    """The largest complete set of runs that the records hold: every seed kept has every model at every size kept.
 
     Raises:
-        InputError: runs of different recipes, a run twice, or no size with a complete run of every model.
+        InputError: runs of different recipes, a run twice, or no seed complete for every model at some size.
     """
     check_one_recipe(records, "train_size")
     runs: dict[tuple[ModelName, int, int], RunRecord] = {}
@@ -82,30 +77,26 @@ def build_sweep(records: Sequence[RunRecord]) -> Sweep:
         size: set.intersection(*({seed for m, s, seed in runs if (m, s) == (model, size)} for model in models))
         for size in sorted({size for _, size, _ in runs})
     }
-    sizes = tuple(size for size, seeds in paired.items() if seeds)
-    seeds = tuple(sorted(set.intersection(*(paired[size] for size in sizes)))) if sizes else ()
+    sizes, seeds = _largest_block(paired)
     if not seeds:
-        raise InputError("data efficiency: no seed is complete for every model and size; train the missing runs")
+        raise InputError("data efficiency: no seed is complete for every model at any size; train the missing runs")
     kept = {key: record for key, record in runs.items() if key[1] in sizes and key[2] in seeds}
     left_out += [
-        f"{model}, {size:,} images, seed {seed}: no partner" for model, size, seed in runs.keys() - kept.keys()
+        f"{model}, {size:,} images, seed {seed}: not at every size for every model"
+        for model, size, seed in runs.keys() - kept.keys()
     ]
     return Sweep(models, sizes, seeds, kept, tuple(sorted(left_out)))
 
 
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds. Without an interval: one seed."""
-
-    mean: float
-    interval: Interval | None
-
-    @property
-    def sign(self) -> Literal[-1, 0, 1] | None:
-        """Of a difference: which way it is shown to lie, at the 95 % level; 0: not shown; None: one seed."""
-        if self.interval is None:
-            return None
-        return 1 if self.interval.low > 0 else -1 if self.interval.high < 0 else 0
+def _largest_block(paired: dict[int, set[int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The sizes, and the seeds that all of them have, of which there are most runs; of equals, that of more sizes."""
+    best: tuple[tuple[int, ...], tuple[int, ...]] = (), ()
+    for count in range(len(paired), 0, -1):
+        for sizes in itertools.combinations(paired, count):
+            seeds = tuple(sorted(set.intersection(*(paired[size] for size in sizes))))
+            if len(sizes) * len(seeds) > len(best[0]) * len(best[1]):
+                best = sizes, seeds
+    return best
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,11 +115,6 @@ class Efficiency:
     """Of the test error; empty below three sizes, or where a model makes no error."""
     extrapolated: Crossover | None
     """Where the power laws meet beyond the largest size: an extrapolation."""
-
-
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean and interval over seeds."""
-    return Estimate(mean(sorted(values)), mean_interval(values))
 
 
 def _fraction(estimate: Estimate) -> Estimate:
@@ -172,7 +158,7 @@ def summarise_sweep(sweep: Sweep) -> dict[str, Any]:
     return {
         "dataset": first.dataset_title,
         "epochs": first.config.training.epochs,
-        "epoch_images": first.config.training.epoch_images,
+        "epoch_images": first.config.epoch_images,
         "subsets": first.config.data.subsets,
         "sizes": list(sweep.sizes),
         "seeds": list(sweep.seeds),

@@ -1,11 +1,10 @@
 """What was predicted before training, held against what was measured."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from jaxcompare.analysis.comparison import by_model, executed_alike, mean
+from jaxcompare.analysis.comparison import difference, faster, leader, pair_up
 from jaxcompare.config import ModelName
 from jaxcompare.records import Prediction, RunRecord
 
@@ -42,26 +41,18 @@ class Score:
 
 
 def score_predictions(records: Sequence[RunRecord]) -> list[Score]:
-    """Score every prediction that the records of a full comparison hold, each by all runs of the comparison.
+    """Score every prediction that the records of a full comparison hold, each by all its complete runs.
 
-    Accuracies are best test accuracies, as the question has it, means over seeds; an exact tie names no winner. Times
-    are compared only if the runs were executed alike.
+    By the rules of the verdict: best test accuracies, as the question has it; ahead is who the interval shows ahead or,
+    of one seed, who came out ahead; times are compared only if the runs were executed alike.
     """
     predictions = list(dict.fromkeys(r.prediction for r in records if r.prediction))
-    runs = by_model([r for r in records if r.history.test_accuracy])
-    if set(runs) != {"cnn", "vit"}:
+    pair = pair_up(records)
+    if pair is None:
         return [Score(prediction, None, None, None) for prediction in predictions]
-    accuracy = {model: 100 * mean(r.best_test_accuracy for r in of_model) for model, of_model in runs.items()}
-    times = {model: mean(r.epoch_time_s for r in of_model) for model, of_model in runs.items()}
-    faster = _least(times) if executed_alike([r for of_model in runs.values() for r in of_model]) else None
-    more_accurate = _least({model: -value for model, value in accuracy.items()})
-    gap = abs(accuracy["cnn"] - accuracy["vit"])
-    return [Score(prediction, more_accurate, faster, gap) for prediction in predictions]
-
-
-def _least(values: dict[ModelName, float]) -> ModelName | None:
-    low, high = sorted(values, key=values.__getitem__)
-    return None if values[low] == values[high] or math.isnan(values[low] + values[high]) else low
+    gap, quicker = difference(pair), faster(pair)
+    measured = leader(gap), quicker[0] if quicker else None, abs(100 * gap.mean)
+    return [Score(prediction, *measured) for prediction in predictions]
 
 
 def _equal(predicted: ModelName, measured: ModelName | None) -> bool | None:

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,6 +32,21 @@ class Interval:
     low: float
     high: float
     method: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds. Without an interval: one seed."""
+
+    mean: float
+    interval: Interval | None
+
+    @property
+    def sign(self) -> Literal[-1, 0, 1] | None:
+        """Of a difference: which way it is shown to lie, at the 95 % level; 0: not shown; None: one seed."""
+        if self.interval is None:
+            return None
+        return 1 if self.interval.low > 0 else -1 if self.interval.high < 0 else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +101,11 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
         return None
     low, high = _mean_intervals(row[None])
     return Interval(float(low[0]), float(high[0]), _method(row.size))
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and interval over seeds."""
+    return Estimate(float(np.mean(np.sort(values))), mean_interval(values))
 
 
 def crossover_size(sizes: Sequence[float], differences: ArrayLike) -> Crossover:

@@ -166,15 +166,20 @@ class HostLoader:
         self.close()
 
 
-def build_loaders(dataset: Dataset, training: TrainingConfig, workers: int) -> tuple[HostLoader, HostLoader]:
-    """The recipe's two loaders: shuffled and augmented training batches, and test batches in order."""
+def build_loaders(
+    dataset: Dataset, training: TrainingConfig, workers: int, epoch_images: int | None = None
+) -> tuple[HostLoader, HostLoader]:
+    """The recipe's two loaders: shuffled and augmented training batches, and test batches in order.
+
+    `epoch_images`: see `config.RunConfig`.
+    """
     train = HostLoader(
         dataset.train,
         training.batch_size,
         dataset.statistics,
         augment=True,
         shuffle=True,
-        epoch_images=training.epoch_images,
+        epoch_images=epoch_images,
         seed=training.seed,
         workers=workers,
     )

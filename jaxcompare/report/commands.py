@@ -8,7 +8,7 @@ from typing import Any
 from jaxcompare.config import DataConfig, ExecutionConfig, TrainingConfig
 from jaxcompare.records import RunRecord
 
-STATED = ("dataset", "data_dir", "train_size", "epochs", "epoch_images", "seed")
+STATED = ("dataset", "data_dir", "train_size", "epochs", "seed")
 """Fields whose flags a command always holds, or never."""
 
 
@@ -19,13 +19,13 @@ def rebuild_commands(records: Sequence[RunRecord]) -> list[str]:
     script, config = records[0].experiment, records[0].config
     words = ["python", f"experiments/{script}.py"]
     words += ["--dataset", config.data.dataset, *(["--data-dir", "DIR"] if config.data.dataset == "folder" else [])]
-    sizes = sorted({record.train_images for record in records})
+    # Under a budget of steps the largest size decides the images per epoch, whether or not its own runs are here.
+    sizes = sorted({*(record.train_images for record in records), *filter(None, [config.epoch_images])})
     if script == "data_efficiency":
         words += ["--sizes", *map(str, sizes)]
-        words += ["--budget", "steps"] if config.training.epoch_images else []
+        words += ["--budget", "steps"] if config.epoch_images else []
     else:
         words += ["--train-size", str(config.data.train_size)] if config.data.train_size else []
-        words += ["--epoch-images", str(config.training.epoch_images)] if config.training.epoch_images else []
     models = list(dict.fromkeys(record.config.model for record in records))
     if script != "framework_agreement" and len(models) == 1:
         words += ["--models", *models]

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from jaxcompare.analysis.comparison import by_model, executed_alike, mean
-from jaxcompare.analysis.data_efficiency import METRICS, Efficiency, Estimate, Metric
+from jaxcompare.analysis.comparison import LABELS, METRICS, Metric, by_model, executed_alike, mean
+from jaxcompare.analysis.data_efficiency import Efficiency
+from jaxcompare.analysis.statistics import Estimate
 from jaxcompare.config import InputError
 from jaxcompare.records import RunRecord
-from jaxcompare.report.tables import LABELS
 
 COLOURS = {"cnn": "#4a90d9", "vit": "#e74c3c"}
 LINES: dict[str, dict[str, Any]] = {
@@ -67,11 +67,14 @@ def data_efficiency(efficiency: Efficiency) -> Figure:
     _accuracy_by_seconds(by_seconds, efficiency)
     sweep, first = efficiency.sweep, efficiency.sweep.first
     training, count = first.config.training, len(sweep.seeds)
-    shown = f" of {training.epoch_images:,} images, whatever the size" if training.epoch_images else ""
+    images = first.config.epoch_images
+    shown = f" of {images:,} images, whatever the size" if images else ""
     repeats = f"mean, 95 % interval and each of {count} seeds" if count > 1 else f"seed {sweep.seeds[0]}, no interval"
     subsets = f"{first.config.data.subsets} subsets"
     figure.suptitle(
-        f"Data efficiency: {first.dataset_title}, {training.epochs} epochs{shown}, {subsets}, {repeats}", fontsize=10
+        f"Data efficiency: {first.dataset_title}, {training.epochs} epochs{shown}, {subsets}, {repeats}",
+        fontsize=10,
+        parse_math=False,
     )
     return figure
 
@@ -233,5 +236,7 @@ def _caption(figure: Figure, records: Sequence[RunRecord], lead: str = "") -> No
     device = machine["cpu"] if machine["backend"] == "cpu" else machine["device"]
     runs = f"seed {seeds[0]}, one run a model" if len(seeds) == 1 else f"{len(seeds)} seeds: mean, and each"
     figure.suptitle(
-        f"{lead}{first.dataset_title}, {first.train_images:,} training images, {runs}, {device}", fontsize=10
+        f"{lead}{first.dataset_title}, {first.train_images:,} training images, {runs}, {device}",
+        fontsize=10,
+        parse_math=False,
     )

@@ -10,9 +10,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from jaxcompare import __version__
-from jaxcompare.analysis.comparison import by_model, mean
-from jaxcompare.analysis.conclusions import NAMES, answer_questions
+from jaxcompare.analysis.comparison import LABELS, by_model, executed_alike, mean
+from jaxcompare.analysis.conclusions import answer_questions, name_unfinished
 from jaxcompare.analysis.data_efficiency import Efficiency
+from jaxcompare.analysis.statistics import BOOTSTRAP_FROM
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.records import RunRecord
 from jaxcompare.report.commands import rebuild_commands
@@ -85,7 +86,7 @@ def build_page(results: Results, pictures: Sequence[Picture]) -> str:
         answers=answer_questions(results.comparison, results.efficiency),
         scores=[(score.prediction.reasoning, score_rows(score)) for score in results.scores],
         machines=_machines(results),
-        costs={NAMES[model]: layer_costs(model, **_shape(results)) for model in NAMES},
+        costs={LABELS[model]: layer_costs(model, **_shape(results)) for model in LABELS},
         limits=_limits(results),
         commands=_commands(results),
         summary=json.dumps(results.summary(), indent=1, ensure_ascii=False),
@@ -105,9 +106,11 @@ def _inline(picture: Picture) -> Markup:
 
 
 def _said_of_comparison(records: Sequence[RunRecord]) -> str:
+    alike = executed_alike(records)
     parts = [
-        f"{NAMES[model]}: {runs[0].params:,} parameters, best test accuracy "
-        f"{100 * mean(r.best_test_accuracy for r in runs):.2f} %, {mean(r.epoch_time_s for r in runs):.1f} s per epoch."
+        f"{LABELS[model]}: {runs[0].params:,} parameters, best test accuracy "
+        f"{100 * mean(r.best_test_accuracy for r in runs):.2f} %"
+        + (f", {mean(r.epoch_time_s for r in runs):.1f} s per epoch." if alike else ".")
         for model, runs in by_model(records).items()
     ]
     return " ".join(parts)
@@ -116,7 +119,7 @@ def _said_of_comparison(records: Sequence[RunRecord]) -> str:
 def _said_of_sweep(efficiency: Efficiency) -> str:
     sizes = efficiency.sweep.sizes
     return "Test accuracy by training images. " + " ".join(
-        f"{NAMES[model]}: "
+        f"{LABELS[model]}: "
         + ", ".join(f"{100 * e.mean:.1f} % at {size:,}" for size, e in zip(sizes, estimates, strict=True))
         + "."
         for model, estimates in efficiency.accuracy.items()
@@ -160,8 +163,8 @@ def _limits(results: Results) -> list[str]:
         limits.append(
             "The full comparison is one run a model: its difference has no interval, and another seed's may differ."
         )
-    if results.comparison and any(record.status != "complete" for record in results.comparison):
-        limits.append("Not every run of the full comparison came to its end: see the epochs in its table.")
+    if results.comparison:
+        limits += [f"Not counted in the full comparison: {text}." for text in name_unfinished(results.comparison)]
     efficiency = results.efficiency
     if efficiency:
         count, sizes = len(efficiency.sweep.seeds), efficiency.sweep.sizes
@@ -172,8 +175,12 @@ def _limits(results: Results) -> list[str]:
                 f"Intervals are over {count} seeds (initialisation, order, augmentation, subset); they hold nothing of "
                 "other test images, hyperparameters or machines, and each has its 95 % for itself, not all together."
             )
+            if BOOTSTRAP_FROM <= count < 10:
+                limits.append(
+                    f"The bootstrap of {count} values covers a little less than its 95 %: of five normal ones, 92 %."
+                )
         limits.append(f"Sizes beyond {sizes[0]:,} to {sizes[-1]:,} images were not trained on.")
-        if not efficiency.sweep.first.config.training.epoch_images:
+        if not efficiency.sweep.first.config.epoch_images:
             limits.append(
                 "Every size got the same number of epochs, as in the recipe: less data is fewer optimiser steps too."
             )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from jaxcompare.analysis.comparison import check_comparable, summarise
+from jaxcompare.analysis.comparison import check_comparable, check_one_recipe, summarise
 from jaxcompare.analysis.conclusions import verdict
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse, build_sweep, summarise_sweep
 from jaxcompare.analysis.predictions import Score, score_predictions
@@ -102,5 +102,7 @@ def gather(folders: Sequence[Path]) -> Results:
     of = {name: [r for r in records if r.experiment == name] for name in {r.experiment for r in records}}
     comparison, swept = of.get("full_comparison", []), of.get("data_efficiency", [])
     check_comparable(comparison)
+    # What one page puts side by side is of one recipe, but for what the experiments differ in by their design.
+    check_one_recipe([*comparison[:1], *swept[:1]], "train_size", "subsets", "epochs", "epoch_images")
     sweep = build_sweep(swept) if swept else None
     return Results(comparison, sweep, of.get("framework_agreement", []), cells, inputs)

@@ -4,10 +4,11 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import InputError
 from jaxcompare.measure.cost import layer_costs
-from jaxcompare.report.tables import LABELS, Table, machine
+from jaxcompare.report.tables import Table, machine
 
 TRAINING_FLOPS = 3
 """Of a training step over its forward pass, by convention: the backward pass multiplies twice as much."""

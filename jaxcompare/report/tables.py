@@ -8,19 +8,18 @@ from typing import Any
 
 from scipy import stats
 
-from jaxcompare.analysis.comparison import by_model, check_one_recipe, executed_alike, mean
+from jaxcompare.analysis.comparison import LABELS, Metric, by_model, check_one_recipe, executed_alike, mean
 from jaxcompare.analysis.conclusions import describe_crossover, sentence
-from jaxcompare.analysis.data_efficiency import Efficiency, Estimate, Metric, Sweep, analyse
+from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse
 from jaxcompare.analysis.predictions import Score
-from jaxcompare.analysis.statistics import Interval
-from jaxcompare.config import Framework, InputError, InputPlace
+from jaxcompare.analysis.statistics import Estimate, Interval
+from jaxcompare.config import Framework, InputError, InputPlace, ModelName
 from jaxcompare.records import RunRecord, write_atomically
 
 METRIC_TITLES: dict[Metric, str] = {
     "best": "Test accuracy in per cent, best epoch, chosen on the test images",
     "final": "Test accuracy in per cent, last epoch",
 }
-LABELS = {"cnn": "CNN", "vit": "ViT", "jax": "JAX", "torch": "PyTorch eager"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +54,12 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
 
     for model, runs in by_model([r for r in records if r.history.test_accuracy]).items():
         epochs = min(len(r.history.test_accuracy) for r in runs)
+        unfinished = [f"seed {r.config.training.seed} {r.status}" for r in runs if r.status != "complete"]
         rows.append(
             (
                 LABELS[model],
                 f"{runs[0].params:,}",
-                f"{epochs} of {runs[0].config.training.epochs}",
+                f"{epochs} of {runs[0].config.training.epochs}" + (f" ({'; '.join(unfinished)})" if unfinished else ""),
                 percent([r.best_test_accuracy for r in runs]),
                 percent([r.final_test_accuracy for r in runs]),
                 f"{mean(r.epoch_time_s for r in runs):.1f}" if alike else "executed differently",
@@ -73,8 +73,9 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
     repeats = f"seed {seeds[0]}, one run a model, so no interval" if one else f"mean (and range) of seeds {seeds}"
     data = (
         f"Data: {first.dataset_title}, {first.train_images:,} training and {first.test_images:,} test images; "
-        f"{repeats}. Execution: {execution.engine} engine, {execution.input} input, {execution.precision}. "
-        f"{machine(first.environment)}"
+        f"{repeats}. AdamW, learning rate {first.config.training.lr:g}, weight decay "
+        f"{first.config.training.weight_decay:g}, batches of {first.config.training.batch_size}. Execution: "
+        f"{execution.engine} engine, {execution.input} input, {execution.precision}. {machines(records)}"
     )
     footnotes = (
         "¹ Of the best epoch, chosen on the test images, as the recipe does: optimistic. "
@@ -180,7 +181,8 @@ def efficiency_tables(sweep: Sweep) -> list[Table]:
     """Accuracies by size and their differences, of the best epoch and of the last, and where the ViT catches up."""
     first, tables = sweep.first, []
     training = first.config.training
-    shown = f" of {training.epoch_images:,} images, whatever the size" if training.epoch_images else ""
+    images = first.config.epoch_images
+    shown = f" of {images:,} images, whatever the size" if images else ""
     for metric, title in METRIC_TITLES.items():
         efficiency = analyse(sweep, metric)
         header, rows = efficiency_rows(efficiency)
@@ -198,7 +200,8 @@ def efficiency_tables(sweep: Sweep) -> list[Table]:
         tables.append(Table(header, law_rows, notes, "Power law of the test error, a · images^(-b)"))
     note = (
         f"{_repeats(analyse(sweep))} Data: {first.dataset_title}, {first.test_images:,} test images; "
-        f"{first.config.data.subsets} subsets, {training.epochs} epochs{shown}. {machine(first.environment)}"
+        f"{first.config.data.subsets} subsets, {training.epochs} epochs{shown}, batches of {training.batch_size}. "
+        f"{machines(list(sweep.runs.values()))}"
     )
     left_out = [f"Left out: {'; '.join(sweep.left_out)}."] if sweep.left_out else []
     tables[-1] = dataclasses.replace(tables[-1], notes=[*tables[-1].notes, note, *left_out])
@@ -222,7 +225,7 @@ def score_rows(score: Score) -> list[tuple[str, str, str, str]]:
     words = {True: "right", False: "wrong", None: "not decided by these runs"}
     prediction, gap, measured = score.prediction, score.gap_error_points, score.measured_gap_points
 
-    def name(model: str | None) -> str:
+    def name(model: ModelName | None) -> str:
         return LABELS[model] if model else "-"
 
     return [
@@ -240,6 +243,11 @@ def score_rows(score: Score) -> list[tuple[str, str, str, str]]:
             words[None] if gap is None else f"{abs(gap):.2f} too {'large' if gap > 0 else 'small'}",
         ),
     ]
+
+
+def machines(records: Sequence[RunRecord]) -> str:
+    """A sentence for each machine and set of versions that runs were made on."""
+    return " ".join(dict.fromkeys(machine(record.environment) for record in records))
 
 
 def machine(environment: Mapping[str, Any]) -> str:

@@ -61,7 +61,7 @@ class Engine(abc.ABC):
         training = config.training
         self.config, self.seeds = config, seeds
         self._place(devices)
-        self.epoch_images = training.epoch_images or config.data.train_size or len(dataset.train)
+        self.epoch_images = config.epoch_images or config.data.train_size or len(dataset.train)
         self.batches = count_batches(self.epoch_images, training.batch_size)
         self.model = build_model(
             config.model,
@@ -190,7 +190,9 @@ class HostEngine(Engine):
         super().__init__(config, dataset, (config.training.seed,), devices)
         training, size = config.training, config.training.batch_size
         dataset = training_subset(dataset, config.data, training.seed)
-        self._train_loader, self._test_loader = build_loaders(dataset, training, config.data.workers)
+        self._train_loader, self._test_loader = build_loaders(
+            dataset, training, config.data.workers, config.epoch_images
+        )
         state = self.init()
         batch = Batch(
             np.zeros((size, *self.image_shape), np.float32), np.zeros(size, np.int32), np.ones(size, np.float32)

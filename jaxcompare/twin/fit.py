@@ -80,7 +80,7 @@ def fit(
         git_commit=git_commit(),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    train_loader, test_loader = build_loaders(dataset, training, config.data.workers)
+    train_loader, test_loader = build_loaders(dataset, training, config.data.workers, config.epoch_images)
     with train_loader:
         for epoch in range(training.epochs):
             start = time.perf_counter()
@@ -98,7 +98,7 @@ def fit(
                 record,
                 train_loss=float(np.mean([float(loss) for loss, _ in metrics])),
                 train_accuracy=sum(int(correct) for _, correct in metrics)
-                / (training.epoch_images or len(dataset.train)),
+                / (config.epoch_images or len(dataset.train)),
                 test_accuracy=test_accuracy,
                 epoch_time_s=trained - start,
                 evaluation_time_s=evaluated - trained,
