@@ -167,6 +167,8 @@ def figure_svg(figure: Figure, name: str) -> str:
     text = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(text, format="svg", metadata={"Date": None})
+    # Laid out once: matplotlib would move the axes a little every time it draws, and the formats would differ.
+    figure.set_layout_engine("none")
     return text.getvalue()
 
 
