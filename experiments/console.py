@@ -31,7 +31,7 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
     except InputError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+        print("\ninterrupted; what is complete is kept, and the same command goes on", file=sys.stderr)
         sys.exit(130)
 
 

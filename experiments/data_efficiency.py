@@ -116,7 +116,7 @@ def main(args: Args) -> None:
     for number, config in enumerate(configs, 1):
         screen.print(f"[bold]{number} of {len(configs)}[/]")
         records += runs.train(screen, EXPERIMENT, config, seeds, dataset, path)
-    screen.print(f"All runs: {time.perf_counter() - start:.1f} s, compilation and evaluation included\n")
+    screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included\n")
     save_results(records, args.out)
     show(screen, records)
     screen.print(f"Written: {args.out}/runs.jsonl, {args.out}/summary.json, {args.out}/figures/")

@@ -112,7 +112,7 @@ def main(args: Args) -> None:
         raise InputError(f"--predict: {path} holds complete runs of this comparison already; give another --out")
     for config in configs:
         records += runs.train(screen, EXPERIMENT, config, seeds, dataset, path, prediction)
-    screen.print(f"All runs: {time.perf_counter() - start:.1f} s, compilation and evaluation included")
+    screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included")
     save_results(records, args.out)
     summarise(screen, records, args.out)
     if prediction:

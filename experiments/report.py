@@ -28,8 +28,8 @@ class Args:
     out: Path = Path("runs/report")
     """Folder for report.html, summary.json and figures/."""
     readme: Path | None = None
-    """Markdown file whose blocks `<!-- NAME -->` ... `<!-- /NAME -->` receive the tables of the experiment NAME, and
-    the verdict."""
+    """Markdown file that has a block `<!-- NAME -->` ... `<!-- /NAME -->` for `verdict` and for each experiment NAME of
+    RESULTS: it receives them."""
 
 
 def main(args: Args) -> None:
@@ -47,6 +47,7 @@ def main(args: Args) -> None:
     blocks = {name: "\n\n".join(t.markdown() for t in tables) for name, tables in results.tables().items()}
     if results.verdict:
         blocks["verdict"] = "\n".join(f"- {sentence}" for sentence in results.verdict)
+    readme = replace_blocks(args.readme, blocks) if args.readme else ""
     pictures = draw_pictures(results)
     page = build_page(results, pictures)
     for picture in pictures:
@@ -54,7 +55,7 @@ def main(args: Args) -> None:
     write_atomically(args.out / "summary.json", json.dumps(results.summary(), indent=2, allow_nan=False) + "\n")
     write_atomically(args.out / "report.html", page)
     if args.readme:
-        replace_blocks(args.readme, blocks)
+        write_atomically(args.readme, readme)
     print("\n\n".join(blocks.values()))
     print(f"\nWritten: {args.out}/report.html, {args.out}/summary.json, {args.out}/figures/")
     if caught:

@@ -9,6 +9,7 @@ goes on.
 """
 
 import dataclasses
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -58,12 +59,13 @@ def main(args: Args) -> None:
             try:
                 status = child.wait()
             except KeyboardInterrupt:
+                child.send_signal(signal.SIGINT)  # where only this process was told
                 child.wait()  # it saves what it has
                 raise
         if status == 130:
             raise KeyboardInterrupt
         if status:
-            raise InputError(f"{script} ended with status {status}; mend it, and the same command goes on")
+            raise InputError(f"{script} ended with status {status}, see above; once mended, the same command goes on")
 
 
 if __name__ == "__main__":

@@ -118,15 +118,16 @@ class Training:
 
 
 def check_folder(path: Path, experiment: Experiment, config: RunConfig, fingerprint: str, *but: str) -> None:
-    """Refuse a file of records that holds this experiment's runs of another recipe: no report could be made of both.
-
-    What is named in `but` may differ between the runs of the experiment.
+    """Refuse a file of records that holds another experiment's runs, or this one's of another recipe: no report could
+    be made of both. What is named in `but` may differ between the runs of the experiment.
     """
     from jaxcompare.analysis.comparison import differing
     from jaxcompare.records import load_records
 
     for record in load_records(path) if path.exists() else []:
-        if record.experiment == experiment and (found := differing(record, config, fingerprint, *but)):
+        if record.experiment != experiment:
+            raise InputError(f"--out: {path} holds runs of {record.experiment}; give another --out")
+        if found := differing(record, config, fingerprint, *but):
             name, there, here = found
             raise InputError(f"--out: {path} holds runs whose {name} is {there}, here it is {here}; give another --out")
 

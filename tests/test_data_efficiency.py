@@ -170,7 +170,13 @@ def test_bad_results_folders_are_one_line(monkeypatch, capsys, tmp_path):
     folder, out = results_folder(tmp_path, SWEEP), tmp_path / "report"
     (tmp_path / "empty").mkdir()
     assert "holds no records" in fail(monkeypatch, capsys, report, tmp_path / "empty", "--out", out)
-    assert "holds no records" in fail(monkeypatch, capsys, report, tmp_path / "nowhere", "--out", out)
+    assert "no such folder" in fail(monkeypatch, capsys, report, tmp_path / "nowhere", "--out", out)
+    # Marks that are missing are found before anything is written.
+    (tmp_path / "notes.md").write_text("no marks")
+    words = (folder, "--out", out, "--readme", tmp_path / "notes.md")
+    assert "no block between" in fail(monkeypatch, capsys, report, *words)
+    assert not (out / "summary.json").exists()
+    out.rmdir()
 
     other = dataclasses.replace(SWEEP[0].config, training=dataclasses.replace(SWEEP[0].config.training, lr=1.0, seed=9))
     comparison = results_folder(

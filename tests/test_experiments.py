@@ -257,7 +257,7 @@ def test_report_refuses_empty_and_unknown_folders(monkeypatch, capsys, tmp_path)
         with pytest.raises(SystemExit) as end:
             console.run(report.Args, report.main)
         assert end.value.code == 2
-        assert "holds no records" in capsys.readouterr().err
+        assert "no such folder" in capsys.readouterr().err
 
 
 def test_check_passes_here_and_names_what_is_missing(monkeypatch, capsys, tmp_path):

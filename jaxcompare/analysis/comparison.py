@@ -71,6 +71,11 @@ def mean(values: Iterable[float]) -> float:
     return statistics.fmean(values)
 
 
+def seconds_text(seconds: float) -> str:
+    """For a reader: a tenth of a second, or two significant digits of less than one."""
+    return f"{seconds:.1f}" if seconds >= 1 or not seconds else f"{seconds:.2g}"
+
+
 def finite(value: float) -> float | None:
     """As JSON has it: None for what was not measured."""
     return value if math.isfinite(value) else None

@@ -9,7 +9,17 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from jaxcompare.analysis.comparison import LABELS, METRICS, Pair, difference, faster, leader, mean, pair_up
+from jaxcompare.analysis.comparison import (
+    LABELS,
+    METRICS,
+    Pair,
+    difference,
+    faster,
+    leader,
+    mean,
+    pair_up,
+    seconds_text,
+)
 from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.statistics import Crossover, Estimate, estimate
 from jaxcompare.records import RunRecord
@@ -121,11 +131,13 @@ def _cost(pair: Pair) -> str:
     quicker = faster(pair)
     if quicker is None:
         return f"{size}; their times per epoch were not measured alike, or are the same, and decide nothing."
-    seconds = [mean(r.epoch_time_s for r in pair[model]) for model in LABELS]
-    other = "ViT" if quicker[0] == "cnn" else "CNN"
+    seconds = [seconds_text(mean(r.epoch_time_s for r in pair[model])) for model in LABELS]
+    other, environment = "ViT" if quicker[0] == "cnn" else "CNN", cnn.environment
+    on_cpu = environment["backend"] == "cpu"
+    device = f"{environment['cpu_cores']} cores of {environment['cpu']}" if on_cpu else environment["device"]
     return (
-        f"{size}, and an epoch takes {seconds[0]:.1f} s for the CNN, {seconds[1]:.1f} s for the ViT: "
-        f"the {other} takes {quicker[1]:.1f} times as long."
+        f"{size}, and on {device} an epoch takes {seconds[0]} s for the CNN, {seconds[1]} s for the ViT: the {other} "
+        f"takes {quicker[1]:.1f} times as long."
     )
 
 
@@ -242,8 +254,8 @@ def _why(pair: Pair) -> Answer:
     in_test = difference(pair, "final")
     in_training = estimate([cnn - vit for cnn, vit in zip(trained["cnn"], trained["vit"], strict=True)])
     evidence = (
-        f"CNN - ViT after the last epoch: {points(in_training)} on the training images as they were seen in training "
-        f"(augmented; the ViT with dropout, which lowers its figure); {points(in_test)} in the test."
+        "CNN - ViT after the last epoch. On the training images as they were seen in training (augmented; the ViT with "
+        f"dropout, which lowers its figure): {points(in_training)}. On the test images: {points(in_test)}."
     )
     ahead, in_training_ahead = leader(in_test), leader(in_training)
     if ahead is None:

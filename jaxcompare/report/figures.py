@@ -9,9 +9,9 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
-from jaxcompare.analysis.comparison import LABELS, METRICS, Metric, by_model, executed_alike, mean
+from jaxcompare.analysis.comparison import LABELS, METRICS, Metric, by_model, executed_alike, mean, seconds_text
 from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.statistics import Estimate
 from jaxcompare.config import InputError
@@ -85,7 +85,8 @@ def _accuracy_by_size(axes: Axes, efficiency: Efficiency) -> None:
         means, lows, highs = _per_cent(efficiency.accuracy[model])
         if len(sweep.seeds) > 1:
             each = 100 * sweep.values(model, METRICS[efficiency.metric]).T
-            axes.plot(sweep.sizes, each, color=COLOURS[model], alpha=0.35, linewidth=0.8)
+            style = {"color": COLOURS[model], "alpha": 0.35, "linewidth": 0.8}
+            axes.plot(sweep.sizes, each, label=[f"{LABELS[model]}, each seed", *[""] * (len(sweep.seeds) - 1)], **style)
             axes.fill_between(sweep.sizes, lows, highs, color=COLOURS[model], alpha=0.2, linewidth=0)
         axes.plot(sweep.sizes, means, color=COLOURS[model], label=LABELS[model], **LINES[model])
     crossover = efficiency.crossover
@@ -122,10 +123,11 @@ def _accuracy_by_seconds(axes: Axes, efficiency: Efficiency) -> None:
     share = f", share of {seeds} seeds" if seeds > 1 else ""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel=f"seconds in epochs, compilation excluded{share} (log scale)", ylabel=ACCURACY[efficiency.metric])
-    axes.margins(x=0.1)
+    axes.margins(x=0.15)
     axes.grid(alpha=0.3, which="both")
-    axes.legend(title="numbers: training images")
+    axes.legend(title="labels: number of training images")
 
 
 def _per_cent(estimates: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -145,15 +147,15 @@ def complete_comparison(records: Sequence[RunRecord], efficiency: Efficiency | N
     """Figure 3, two by two: parameters, best accuracy, time per epoch, and data efficiency where it was measured."""
     figure = Figure(figsize=(9.5, 7.6), layout="constrained")
     (params, accuracy), (seconds, by_size) = figure.subplots(2, 2)
-    _bars(params, records, "Parameters", "millions", lambda r: r.params / 1e6, "{:.3f}")
+    _bars(params, records, "Parameters", "millions", lambda r: r.params / 1e6, "{:.3f}".format)
     title = "Best test accuracy\n(epoch chosen on the test images)"
-    _bars(accuracy, records, title, "accuracy (%)", lambda r: 100 * r.best_test_accuracy, "{:.1f}")
+    _bars(accuracy, records, title, "accuracy (%)", lambda r: 100 * r.best_test_accuracy, "{:.1f}".format)
     _time_bars(seconds, records)
     if efficiency:
         _accuracy_by_size(by_size, efficiency)
         training, count = efficiency.sweep.first.config.training, len(efficiency.sweep.seeds)
         repeats = f"{count} seeds, 95 % interval" if count > 1 else "one seed"
-        by_size.set_title(f"Data efficiency ({training.epochs} epochs, {repeats})")
+        by_size.set_title(f"Data efficiency\n({training.epochs} epochs, {repeats})")
     else:
         by_size.set_title("Data efficiency")
         by_size.text(0.5, 0.5, "not measured with these runs:\nsee data_efficiency.py", ha="center", va="center")
@@ -195,7 +197,7 @@ def _bars(
     title: str,
     label: str,
     value: Callable[[RunRecord], float],
-    number: str,
+    number: Callable[[float], str],
 ) -> None:
     """A bar a model: the mean over its seeds, and a dot for each where there are several."""
     models = by_model(records)
@@ -214,7 +216,7 @@ def _bars(
             axes.plot(places, of_model, "o", color="black", markersize=3)
         top = (bar.get_x() + bar.get_width() / 2, max(of_model))
         lead = "mean " if len(set(of_model)) > 1 else ""
-        axes.annotate(lead + number.format(mean(of_model)), top, (0, 4), textcoords="offset points", ha="center")
+        axes.annotate(lead + number(mean(of_model)), top, (0, 4), textcoords="offset points", ha="center")
     axes.set(title=title, ylabel=label)
     axes.margins(x=0.25, y=0.12)
     axes.grid(axis="y", alpha=0.3)
@@ -225,7 +227,7 @@ def _time_bars(axes: Axes, records: Sequence[RunRecord]) -> None:
     if executed_alike(records):
         seeds = records[0].execution.get("seeds", 1)
         label = f"mean seconds, share of {seeds} seeds" if seeds > 1 else "mean seconds"
-        _bars(axes, records, "Time per epoch", label, lambda r: r.epoch_time_s, "{:.1f}")
+        _bars(axes, records, "Time per epoch", label, lambda r: r.epoch_time_s, seconds_text)
     else:
         axes.set_title("Time per epoch")
         axes.text(0.5, 0.5, "not shown: the runs\nwere executed differently", ha="center", va="center")

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from jaxcompare import __version__
-from jaxcompare.analysis.comparison import LABELS, by_model, executed_alike, mean
+from jaxcompare.analysis.comparison import LABELS, by_model, executed_alike, mean, seconds_text
 from jaxcompare.analysis.conclusions import answer_questions, name_unfinished
 from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.statistics import BOOTSTRAP_FROM
@@ -110,7 +110,7 @@ def _said_of_comparison(records: Sequence[RunRecord]) -> str:
     parts = [
         f"{LABELS[model]}: {runs[0].params:,} parameters, best test accuracy "
         f"{100 * mean(r.best_test_accuracy for r in runs):.2f} %"
-        + (f", {mean(r.epoch_time_s for r in runs):.1f} s per epoch." if alike else ".")
+        + (f", {seconds_text(mean(r.epoch_time_s for r in runs))} s per epoch." if alike else ".")
         for model, runs in by_model(records).items()
     ]
     return " ".join(parts)
@@ -140,6 +140,10 @@ def _machines(results: Results) -> list[tuple[str, ...]]:
             record.git_commit or "not known",
         )
         rows.setdefault(key, []).append(record.started_at[:10])
+    for record in results.cells[:1]:
+        environment, commit = record.environment, record.git_commit or "not known"
+        versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+        rows["training speed", f"{environment['cpu']}, {environment['cpu_cores']} cores", versions, commit] = ["-"]
     return [
         (*key, min(days) if min(days) == max(days) else f"{min(days)} to {max(days)}") for key, days in rows.items()
     ]
@@ -179,7 +183,7 @@ def _limits(results: Results) -> list[str]:
                 limits.append(
                     f"The bootstrap of {count} values covers a little less than its 95 %: of five normal ones, 92 %."
                 )
-        limits.append(f"Sizes beyond {sizes[0]:,} to {sizes[-1]:,} images were not trained on.")
+        limits.append(f"Data efficiency was measured from {sizes[0]:,} to {sizes[-1]:,} images only.")
         if not efficiency.sweep.first.config.epoch_images:
             limits.append(
                 "Every size got the same number of epochs, as in the recipe: less data is fewer optimiser steps too."
@@ -193,4 +197,12 @@ def _limits(results: Results) -> list[str]:
 
 def _commands(results: Results) -> list[str]:
     sweep = list(results.sweep.runs.values()) if results.sweep else []
-    return [line for runs in (results.comparison, sweep, results.agreement) for line in rebuild_commands(runs)]
+    lines = [line for runs in (results.comparison, sweep, results.agreement) for line in rebuild_commands(runs)]
+    for first in results.cells[:1]:
+        epochs, repeats = len(first.warm_up_time_s + first.epoch_time_s), len({r.repeat for r in results.cells})
+        lines.append(
+            f"python experiments/training_speed.py --dataset ... --train-size {first.train_images} --batch-size "
+            f"{first.batch_size} --epochs {epochs} --repeats {repeats} --seed {first.seed} --precision "
+            f"{first.cell.precision}"
+        )
+    return lines

@@ -93,7 +93,8 @@ def gather(folders: Sequence[Path]) -> Results:
             inputs = load_lines(folder / "inputs.jsonl", dict, "measurement of an input")
             found += len(cells)
         if not found:
-            raise InputError(f"{folder}: holds no records (runs.jsonl or cells.jsonl); name a folder of results")
+            kind = "holds no records, in runs.jsonl or cells.jsonl" if folder.is_dir() else "no such folder"
+            raise InputError(f"{folder}: {kind}; name a folder that an experiment wrote")
     titles = {record.data_fingerprint: record.dataset_title for record in [*records, *cells]}
     if len(titles) > 1:
         raise InputError(f"runs of different images: {' and '.join(sorted(titles.values()))}; make a report of each")

@@ -8,13 +8,21 @@ from typing import Any
 
 from scipy import stats
 
-from jaxcompare.analysis.comparison import LABELS, Metric, by_model, check_one_recipe, executed_alike, mean
+from jaxcompare.analysis.comparison import (
+    LABELS,
+    Metric,
+    by_model,
+    check_one_recipe,
+    executed_alike,
+    mean,
+    seconds_text,
+)
 from jaxcompare.analysis.conclusions import describe_crossover, sentence
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse
 from jaxcompare.analysis.predictions import Score
 from jaxcompare.analysis.statistics import Estimate, Interval
 from jaxcompare.config import Framework, InputError, InputPlace, ModelName
-from jaxcompare.records import RunRecord, write_atomically
+from jaxcompare.records import RunRecord
 
 METRIC_TITLES: dict[Metric, str] = {
     "best": "Test accuracy in per cent, best epoch, chosen on the test images",
@@ -62,7 +70,7 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
                 f"{epochs} of {runs[0].config.training.epochs}" + (f" ({'; '.join(unfinished)})" if unfinished else ""),
                 percent([r.best_test_accuracy for r in runs]),
                 percent([r.final_test_accuracy for r in runs]),
-                f"{mean(r.epoch_time_s for r in runs):.1f}" if alike else "executed differently",
+                seconds_text(mean(r.epoch_time_s for r in runs)) if alike else "executed differently",
                 f"{mean(r.compile_time_s for r in runs):.1f} ({runs[0].compiled})",
             )
         )
@@ -70,7 +78,11 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
     first = records[0]
     execution = first.config.execution
     one = len(seeds) == 1
-    repeats = f"seed {seeds[0]}, one run a model, so no interval" if one else f"mean (and range) of seeds {seeds}"
+    repeats = (
+        f"seed {seeds[0]}, one run a model, so no interval"
+        if one
+        else f"mean (and range) of seeds {', '.join(map(str, seeds))}"
+    )
     data = (
         f"Data: {first.dataset_title}, {first.train_images:,} training and {first.test_images:,} test images; "
         f"{repeats}. AdamW, learning rate {first.config.training.lr:g}, weight decay "
@@ -80,7 +92,8 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
     footnotes = (
         "¹ Of the best epoch, chosen on the test images, as the recipe does: optimistic. "
         f"² Mean, training only, evaluation and compilation excluded{_share(first)}. "
-        "³ Trace, lower and compile of all programs, before the first epoch; cold: compiled anew, warm: from the cache."
+        "³ Trace, lower and compile of all programs, before the first epoch; cold: compiled anew, warm: from the "
+        "cache, partly warm: some of both."
     )
     return Table(header, rows, [data, footnotes], "The full comparison")
 
@@ -143,7 +156,16 @@ def agreement_table(records: Sequence[RunRecord]) -> Table:
             compared = f"{one.title} / {other.title}"
             rows.append((LABELS[model], compared, *each, f"{difference:+.2f}", interval, verdict, str(len(found[0]))))
     first = records[0]
-    header = ("Model", "Compared", "First, %", "Second, %", "Difference, points", "95 % interval", "Within", "Seeds")
+    header = (
+        "Model",
+        "Compared",
+        "First, %",
+        "Second, %",
+        "Difference, points",
+        "95 % interval",
+        "Within (points)",
+        "Seeds",
+    )
     note = (
         f"Mean best test accuracy (and each seed's, from {first.config.training.seed} on). "
         f"Data: {first.dataset_title}, {first.train_images:,} training and {first.test_images:,} test images, "
@@ -257,8 +279,8 @@ def machine(environment: Mapping[str, Any]) -> str:
     return f"Machine: {device}; jax {versions['jax']}, flax {versions['flax']}, torch {versions['torch']}."
 
 
-def replace_blocks(document: Path, blocks: Mapping[str, str]) -> None:
-    """Rewrite what stands between `<!-- NAME -->` and `<!-- /NAME -->` in a Markdown file.
+def replace_blocks(document: Path, blocks: Mapping[str, str]) -> str:
+    """A Markdown file's text with new blocks between `<!-- NAME -->` and `<!-- /NAME -->`. Nothing is written.
 
     Raises:
         InputError: the file has no such pair of marks.
@@ -272,4 +294,4 @@ def replace_blocks(document: Path, blocks: Mapping[str, str]) -> None:
         if not pattern.search(text):
             raise InputError(f"{document}: no block between <!-- {name} --> and <!-- /{name} -->; add the two marks")
         text = pattern.sub(lambda match, block=block: match[1] + block + "\n" + match[2], text)
-    write_atomically(document, text)
+    return text
