@@ -127,7 +127,7 @@ def _accuracy_by_seconds(axes: Axes, efficiency: Efficiency) -> None:
     axes.set(xlabel=f"seconds in epochs, compilation excluded{share} (log scale)", ylabel=ACCURACY[efficiency.metric])
     axes.margins(x=0.15)
     axes.grid(alpha=0.3, which="both")
-    axes.legend(title="labels: number of training images")
+    axes.legend(title="labels: training images", loc="lower right")
 
 
 def _per_cent(estimates: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
