@@ -132,6 +132,19 @@ def executed_alike(records: Sequence[RunRecord]) -> bool:
     return len(ways) == 1
 
 
+def time_to_accuracy(record: RunRecord, target: float) -> float:
+    """Seconds in epochs until a run's test accuracy was first at least `target`, a fraction; infinite if it never was.
+
+    Evaluation and compilation are not in it; add `record.compile_time_s` for the latter.
+    """
+    spent = 0.0
+    for seconds, accuracy in zip(record.history.epoch_time_s, record.history.test_accuracy, strict=True):
+        spent += seconds
+        if accuracy >= target:
+            return spent
+    return math.inf
+
+
 def summarise(records: Sequence[RunRecord]) -> dict[str, Any]:
     """What a full comparison comes to, by model: `summary.json`. Accuracies are fractions, means over seeds; None:
     nothing was measured."""

@@ -6,21 +6,20 @@ import time
 import jax
 import jax.numpy as jnp
 
+from jaxcompare.config import Precision
+from jaxcompare.measure.runtime import MATMUL_PRECISION
+
 REPEATS = 7
 
 
-def measure_matmul_ceiling(precision: str, dtype: jnp.dtype | None = None) -> float:
-    """FLOP/s of a large square matrix product on the first device, all of its cores: the median of 7, after one more.
-
-    Args:
-        precision: as of `jax.default_matmul_precision`.
-        dtype: of the factors; float32 by default.
-    """
+def measure_matmul_ceiling(precision: Precision) -> float:
+    """FLOP/s of a large square matrix product on the first device, all of its cores: median of 7, after one more."""
     device = jax.local_devices()[0]
     side = 2048 if device.platform == "cpu" else 8192
-    with jax.default_matmul_precision(precision):
+    dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
+    with jax.default_matmul_precision(MATMUL_PRECISION[precision]):
         product = jax.jit(jnp.matmul)
-        factor = jax.device_put(jnp.ones((side, side), dtype or jnp.float32), device)
+        factor = jax.device_put(jnp.ones((side, side), dtype), device)
         times = []
         for _ in range(REPEATS + 1):
             start = time.perf_counter()

@@ -1,7 +1,12 @@
 """What a model costs by formula: parameters excepted, everything follows from the layer sizes.
 
 A multiplication and an addition count as two floating-point operations (FLOP). Biases, activations, norms, softmax and
-pooling are left out.
+pooling are left out; multiplications by a convolution's zero padding are counted, as convolutions lowered to matrix
+products do them.
+
+XLA's count of a compiled forward pass (`cost_analysis()["flops"]`, convolutions lowered directly) has it the other way
+round. CNN: 19.51 MFLOP an image where the formulas have 21.70; padding makes up -2.35, biases, ReLU and pooling +0.16.
+ViT: 113.64 where they have 111.68, the 1.8 % more being biases, norms, GELU and softmax.
 """
 
 from typing import NamedTuple

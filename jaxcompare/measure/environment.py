@@ -29,6 +29,8 @@ def describe_environment(framework: str, *, torch_device: str = "cpu") -> dict[s
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         # Processes that wanted a core in the minute before: near 0 where nothing else ran.
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "cpu_mhz": _cpu_info("cpu MHz"),
+        "gpu_driver_and_clocks": _nvidia("driver_version,clocks.sm,clocks.max.sm,clocks.mem"),
     }
     if framework == "jax":
         import jax
@@ -84,6 +86,15 @@ def _cpu_info(field: str) -> str | None:
     except OSError:
         return None
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), None)
+
+
+def _nvidia(fields: str) -> str | None:
+    """What nvidia-smi says of the first GPU; None where there is none."""
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return None
 
 
 def _memory_gib() -> float | None:

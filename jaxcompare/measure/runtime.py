@@ -6,21 +6,25 @@ from pathlib import Path
 
 import jax
 
+from jaxcompare.config import Precision
 from jaxcompare.measure.environment import cpu_cores, cpu_kind
+
+MATMUL_PRECISION: dict[Precision, str] = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "default"}
+"""JAX's names for how matrix products are to be computed."""
 
 MOST_CPU_DEVICES = 8
 """Each device holds its own copy of device-resident images, and takes whole slices of a batch."""
 
 
-def configure_jax(*, cache: bool = True) -> None:
-    """Make each CPU core a device of its own, and keep compiled programs between processes.
+def configure_jax(*, cache: bool = True, split_cores: bool = True) -> None:
+    """Make each CPU core a device of its own (`split_cores`), and keep compiled programs between processes (`cache`).
 
     Cores that compute slices of their own beat cores that share every small matrix product. The cache lies in the
     user's cache folder, or in JAX_COMPILATION_CACHE_DIR; a program that is not in it is compiled as ever, and
     `CompileTimes.from_cache` tells. Has no effect on devices once JAX has started.
     """
     with contextlib.suppress(RuntimeError):  # JAX has started: its devices are what they are
-        jax.config.update("jax_num_cpu_devices", min(cpu_cores(), MOST_CPU_DEVICES))
+        jax.config.update("jax_num_cpu_devices", min(cpu_cores(), MOST_CPU_DEVICES) if split_cores else 1)
     if not cache:
         jax.config.update("jax_enable_compilation_cache", False)
         return

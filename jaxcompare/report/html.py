@@ -17,8 +17,15 @@ from jaxcompare.analysis.statistics import BOOTSTRAP_FROM
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.records import RunRecord
 from jaxcompare.report.commands import rebuild_commands
-from jaxcompare.report.figures import complete_comparison, data_efficiency, figure_svg, training_curves
+from jaxcompare.report.figures import (
+    break_even_curves,
+    complete_comparison,
+    data_efficiency,
+    figure_svg,
+    training_curves,
+)
 from jaxcompare.report.results import Results
+from jaxcompare.report.speed import break_even_table
 from jaxcompare.report.tables import score_rows
 
 
@@ -65,6 +72,17 @@ def draw_pictures(results: Results) -> list[Picture]:
                 " ".join(
                     [_said_of_comparison(results.comparison), *([_said_of_sweep(efficiency)] if efficiency else [])]
                 ),
+            )
+        )
+    if any(not record.message for record in results.cells):
+        rows = break_even_table(results.cells).rows
+        pictures.append(
+            Picture(
+                "figure4_break_even",
+                break_even_curves(results.cells),
+                "Figure 4. Cumulative time of one run by optimiser steps. Where a line crosses PyTorch eager's (black) "
+                "compilation has paid for itself.",
+                " ".join(f"{row[0]}, {row[1]}: break-even after {row[4]} steps." for row in rows),
             )
         )
     return pictures

@@ -12,8 +12,8 @@ from jaxcompare.analysis.predictions import Score, score_predictions
 from jaxcompare.cells import CellRecord, load_cells
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.records import RunRecord, load_lines, load_records
-from jaxcompare.report.speed import input_table, speed_table
-from jaxcompare.report.tables import Table, agreement_table, comparison_table, efficiency_tables
+from jaxcompare.report.speed import break_even_table, input_table, phases_table, speed_table
+from jaxcompare.report.tables import Table, accuracy_time_table, agreement_table, comparison_table, efficiency_tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Results:
     agreement: Sequence[RunRecord] = ()
     cells: Sequence[CellRecord] = ()
     inputs: Sequence[dict[str, Any]] = ()
+    phases: Sequence[dict[str, Any]] = ()
 
     @property
     def efficiency(self) -> Efficiency | None:
@@ -48,12 +49,15 @@ class Results:
 
     def tables(self) -> dict[str, list[Table]]:
         """The tables of each experiment that there are records of."""
+        compared = [comparison_table(self.comparison), accuracy_time_table(self.comparison)] if self.comparison else []
         tables = {
-            "full_comparison": [comparison_table(self.comparison)] if self.comparison else [],
+            "full_comparison": [table for table in compared if table.rows],
             "data_efficiency": efficiency_tables(self.sweep) if self.sweep else [],
             "framework_agreement": [agreement_table(self.agreement)] if self.agreement else [],
-            "training_speed": [speed_table(self.cells)] if self.cells else [],
+            "training_speed": [speed_table(self.cells), break_even_table(self.cells)] if self.cells else [],
         }
+        if self.phases:
+            tables["training_speed"].append(phases_table(self.phases))
         if self.inputs:
             tables["training_speed"].append(input_table(self.inputs))
         return {name: found for name, found in tables.items() if found}
@@ -79,6 +83,7 @@ def gather(folders: Sequence[Path]) -> Results:
     records: list[RunRecord] = []
     cells: list[CellRecord] = []
     inputs: list[dict[str, Any]] = []
+    phases: list[dict[str, Any]] = []
     for folder in folders:
         found = 0
         if (folder / "runs.jsonl").exists():
@@ -90,7 +95,10 @@ def gather(folders: Sequence[Path]) -> Results:
             if cells:
                 raise InputError(f"{folder}: a second folder of speed measurements; give one")
             cells = load_cells(folder / "cells.jsonl")
-            inputs = load_lines(folder / "inputs.jsonl", dict, "measurement of an input")
+            inputs, phases = (
+                load_lines(folder / name, dict, "measurement") if (folder / name).exists() else []
+                for name in ("inputs.jsonl", "phases.jsonl")
+            )
             found += len(cells)
         if not found:
             kind = "holds no records, in runs.jsonl or cells.jsonl" if folder.is_dir() else "no such folder"
@@ -106,4 +114,4 @@ def gather(folders: Sequence[Path]) -> Results:
     # What one page puts side by side is of one recipe, but for what the experiments differ in by their design.
     check_one_recipe([*comparison[:1], *swept[:1]], "train_size", "subsets", "epochs", "epoch_images")
     sweep = build_sweep(swept) if swept else None
-    return Results(comparison, sweep, of.get("framework_agreement", []), cells, inputs)
+    return Results(comparison, sweep, of.get("framework_agreement", []), cells, inputs, phases)

@@ -1,6 +1,7 @@
 """Records and numbers as tables, for a page or as Markdown."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from jaxcompare.analysis.comparison import (
     executed_alike,
     mean,
     seconds_text,
+    time_to_accuracy,
 )
 from jaxcompare.analysis.conclusions import describe_crossover, sentence
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse
@@ -96,6 +98,38 @@ def comparison_table(records: Sequence[RunRecord]) -> Table:
         "cache, partly warm: some of both."
     )
     return Table(header, rows, [data, footnotes], "The full comparison")
+
+
+TARGETS = (0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 0.95)
+"""Test accuracies whose times are shown, where a run reached them."""
+
+
+def accuracy_time_table(records: Sequence[RunRecord]) -> Table:
+    """Seconds of training until a test accuracy is first reached, without and with compilation; empty if the runs were
+    executed differently, so that their times cannot stand beside each other."""
+    models = by_model(records)
+    rows = []
+    for target in TARGETS if executed_alike(records) else ():
+        times = {
+            model: [(time_to_accuracy(r, target), r.compile_time_s) for r in runs] for model, runs in models.items()
+        }
+        if all(math.isinf(seconds) for of_model in times.values() for seconds, _ in of_model):
+            continue
+        rows.append([f"{100 * target:g} %", *(_seconds(of_model) for of_model in times.values())])
+    header = ["Test accuracy", *(f"{LABELS[model]}, s (with compilation)" for model in models)]
+    note = (
+        "Until the first epoch whose accuracy on the test images is at least that: whole epochs, evaluation excluded. "
+        "Of several seeds, the mean of those that reached it, and how many did."
+    )
+    return Table(header, rows, [note], "Time to accuracy")
+
+
+def _seconds(times: Sequence[tuple[float, float]]) -> str:
+    reached = [(seconds, compile_s) for seconds, compile_s in times if math.isfinite(seconds)]
+    if not reached:
+        return "not reached"
+    share = f", {len(reached)} of {len(times)} seeds" if len(reached) < len(times) else ""
+    return f"{mean(s for s, _ in reached):,.1f} ({mean(s + c for s, c in reached):,.1f}){share}"
 
 
 @dataclasses.dataclass(frozen=True)

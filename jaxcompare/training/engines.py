@@ -31,10 +31,19 @@ from jaxcompare.data.device import DeviceSplit, EpochPlan, count_batches, plan_e
 from jaxcompare.data.host import build_loaders
 from jaxcompare.data.subsets import draw_subset
 from jaxcompare.measure.memory import MemoryPlan, available_bytes, plan_memory
+from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.measure.timing import CompileTimes, compile_ahead
 from jaxcompare.models import build_model
 from jaxcompare.training.optimiser import build_optimiser
-from jaxcompare.training.step import Metrics, Params, Slicing, TrainState, build_eval_step, build_train_step, init_state
+from jaxcompare.training.step import (
+    Metrics,
+    Params,
+    Slicing,
+    TrainState,
+    build_eval_step,
+    build_train_step,
+    init_state,
+)
 
 CPU_SLICE_SIZES = {"cnn": 8, "vit": 4}
 """Examples per slice of a batch on CPUs, few enough for their activations to stay in a core's cache."""
@@ -45,8 +54,6 @@ pile up in its memory."""
 
 MEMORY_SHARE = 0.9
 """Of the memory that is free, the part that a program of several seeds may be planned to take."""
-
-MATMUL_PRECISION = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "default"}
 
 AXIS = "devices"
 EVERYWHERE = PartitionSpec()
@@ -77,8 +84,8 @@ class Engine(abc.ABC):
         self.compile_times: dict[str, CompileTimes] = {}
         self.memory_plans: dict[str, MemoryPlan] = {}
         self.image_shape = dataset.train.images.shape[1:]
-        self._seed_array = self._put(np.array(seeds, np.uint32), self._per_seed)
-        self._init = self.compile("init", self._over_seeds(self.init_one), self._seed_array)
+        self._seed_array = self.put(np.array(seeds, np.uint32), self.per_seed)
+        self._init = self.compile("init", self.over_seeds(self.init_one), self._seed_array)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -121,13 +128,13 @@ class Engine(abc.ABC):
             CPU_SLICE_SIZES[self.config.model] if on_cpu else None, AXIS if self.shared_out == "batches" else None
         )
         self._mesh = Mesh(np.array(devices), (AXIS,))
-        self._per_seed = PartitionSpec(AXIS) if self.shared_out == "seeds" else EVERYWHERE
+        self.per_seed = PartitionSpec(AXIS) if self.shared_out == "seeds" else EVERYWHERE
 
-    def _put(self, tree: Any, spec: PartitionSpec = EVERYWHERE) -> Any:
+    def put(self, tree: Any, spec: PartitionSpec = EVERYWHERE) -> Any:
         """Copy to the engine's devices, by default the whole to each."""
         return jax.device_put(tree, NamedSharding(self._mesh, spec))
 
-    def _over_seeds(self, function: Callable, seeds_per_call: int = 1, stacked: int = 1) -> Callable:
+    def over_seeds(self, function: Callable, seeds_per_call: int = 1, stacked: int = 1) -> Callable:
         """`function` for all seeds: in groups one after another, vmapped within a group, on all devices.
 
         Its first `stacked` arguments have a seed axis; the others are shared.
@@ -139,8 +146,8 @@ class Engine(abc.ABC):
             return jax.lax.map(lambda one: function(*one, *shared), per_seed, batch_size=size)
 
         def on_devices(*args: Any) -> Any:
-            in_specs = (self._per_seed,) * stacked + (EVERYWHERE,) * (len(args) - stacked)
-            shard = jax.shard_map(mapped, mesh=self._mesh, in_specs=in_specs, out_specs=self._per_seed, check_vma=False)
+            in_specs = (self.per_seed,) * stacked + (EVERYWHERE,) * (len(args) - stacked)
+            shard = jax.shard_map(mapped, mesh=self._mesh, in_specs=in_specs, out_specs=self.per_seed, check_vma=False)
             return shard(*args)
 
         return mapped if self.devices == 1 else on_devices
@@ -197,14 +204,14 @@ class HostEngine(Engine):
         batch = Batch(
             np.zeros((size, *self.image_shape), np.float32), np.zeros(size, np.int32), np.ones(size, np.float32)
         )
-        train = self._over_seeds(lambda state, batches: jax.lax.scan(self.train_step, state, batches))
+        train = self.over_seeds(lambda state, batches: jax.lax.scan(self.train_step, state, batches))
         self._train = {
             length: self.compile(
-                _train_name(length), train, state, self._put(_stack([batch] * length)), donate_argnums=0
+                _train_name(length), train, state, self.put(_stack([batch] * length)), donate_argnums=0
             )
             for length in _call_lengths(self.batches, self.steps_per_call)
         }
-        self._evaluate = self.compile("evaluate", self._over_seeds(self.eval_step), state.params, self._put(batch))
+        self._evaluate = self.compile("evaluate", self.over_seeds(self.eval_step), state.params, self.put(batch))
 
     def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
         queue = _InFlight(self.steps_per_call)
@@ -215,7 +222,7 @@ class HostEngine(Engine):
             chunk = list(itertools.islice(batches, self.steps_per_call))
             if not chunk:
                 return state, metrics, waited
-            on_device = self._put(_stack(chunk))
+            on_device = self.put(_stack(chunk))
             # If the device has finished all it was given, it waited for this batch: at most since we asked for it.
             if queue.is_idle():
                 waited += time.perf_counter() - asked
@@ -226,7 +233,7 @@ class HostEngine(Engine):
             on_step(done)
 
     def evaluate(self, params: Params) -> np.ndarray:
-        correct = [self._evaluate(params, self._put(batch)) for batch in self._test_loader.epoch(0)]
+        correct = [self._evaluate(params, self.put(batch)) for batch in self._test_loader.epoch(0)]
         return np.sum(jax.device_get(correct), axis=0)
 
     def __enter__(self) -> "HostEngine":
@@ -248,9 +255,9 @@ class DeviceEngine(Engine):
         super().__init__(config, dataset, seeds, devices)
         subsets = [draw_subset(dataset.train.labels, config.data, seed) for seed in seeds]
         self._train_split, self._test_split = (
-            put_split(split, dataset.statistics, self._put) for split in (dataset.train, dataset.test)
+            put_split(split, dataset.statistics, self.put) for split in (dataset.train, dataset.test)
         )
-        self._subsets = self._put(np.stack(subsets).astype(np.int32), self._per_seed)
+        self._subsets = self.put(np.stack(subsets).astype(np.int32), self.per_seed)
         self._compile()
 
     def _compile(self) -> None:
@@ -260,7 +267,7 @@ class DeviceEngine(Engine):
             args = (states, self._subsets, self._train_split, first)
             self.seeds_per_call, self._epoch = self._compile_to_fit("train_epoch", self._train_whole_epoch, most, *args)
         else:
-            plan = self._over_seeds(self._plan_one, stacked=2)
+            plan = self.over_seeds(self._plan_one, stacked=2)
             self._plan = self.compile("plan", plan, states, self._subsets, first)
             args = (states, self._plan(states, self._subsets, first), self._train_split, first)
             self.seeds_per_call, self._train = most, {}
@@ -269,7 +276,7 @@ class DeviceEngine(Engine):
                 self.seeds_per_call, self._train[length] = self._compile_to_fit(
                     _train_name(length), function, self.seeds_per_call, *args
                 )
-        evaluate = self._over_seeds(self._evaluate_one, self.seeds_per_call)
+        evaluate = self.over_seeds(self._evaluate_one, self.seeds_per_call)
         self._evaluate = self.compile("evaluate", evaluate, states.params, self._test_split)
 
     @property
@@ -283,7 +290,7 @@ class DeviceEngine(Engine):
         size = min(most, self.config.execution.seeds_per_call or preferred)
         while True:
             try:
-                compiled = self.compile(name, self._over_seeds(function, size, stacked=2), *args, donate_argnums=0)
+                compiled = self.compile(name, self.over_seeds(function, size, stacked=2), *args, donate_argnums=0)
             except jax.errors.JaxRuntimeError as error:
                 if not is_out_of_memory(error) or size == 1:
                     raise

@@ -112,26 +112,54 @@ def build_train_step(
     `slicing`: see `sum_over_slices`; each slice draws dropout masks of its own.
     """
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(state.dropout_key, state.step)
+    compute_grads = build_gradient(model, slicing)
 
-        def loss_fn(params: Params, index: Array, part: Batch) -> tuple[Array, Array]:
-            rngs = {"dropout": jax.random.fold_in(key, index)}
-            logits, _ = model.apply({"params": params}, part.images, train=True, rngs=rngs)
-            return sum_losses(logits, part), count_correct(logits, part)
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        grads, metrics = compute_grads(state, batch)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return state._replace(params=params, opt_state=opt_state, step=state.step + 1), metrics
+
+    return train_step
+
+
+def _build_loss_fn(model: nn.Module, state: TrainState) -> Callable[[Params, Array, Batch], tuple[Array, Array]]:
+    """(params, slice's number, slice) -> summed loss and correct predictions, with the step's dropout."""
+    key = jax.random.fold_in(state.dropout_key, state.step)
+
+    def loss_fn(params: Params, index: Array, part: Batch) -> tuple[Array, Array]:
+        rngs = {"dropout": jax.random.fold_in(key, index)}
+        logits, _ = model.apply({"params": params}, part.images, train=True, rngs=rngs)
+        return sum_losses(logits, part), count_correct(logits, part)
+
+    return loss_fn
+
+
+def build_loss(model: nn.Module, slicing: Slicing = WHOLE) -> Callable[[TrainState, Batch], Metrics]:
+    """The train step's forward pass alone."""
+
+    def compute_loss(state: TrainState, batch: Batch) -> Metrics:
+        loss_fn = _build_loss_fn(model, state)
+        loss, correct = sum_over_slices(lambda index, part: loss_fn(state.params, index, part), batch, slicing)
+        return Metrics(loss / jnp.sum(batch.mask), correct)
+
+    return compute_loss
+
+
+def build_gradient(model: nn.Module, slicing: Slicing = WHOLE) -> Callable[[TrainState, Batch], tuple[Params, Metrics]]:
+    """The train step but for its update: the gradient of the batch's mean loss, and its metrics."""
+
+    def compute_grads(state: TrainState, batch: Batch) -> tuple[Params, Metrics]:
+        loss_fn = _build_loss_fn(model, state)
 
         def grad_fn(index: Array, part: Batch) -> tuple[tuple[Array, Array], Params]:
             return jax.value_and_grad(loss_fn, has_aux=True)(state.params, index, part)
 
         (loss, correct), grads = sum_over_slices(grad_fn, batch, slicing)
         examples = jnp.sum(batch.mask)
-        grads = jax.tree.map(lambda g: g / examples, grads)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        state = state._replace(params=params, opt_state=opt_state, step=state.step + 1)
-        return state, Metrics(loss / examples, correct)
+        return jax.tree.map(lambda g: g / examples, grads), Metrics(loss / examples, correct)
 
-    return train_step
+    return compute_grads
 
 
 def build_eval_step(model: nn.Module, slicing: Slicing = WHOLE) -> Callable[[Params, Batch], Float[Array, ""]]:

@@ -1,0 +1,111 @@
+"""The parity gate's yardstick: what one model computes from shared weights and batches, and how far a side is from it.
+
+The reference is PyTorch's in float64 (`twin.gate`); each timed side, in its own precision and by its own compiler,
+computes the same and is held against it before its clock starts. Dropout is off on both sides: the two frameworks draw
+different masks.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxcompare.config import Precision
+
+STEPS = 10
+
+TOLERANCES: dict[Precision, tuple[float, float, float]] = {
+    "float32": (1e-4, 1e-3, 1e-3),
+    "tf32": (2e-2, 2e-2, 1e-2),
+    "bfloat16": (2e-1, 1e-1, 5e-2),
+}
+"""How far a side may be from float64: logits (share of the largest), gradients (relative norm, the worst parameter) and
+losses of 10 AdamW steps (nats). float32's leave room for the order of summation; the others follow from their 10 and 7
+bits of mantissa."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a side computed."""
+
+    logits: Float[np.ndarray, "n classes"]
+    """Of the first batch, dropout off."""
+    grads: Mapping[str, np.ndarray]
+    """Of the first batch's mean loss, by parameter, in one framework's names and layout."""
+    losses: Float[np.ndarray, " steps"]
+    """Of each batch's AdamW step, before its update."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """Weights, batches and what they come to in float64, in both frameworks' names and layouts."""
+
+    images: Float[np.ndarray, "steps n h w 3"]
+    """float32, normalised."""
+    labels: Int[np.ndarray, "steps n"]
+    params: dict[str, dict[str, np.ndarray]]
+    """By framework, then parameter: float32."""
+    outcome: dict[str, Outcome]
+    """By framework: the same logits and losses, gradients under its names."""
+
+    @property
+    def num_classes(self) -> int:
+        return self.outcome["torch"].logits.shape[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Deviation:
+    """How far a side is from the reference, in the units of TOLERANCES."""
+
+    logits: float
+    gradients: float
+    losses: float
+
+    def exceeds(self, precision: Precision) -> list[str]:
+        """What is farther off than the precision allows, in words; empty: the gate is passed."""
+        found = zip(dataclasses.asdict(self).items(), TOLERANCES[precision], strict=True)
+        # `not <=`, so that NaN exceeds.
+        return [f"{name} off by {value:.1e}, {most:.0e} allowed" for (name, value), most in found if not value <= most]
+
+
+def measure_deviation(reference: Outcome, side: Outcome) -> Deviation:
+    """Hold a side's outcome against the reference's."""
+    logits = np.abs(side.logits - reference.logits).max() / np.abs(reference.logits).max()
+    norms = {
+        name: np.linalg.norm(side.grads[name] - grad) / np.linalg.norm(grad) for name, grad in reference.grads.items()
+    }
+    return Deviation(float(logits), float(max(norms.values())), float(np.abs(side.losses - reference.losses).max()))
+
+
+def save_reference(path: Path, reference: Reference) -> None:
+    """Write a reference as one .npz file."""
+    arrays = {"images": reference.images, "labels": reference.labels}
+    for framework, params in reference.params.items():
+        outcome = reference.outcome[framework]
+        arrays |= {"logits": outcome.logits, "losses": outcome.losses}
+        arrays |= {f"{framework}:params:{name}": value for name, value in params.items()}
+        arrays |= {f"{framework}:grads:{name}": value for name, value in outcome.grads.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
+def load_reference(path: Path) -> Reference:
+    """Read what `save_reference` wrote."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+
+    def of(framework: str, kind: str) -> dict[str, np.ndarray]:
+        lead = f"{framework}:{kind}:"
+        return {name.removeprefix(lead): value for name, value in arrays.items() if name.startswith(lead)}
+
+    return Reference(
+        arrays["images"],
+        arrays["labels"],
+        {framework: of(framework, "params") for framework in ("jax", "torch")},
+        {
+            framework: Outcome(arrays["logits"], of(framework, "grads"), arrays["losses"])
+            for framework in ("jax", "torch")
+        },
+    )

@@ -1,0 +1,105 @@
+"""JAX's side of what makes a time comparable: the parity gate, an engine's own step on the reference's weights and
+batches, dropout off; and the fairness manifest."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxcompare.cells import Cell
+from jaxcompare.config import DropoutGenerator, Precision, RunConfig
+from jaxcompare.data.batch import Batch
+from jaxcompare.measure.environment import cpu_cores
+from jaxcompare.measure.parity import Outcome, Reference
+from jaxcompare.measure.runtime import MATMUL_PRECISION
+from jaxcompare.training import op_by_op
+from jaxcompare.training.engines import Engine
+from jaxcompare.training.step import TrainState, build_gradient, build_train_step
+
+
+def build_manifest(cell: Cell, dropout_generator: DropoutGenerator) -> dict[str, Any]:
+    """What decides this process's speed, as `cells.MUST_AGREE` compares it with PyTorch's."""
+    device = jax.local_devices()[0]
+    return {
+        "tf32": MATMUL_PRECISION[cell.precision] == "tensorfloat32",
+        "bfloat16": cell.precision == "bfloat16",
+        # On CPUs, cores are devices; XLA's own threads within one have nothing to share there.
+        "threads": cpu_cores(),
+        "devices": jax.local_device_count(),
+        "layout": "NHWC",
+        "attention": "two products and a softmax",
+        "optimiser": "in the step's program",
+        "dropout_generator": dropout_generator,
+        "donation": True,
+        "device": device.device_kind,
+    }
+
+
+def run_side(engine: Engine, reference: Reference) -> Outcome:
+    """Logits, gradients and the losses of a few steps: sliced, shared out, lowered and rounded as the engine does.
+
+    Of several seeds, each has the same weights here, and the first's outcome is returned.
+    """
+    model = _without_dropout(engine.model)
+    state = _initial_state(engine.tx, reference)
+    states = engine.put(jax.tree.map(lambda leaf: jnp.stack([leaf] * len(engine.seeds)), state), engine.per_seed)
+
+    def compile(function: Callable) -> Callable:
+        return jax.jit(engine.over_seeds(function))
+
+    train_step = compile(build_train_step(model, engine.tx, engine.slicing))
+    compute_grads = compile(build_gradient(model, engine.slicing))
+    precision = engine.config.execution.precision
+    outcome = _compute(states, reference, precision, compile(_logits_of(model)), compute_grads, train_step, engine.put)
+    return Outcome(outcome.logits[0], {name: grad[0] for name, grad in outcome.grads.items()}, outcome.losses[:, 0])
+
+
+def run_op_by_op(config: RunConfig, reference: Reference) -> Outcome:
+    """The same without jit."""
+    model, tx = op_by_op.build(config, reference.num_classes)
+    model, state = _without_dropout(model), _initial_state(tx, reference)
+    functions = _logits_of(model), build_gradient(model), build_train_step(model, tx)
+    return _compute(state, reference, config.execution.precision, *functions, op_by_op.to_device)
+
+
+def _compute(
+    state: TrainState,
+    reference: Reference,
+    precision: Precision,
+    compute_logits: Callable,
+    compute_grads: Callable,
+    train_step: Callable,
+    put: Callable[[Batch], Batch],
+) -> Outcome:
+    ones = np.ones(reference.labels.shape[1], np.float32)
+    batches = [Batch(images, labels, ones) for images, labels in zip(reference.images, reference.labels, strict=True)]
+    losses = []
+    with jax.default_matmul_precision(MATMUL_PRECISION[precision]):
+        logits, (grads, _) = compute_logits(state, put(batches[0])), compute_grads(state, put(batches[0]))
+        for batch in batches:
+            state, metrics = train_step(state, put(batch))
+            losses.append(np.asarray(metrics.loss))
+    flat = {"/".join(path): np.asarray(grad, np.float64) for path, grad in flatten_dict(grads).items()}
+    return Outcome(np.asarray(logits, np.float64), flat, np.array(losses))
+
+
+def _logits_of(model: nn.Module) -> Callable[[TrainState, Batch], jax.Array]:
+    def compute_logits(state: TrainState, batch: Batch) -> jax.Array:
+        return model.apply({"params": state.params}, batch.images, train=False)[0]
+
+    return compute_logits
+
+
+def _without_dropout(model: nn.Module) -> nn.Module:
+    return model.clone(dropout_rate=0.0) if hasattr(model, "dropout_rate") else model
+
+
+def _initial_state(tx: optax.GradientTransformation, reference: Reference) -> TrainState:
+    flat = {tuple(name.split("/")): jnp.asarray(value) for name, value in reference.params["jax"].items()}
+    params, keys = unflatten_dict(flat), jax.random.split(jax.random.key(0), 2)
+    return TrainState(params, tx.init(params), jnp.zeros((), jnp.int32), keys[0], keys[1])

@@ -1,0 +1,59 @@
+"""The phases of PyTorch's train step, one after another."""
+
+import time
+
+import torch
+
+from jaxcompare.cells import Cell
+from jaxcompare.config import TrainingConfig
+from jaxcompare.data.datasets import Dataset
+from jaxcompare.data.host import build_loaders
+from jaxcompare.measure.phases import STEPS, WARM_UP, Phases, median_ms, time_batches, time_calls
+from jaxcompare.twin.fit import build_optimiser, to_tensors
+from jaxcompare.twin.models import build_model
+from jaxcompare.twin.speed import build_loss, set_up, synchronise
+
+
+def measure_phases(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Phases:
+    """Time a cell's step by phase, on batches of the same pipeline as JAX's; all training images are used."""
+    device = set_up(cell)
+    torch.manual_seed(training.seed)
+    model = build_model(cell.model, num_classes=len(dataset.class_names), image_size=dataset.train.images.shape[1])
+    model.to(device).train()
+    optimiser = build_optimiser(model, training, fused=device.type == "cuda")
+    compute_loss = build_loss(cell, model, device)
+    loader, _ = build_loaders(dataset, training, workers=0)
+    batches, input_ms = time_batches(loader.epoch(0))
+    on_host = to_tensors(batches[0])
+
+    def wait(_: object) -> None:
+        synchronise(device)
+
+    copy_ms, _ = time_calls(lambda: [part.to(device, copy=True) for part in on_host], wait)
+    images, labels = (part.to(device) for part in on_host)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        compute_loss(images, labels)[0].backward()
+        optimiser.step()
+
+    step_ms, dispatch_ms = time_calls(step, wait)
+    marks: list[list[float]] = []
+    for _ in range(WARM_UP + STEPS):
+        marks.append([_now(device)])
+        optimiser.zero_grad()
+        loss, _ = compute_loss(images, labels)
+        marks[-1].append(_now(device))
+        loss.backward()
+        marks[-1].append(_now(device))
+        optimiser.step()
+        marks[-1].append(_now(device))
+    forward_ms, backward_ms, update_ms = (
+        median_ms([mark[i + 1] - mark[i] for mark in marks[WARM_UP:]]) for i in range(3)
+    )
+    return Phases(input_ms, copy_ms, forward_ms, backward_ms, update_ms, step_ms, dispatch_ms)
+
+
+def _now(device: torch.device) -> float:
+    synchronise(device)
+    return time.perf_counter()
