@@ -37,7 +37,18 @@ QUICK: dict[str, list[str]] = {
     "full_comparison": ["--preset", "quick", "--epochs", "8"],
     "data_efficiency": ["--preset", "quick"],
     "framework_agreement": ["--dataset", "digits", "--train-size", "500", "--epochs", "2", "--seeds", "2"],
-    "training_speed": ["--dataset", "digits", "--train-size", "256", "--epochs", "2", "--repeats", "1"],
+    "training_speed": [
+        "--dataset",
+        "digits",
+        "--train-size",
+        "256",
+        "--epochs",
+        "2",
+        "--repeats",
+        "1",
+        "--models",
+        "cnn",
+    ],
 }
 """Flags of each experiment, in order."""
 

@@ -167,7 +167,7 @@ def test_a_gate_that_does_not_open_leaves_its_cells_without_a_time(monkeypatch, 
     monkeypatch.setattr(training_speed, "in_fresh_process", answer)
     cells = [Cell("torch", "cnn", "eager", "memory"), Cell("jax", "cnn", "chunk", "host")]
     gates = training_speed.open_gates(cells, ARGS, load_dataset(ARGS.data))
-    assert gates[training_speed.gate_of(cells[0])][1] == "parity gate: logits off by 5.0e-01, 1e-04 allowed"
+    assert gates[training_speed.gate_of(cells[0])][1] == "parity gate: logits off by 5.0e-01, 1e-05 allowed"
     assert gates[training_speed.gate_of(cells[1])][1] == ""
     assert "is not timed" in capsys.readouterr().out
 

@@ -17,13 +17,15 @@ from jaxcompare.config import Precision
 STEPS = 10
 
 TOLERANCES: dict[Precision, tuple[float, float, float]] = {
-    "float32": (1e-4, 1e-3, 1e-3),
+    "float32": (1e-5, 5e-3, 1e-3),
     "tf32": (2e-2, 2e-2, 1e-2),
     "bfloat16": (2e-1, 1e-1, 5e-2),
 }
 """How far a side may be from float64: logits (share of the largest), gradients (relative norm, the worst parameter) and
-losses of 10 AdamW steps (nats). float32's leave room for the order of summation; the others follow from their 10 and 7
-bits of mantissa."""
+losses of 10 AdamW steps (nats). float32's logits leave room for the order of summation. Its gradients leave room for a
+max-pool whose two largest inputs are equal to rounding: float32 may hand the gradient to the other of the two. On
+CIFAR-10 one such moves the CNN's kernels by 1e-3, of 3e-7 beyond the last pool; so it does in PyTorch's own float32.
+The other precisions' follow from their 10 and 7 bits of mantissa."""
 
 
 @dataclasses.dataclass(frozen=True)
