@@ -1,7 +1,7 @@
 """Everything the project measures, in order, and one report of it.
 
-    python experiments/reproduce_all.py --preset quick                             scikit-learn's digits, minutes
-    python experiments/reproduce_all.py --dataset folder --data-dir DIR            the recipe: about 5 hours on 2 cores
+    python experiments/reproduce_all.py --preset quick                             scikit-learn's digits, 7 minutes
+    python experiments/reproduce_all.py --dataset folder --data-dir DIR            the recipe: hours on 2 CPU cores
 
 Runs the full comparison, data efficiency, the frameworks' agreement and the speed of every engine, each in a process of
 its own, into a folder each, then report.py. What is complete is not repeated: stopped at any point, the same command
@@ -24,7 +24,7 @@ class Args:
     """Run every experiment, one after another, and make one report."""
 
     preset: Literal["quick", "full"] = "full"
-    """`full`: the recipe, hours on a CPU. `quick`: the digits that come with scikit-learn, a few minutes."""
+    """`full`: the recipe, hours on a CPU. `quick`: the digits that come with scikit-learn, speed of the CNN only."""
     dataset: DatasetName = "cifar10"
     """The data set, as for the other scripts. `quick` takes digits whatever is given."""
     data_dir: Path = Path("data")
