@@ -75,10 +75,6 @@ class PowerLaw:
     """Largest |log(error / fit)| of the seeds' geometric mean error: 0.05 is 5 % off. It speaks of the law's form, not
     of the scatter between seeds."""
 
-    def predict(self, size: float) -> float:
-        """The error at a training-set size."""
-        return self.a * size**-self.b
-
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """The 95 % interval of the mean over seeds; None for a single value.
