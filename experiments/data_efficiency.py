@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import console
-import runs
+import training_runs
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
 from jaxcompare.records import Experiment
 
@@ -104,7 +104,7 @@ def main(args: Args) -> None:
 
     configure_jax()
     screen = Console(highlight=False, soft_wrap=True)
-    runs.describe(screen, describe_environment("jax"), seeds)
+    training_runs.describe(screen, describe_environment("jax"), seeds)
     dataset = load_dataset(args.data)
     check_sizes(args, len(dataset.train))
     execution, reason = choose_execution(args.execution, dataset.train, seeds=len(seeds), workers=args.data.workers)
@@ -112,15 +112,15 @@ def main(args: Args) -> None:
 
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
     configs = [dataclasses.replace(config, execution=execution) for config in build_configs(args)]
-    runs.check_folder(path, EXPERIMENT, configs[0], dataset.fingerprint, "train_size")
+    training_runs.check_folder(path, EXPERIMENT, configs[0], dataset.fingerprint, "train_size")
     for number, config in enumerate(configs, 1):
         screen.print(f"[bold]{number} of {len(configs)}[/]")
-        records += runs.train(screen, EXPERIMENT, config, seeds, dataset, path)
+        records += training_runs.train(screen, EXPERIMENT, config, seeds, dataset, path)
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included\n")
     save_results(records, args.out)
     show(screen, records)
     screen.print(f"Written: {args.out}/runs.jsonl, {args.out}/summary.json, {args.out}/figures/")
-    runs.check_converged(records, path)
+    training_runs.check_converged(records, path)
 
 
 def save_results(records: Sequence["RunRecord"], out: Path) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 import tyro
 
 import console
-import runs
+import training_runs
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
 from jaxcompare.records import Experiment, Prediction
 
@@ -93,7 +93,7 @@ def main(args: Args) -> None:
 
     configure_jax()
     screen = Console(highlight=False, soft_wrap=True)
-    runs.describe(screen, describe_environment("jax"), seeds)
+    training_runs.describe(screen, describe_environment("jax"), seeds)
     data = args.data.resolve(len(seeds))
     dataset = load_dataset(data)
     training_subset(dataset, data, args.training.seed)  # a size above the data's ends here
@@ -103,7 +103,7 @@ def main(args: Args) -> None:
 
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
     configs = [RunConfig("jax", model, data, args.training, execution) for model in args.models]
-    runs.check_folder(path, EXPERIMENT, configs[0], dataset.fingerprint)
+    training_runs.check_folder(path, EXPERIMENT, configs[0], dataset.fingerprint)
     if prediction and any(
         find_complete(path, EXPERIMENT, config.with_seed(seed), dataset.fingerprint)
         for config in configs
@@ -111,13 +111,13 @@ def main(args: Args) -> None:
     ):
         raise InputError(f"--predict: {path} holds complete runs of this comparison already; give another --out")
     for config in configs:
-        records += runs.train(screen, EXPERIMENT, config, seeds, dataset, path, prediction)
+        records += training_runs.train(screen, EXPERIMENT, config, seeds, dataset, path, prediction)
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included")
     save_results(records, args.out)
     summarise(screen, records, args.out)
     if prediction:
         show_score(screen, records, prediction)
-    runs.check_converged(records, path)
+    training_runs.check_converged(records, path)
 
 
 def predict(args: PredictionArgs, models: Sequence[ModelName]) -> Prediction | None:

@@ -15,7 +15,7 @@ from jaxcompare import __main__ as check
 from jaxcompare.records import Prediction, load_records
 
 ROOT = Path(__file__).parents[1]
-SHARED = ("console.py", "runs.py")
+SHARED = ("console.py", "training_runs.py")
 SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.py") if path.name not in SHARED)
 TINY = ("--dataset", "digits", "--train-size", "40", "--batch-size", "32", "--epochs", "1")
 
