@@ -37,7 +37,7 @@ def main(args: Args) -> None:
         raise InputError("RESULTS: name at least one folder, for example runs/full_comparison")
     from jaxcompare.report.figures import save_figure
     from jaxcompare.report.html import build_page, draw_pictures
-    from jaxcompare.report.results import gather
+    from jaxcompare.report.results import PAGE_ONLY, gather
     from jaxcompare.report.tables import replace_blocks
 
     with warnings.catch_warnings(record=True) as caught:
@@ -47,7 +47,8 @@ def main(args: Args) -> None:
     blocks = {name: "\n\n".join(t.markdown() for t in tables) for name, tables in results.tables().items()}
     if results.verdict:
         blocks["verdict"] = "\n".join(f"- {sentence}" for sentence in results.verdict)
-    readme = replace_blocks(args.readme, blocks) if args.readme else ""
+    shown = {name: block for name, block in blocks.items() if name not in PAGE_ONLY}
+    readme = replace_blocks(args.readme, shown) if args.readme else ""
     pictures = draw_pictures(results)
     page = build_page(results, pictures)
     for picture in pictures:

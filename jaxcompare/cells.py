@@ -1,75 +1,138 @@
-"""Speed cells: what one timed process ran, and what came out. JSON Lines, written whole, read strictly."""
+"""Speed cells: one way to train one model, and what fresh processes measured of it.
 
+`cells.jsonl` holds everything, a process a line, and is read strictly; `cells.csv` is the same for a spreadsheet or a
+data frame, a row a process and a column a quantity.
+"""
+
+import csv
 import dataclasses
+import io
 import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from jaxcompare.config import Engine, Framework, InputPlace, ModelName, Precision
-from jaxcompare.records import build_exactly, load_lines, save_lines
+from jaxcompare.config import Framework, ModelName, Precision
+from jaxcompare.records import build_exactly, load_lines, save_lines, write_atomically
 
 TorchEngine = Literal["eager", "compile", "cudagraphs"]
-TorchInput = Literal["memory", "recipe"]
+JaxEngine = Literal["op", "step", "chunk", "epoch"]
+CellInput = Literal["recipe", "host", "arrays", "device"]
 
+ENGINES: dict[TorchEngine | JaxEngine, str] = {
+    "eager": "PyTorch eager",
+    "compile": "torch.compile",
+    "cudagraphs": "torch.compile with CUDA graphs",
+    "op": "JAX op by op",
+    "step": "JAX step",
+    "chunk": "JAX chunk",
+    "epoch": "JAX epoch",
+}
+"""As a person reads them."""
+
+INPUTS: dict[CellInput, str] = {
+    "recipe": "the recipe's own DataLoader: PIL images, two workers",
+    "host": "the host pipeline of this package, in the training process",
+    "arrays": "batches prepared before the clock starts, in host memory",
+    "device": "JAX: images on the device, batches made there inside the program; else batches prepared on the device",
+}
+"""Where training batches come from, the ladder's lowest rung first."""
 
 MUST_AGREE = ("tf32", "bfloat16", "threads")
-"""What two cells' manifests must have in common for a ratio of their times to mean anything. The rest differs between
-the frameworks by nature (layout, dropout generator, donation) and is there to be read."""
+"""What the manifests of two cells of one precision must have in common for a ratio of their times to mean anything. The
+rest differs between the frameworks by nature (layout, dropout generator, donation) and is there to be read."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """One way to train one model."""
 
-    framework: Framework
     model: ModelName
-    engine: Engine | Literal["op"] | TorchEngine
-    """JAX: see `training.engines`, and `op`: without jit, operation by operation. PyTorch: eager, `torch.compile`, or
-    that with CUDA graphs."""
-    input: InputPlace | TorchInput
-    """`memory`: batches made before the clock starts, on the device; `recipe`: the recipe's own loader, two workers."""
+    engine: TorchEngine | JaxEngine
+    """PyTorch: eager, `torch.compile`, or that with CUDA graphs. JAX: operation by operation, without jit (`op`); or as
+    in `training.engines`."""
+    input: CellInput = "device"
     precision: Precision = "float32"
+    batch_size: int = 128
     seeds: int = 1
     """Runs in one program."""
 
     @property
+    def framework(self) -> Framework:
+        """Whose engine it is."""
+        return "torch" if self.engine in get_args(TorchEngine) else "jax"
+
+    @property
+    def compiled(self) -> bool:
+        """Whether a whole step, or more, is one program."""
+        return self.engine not in ("eager", "op")
+
+    @property
     def title(self) -> str:
-        """As a person reads it."""
-        framework = {"jax": "JAX", "torch": "PyTorch"}[self.framework]
-        engine = "op by op" if self.engine == "op" else self.engine
-        return f"{framework} {engine}, {self.input} input" + (f", {self.seeds} seeds" if self.seeds > 1 else "")
+        """As a person reads it; the batch size where it is not the recipe's."""
+        extras = [f"batches of {self.batch_size}"] if self.batch_size != 128 else []
+        extras += [f"{self.seeds} seeds"] if self.seeds > 1 else []
+        return ", ".join([ENGINES[self.engine], f"{self.input} input", *extras])
+
+    @property
+    def refusal(self) -> str:
+        """Why no machine can run it; empty: some can."""
+        if self.engine == "epoch" and self.input != "device":
+            return "a program of whole epochs cannot be fed batch by batch; it needs device input"
+        if self.seeds > 1 and not (self.framework == "jax" and self.compiled and self.input == "device"):
+            return "several seeds in one program need a compiled JAX engine and device input"
+        return ""
 
 
-@dataclasses.dataclass(frozen=True)
-class CellRecord:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Timing:
     """What one fresh process measured of a cell."""
+
+    epoch_time_s: list[float] = dataclasses.field(default_factory=list)
+    """Of each epoch after the warm-up, all seeds together; evaluation and compilation are not in it."""
+    warm_up_time_s: list[float] = dataclasses.field(default_factory=list)
+    """Of each epoch before that."""
+    first_step_time_s: list[float] = dataclasses.field(default_factory=list)
+    """Of each step of the first epoch, the device waited for after each: how many it takes until they are steady. Empty
+    for compiled JAX, whose programs are compiled ahead."""
+    input_wait_s: list[float] = dataclasses.field(default_factory=list)
+    """Of each epoch after the warm-up: how long the device had nothing to do for want of a batch, as far as known."""
+    compile_times: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """Of each program compiled ahead (JAX): see `measure.timing.CompileTimes`. torch.compile compiles in its first
+    step."""
+    programs: int = 0
+    """Compiled programs: ahead and in the first epoch, counted. A later one ends the measurement."""
+    ceiling_flops_per_s: float = 0.0
+    """Of a large matrix product in the same process and precision."""
+    copy_bytes_per_s: float = 0.0
+    """Of a large copy within the device's memory, each byte counted as read and written."""
+    memory: dict[str, int | None] = dataclasses.field(default_factory=dict)
+    """Bytes: `allocator` (the device's, at most in use), `plan` (XLA's, of the largest training program) and `process`
+    (largest resident set, by the operating system). None: there is none."""
+    manifest: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The fairness manifest: every setting that decides a time, read back from the framework; see MUST_AGREE."""
+    environment: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellRecord(Timing):
+    """A cell's timing, and what it is a timing of."""
 
     cell: Cell
     repeat: int
-    epoch_time_s: list[float]
-    """Of each epoch after the warm-up, all seeds together; evaluation and compilation are not in it."""
-    warm_up_time_s: list[float]
-    """Of each epoch before that."""
-    compile_time_s: float | None
-    """Ahead-of-time compilation; None for PyTorch, which compiles, if at all, in its warm-up epoch."""
-    ceiling_flops_per_s: float
-    """Of a large matrix product in the same process and precision."""
     train_images: int
     image_size: int
     num_classes: int
-    batch_size: int
     seed: int
     dataset_title: str
     data_fingerprint: str
-    execution: dict[str, Any]
-    manifest: dict[str, Any]
-    """The fairness manifest: every setting that decides a time, read back from the framework; see MUST_AGREE."""
-    environment: dict[str, Any]
     git_commit: str | None
     parity: dict[str, float]
     """How far the cell's side was from the float64 reference before it was timed; see `measure.parity.Deviation`."""
+    warm_compile_times: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """As `compile_times`, of a second fresh process that found every program in the first one's cache. torch.compile:
+    under `first step`, the whole of its first step. Empty where it was not measured."""
     message: str = ""
     """Why the cell was not measured; its times are empty then."""
 
@@ -79,20 +142,42 @@ class CellRecord:
         return statistics.median(self.epoch_time_s) / self.train_images / self.cell.seeds
 
     @property
+    def steps(self) -> int:
+        """Optimiser steps of an epoch."""
+        return math.ceil(self.train_images / self.cell.batch_size)
+
+    @property
     def step_time_s(self) -> float:
-        """Seconds per optimiser step of all seeds: of an epoch, short last batch included."""
-        return statistics.median(self.epoch_time_s) / math.ceil(self.train_images / self.batch_size)
+        """Seconds per optimiser step of all seeds."""
+        return statistics.median(self.epoch_time_s) / self.steps
+
+    @property
+    def compile_time_s(self) -> float | None:
+        """Tracing, lowering and compiling of all programs ahead of time; None for PyTorch and for JAX without jit,
+        which compile, if at all, in the first epoch."""
+        return _total(self.compile_times)
+
+    @property
+    def warm_compile_time_s(self) -> float | None:
+        """The same where every program is in the cache; None where it was not measured."""
+        return _total(self.warm_compile_times)
 
     @property
     def one_time_s(self) -> float:
-        """What is paid once: compilation ahead of time, and what the first epoch took beyond a later one (in PyTorch,
-        compilation is a part of that)."""
+        """What is paid once: compilation ahead of time, and what the first epoch took beyond a later one."""
         return (self.compile_time_s or 0.0) + max(0.0, self.warm_up_time_s[0] - statistics.median(self.epoch_time_s))
 
 
+def _total(programs: dict[str, dict[str, Any]]) -> float | None:
+    if not programs:
+        return None
+    return sum(value for times in programs.values() for name, value in times.items() if name.endswith("_s"))
+
+
 def save_cells(path: Path, records: Sequence[CellRecord]) -> None:
-    """Write a file of cell records, whole."""
+    """Write a file of cell records, whole, and its .csv beside it."""
     save_lines(path, [dataclasses.asdict(record) for record in records])
+    write_atomically(path.with_suffix(".csv"), to_csv(records))
 
 
 def load_cells(path: Path) -> list[CellRecord]:
@@ -102,3 +187,37 @@ def load_cells(path: Path) -> list[CellRecord]:
         return build_exactly(CellRecord, value | {"cell": build_exactly(Cell, value["cell"])})
 
     return load_lines(path, parse, "cell record")
+
+
+def to_csv(records: Sequence[CellRecord]) -> str:
+    """A row per process; times in seconds, empty where there is none."""
+    text = io.StringIO()
+    rows = [_row(record) for record in records]
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(record: CellRecord) -> dict[str, Any]:
+    measured = not record.message
+    return {
+        "framework": record.cell.framework,
+        **dataclasses.asdict(record.cell),
+        "repeat": record.repeat,
+        "image_time_s": record.image_time_s if measured else None,
+        "step_time_s": record.step_time_s if measured else None,
+        "one_time_s": record.one_time_s if measured else None,
+        "compile_time_s": record.compile_time_s,
+        "warm_compile_time_s": record.warm_compile_time_s,
+        "programs": record.programs if measured else None,
+        "ceiling_flops_per_s": record.ceiling_flops_per_s if measured else None,
+        "copy_bytes_per_s": record.copy_bytes_per_s if measured else None,
+        **{f"{name}_bytes": record.memory.get(name) for name in ("allocator", "plan", "process")},
+        "train_images": record.train_images,
+        "dataset": record.dataset_title,
+        "cpu": record.environment.get("cpu"),
+        "device": record.environment.get("device"),
+        "git_commit": record.git_commit,
+        "message": record.message,
+    }

@@ -14,8 +14,8 @@ from torchvision.transforms import functional as F
 from jaxcompare.config import DataConfig, InputError
 from jaxcompare.data.datasets import PUBLISHED, RECIPE, Split, channel_statistics, load_dataset, training_subset
 from jaxcompare.data.host import HostLoader, crop_and_flip, normalise
+from jaxcompare.data.recipe import build_recipe_loader
 from jaxcompare.data.subsets import draw_subset, stratified_order
-from jaxcompare.twin.recipe_input import build_recipe_loader
 
 RANDOM = np.random.default_rng(0)
 

@@ -13,15 +13,12 @@ import pytest
 from test_records import record
 
 from jaxcompare.analysis.comparison import check_comparable, summarise, time_to_accuracy
-from jaxcompare.analysis.speed import break_even_steps
-from jaxcompare.cells import Cell, CellRecord, load_cells, save_cells
 from jaxcompare.config import ExecutionConfig, InputError, TrainingConfig
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.models import build_model
-from jaxcompare.records import History, TruncatedLine
-from jaxcompare.report.figures import break_even_curves, complete_comparison, save_figure, training_curves
-from jaxcompare.report.results import gather
-from jaxcompare.report.speed import break_even_table, input_table, phases_table, speed_table
+from jaxcompare.records import History
+from jaxcompare.report.figures import complete_comparison, save_figure, training_curves
+from jaxcompare.report.results import PAGE_ONLY, gather
 from jaxcompare.report.tables import accuracy_time_table, agreement_table, comparison_table, replace_blocks
 
 RECORDS = [record("cnn"), record("vit", params=809_354, losses=(2.2,))]
@@ -144,196 +141,6 @@ def test_agreement_table_takes_the_difference_of_means():
         agreement_table([*runs, runs[0]]).markdown()
 
 
-def cell_records():
-    shared = {
-        "warm_up_time_s": [9.0],
-        "train_images": 1000,
-        "image_size": 32,
-        "num_classes": 10,
-        "batch_size": 128,
-        "seed": 42,
-        "dataset_title": "some images",
-        "data_fingerprint": "abc",
-        "execution": {"peak_bytes": {"device": None, "process": 10**9}},
-        "environment": RECORDS[0].environment,
-        "git_commit": None,
-        "parity": {"logits": 1e-6, "gradients": 1e-5, "losses": 1e-5},
-        "manifest": {"tf32": False, "bfloat16": False, "threads": 2},
-    }
-    ways = {
-        Cell("torch", "cnn", "eager", "memory"): (2.0, 4.0, 5.0),
-        Cell("torch", "cnn", "eager", "recipe"): (20.0, 30.0, 20.0),
-        Cell("jax", "cnn", "step", "host"): (3.0, 3.0, 3.0),
-        Cell("jax", "cnn", "epoch", "device"): (1.0, 3.0, 2.0),
-        Cell("jax", "cnn", "epoch", "device", seeds=4): (4.0, 12.0, 10.0),
-    }
-    return [
-        CellRecord(
-            cell,
-            repeat,
-            [seconds, seconds, 99.0],
-            compile_time_s=5.0 if cell.framework == "jax" else None,
-            ceiling_flops_per_s=2e11,
-            **shared,
-        )
-        for cell, times in ways.items()
-        for repeat, seconds in enumerate(times)
-    ]
-
-
-def test_speed_table_takes_medians_and_paired_ratios(tmp_path):
-    records = cell_records()
-    save_cells(tmp_path / "cells.jsonl", records)
-    assert load_cells(tmp_path / "cells.jsonl") == records
-    table = speed_table(records).markdown()
-    # 3 x 21.7 MFLOP in 2 ms is a sixth of 200 GFLOP/s.
-    row = "| CNN | JAX epoch, device input | 2,000 (1,000 to 3,000) | 0.50 (0.40 to 0.75) | 16 (11 to 33) |"
-    assert f"{row} 5.0 (5.0 to 5.0) | 1,000 (1,000 to 1,000) |" in table
-    assert "| CNN | PyTorch eager, memory input | 4,000 (2,000 to 5,000) | 1.00 (1.00 to 1.00) |" in table
-    assert (
-        "the best JAX engine (JAX epoch, device input) takes 0.50 (0.40 to 0.75) of the time of PyTorch eager" in table
-    )
-    assert "The recipe's own loop takes 10.0 (10.0 to 20.0) times as long" in table
-    assert "4 seeds in one program take 1.00 (1.00 to 1.25) of the time of 4 single runs" in table
-
-
-def test_a_cell_without_a_time_is_a_row_that_says_why():
-    records = cell_records()
-    lost = Cell("torch", "cnn", "compile", "memory")
-    records += [
-        dataclasses.replace(records[0], cell=lost, repeat=i, epoch_time_s=[], warm_up_time_s=[], message="no compiler")
-        for i in range(3)
-    ]
-    table = speed_table(records).markdown()
-    assert "| CNN | PyTorch compile, memory input | - | - | - | - | - |" in table
-    assert "CNN, PyTorch compile, memory input: not measured (no compiler)." in table
-    assert "PyTorch compile" not in break_even_table(records).markdown()
-
-
-def test_without_pytorch_eager_there_are_times_and_no_ratios():
-    records = [
-        dataclasses.replace(r, epoch_time_s=[], warm_up_time_s=[], message="killed") if r.cell.engine == "eager" else r
-        for r in cell_records()
-    ]
-    table = speed_table(records).markdown()
-    assert "| CNN | JAX epoch, device input | 2,000 (1,000 to 3,000) | - |" in table
-    assert "the best JAX engine" not in table
-    assert break_even_table(records).rows == []
-    assert phases_table([]).rows == ()
-
-
-def test_the_note_says_how_near_the_sides_were_or_that_there_was_no_gate():
-    records = cell_records()
-    assert (
-        "came within logits 1e-06, gradients 1e-05, losses 1e-05 of PyTorch in float64"
-        in speed_table(records).markdown()
-    )
-    before = [dataclasses.replace(r, parity={}) for r in records]
-    assert "measured before there was one" in speed_table(before).markdown()
-
-
-def test_break_even_is_where_the_cumulative_times_meet():
-    second = {
-        r.cell.engine: r for r in cell_records() if r.repeat == 1 and r.cell.seeds == 1 and r.cell.input != "recipe"
-    }
-    eager, compiled = second["eager"], second["epoch"]
-    # An epoch of 8 steps: 4 s and 3 s; paid once: 5 s in its first epoch; 5 s of compilation and 6 s in its first.
-    assert (eager.one_time_s, eager.step_time_s) == (5.0, 0.5)
-    assert (compiled.one_time_s, compiled.step_time_s) == (11.0, 0.375)
-    n = break_even_steps(compiled, eager)
-    assert n == pytest.approx(6 / 0.125)
-    assert compiled.one_time_s + n * compiled.step_time_s == pytest.approx(eager.one_time_s + n * eager.step_time_s)
-    assert break_even_steps(eager, eager) == 0.0
-    slower = dataclasses.replace(compiled, epoch_time_s=[4.5])
-    assert break_even_steps(slower, eager) == math.inf
-    table = break_even_table(cell_records()).markdown()
-    step = "| CNN | JAX step, host input | 11.0 (11.0 to 11.0) | 375.0 (375.0 to 375.0) | never in 1 of 3 repeats |"
-    assert step in table
-
-
-def test_what_is_not_compiled_has_no_break_even():
-    records = cell_records()
-    step = Cell("jax", "cnn", "step", "host")
-    op = [dataclasses.replace(r, cell=dataclasses.replace(step, engine="op")) for r in records if r.cell == step]
-    table = break_even_table([*records, *op])
-    assert op
-    assert table == break_even_table(records)
-
-
-def test_interaction_is_a_ratio_of_speed_ups():
-    records = cell_records()
-    others = [
-        dataclasses.replace(
-            r,
-            cell=dataclasses.replace(r.cell, model="vit"),
-            epoch_time_s=[s * (3 if r.cell.framework == "torch" else 1.5) for s in r.epoch_time_s],
-        )
-        for r in records
-    ]
-    text = break_even_table([*records, *others]).markdown()
-    assert (
-        "Over PyTorch eager, JAX step, host input speeds up the ViT 2.00 times as much as the CNN (95 % interval 2.00 "
-        "to 2.00: more)" in text
-    )
-    assert "undecided" not in text
-
-
-def test_break_even_curves_start_at_what_is_paid_once():
-    (axes,) = break_even_curves(cell_records()).axes
-    labels = [line.get_label() for line in axes.lines]
-    assert labels[0] == "PyTorch eager, memory input"
-    assert axes.lines[0].get_ydata()[0] == 5.0
-    assert axes.get_xlabel() == "optimiser steps"
-
-
-def test_cells_that_are_no_one_measurement_are_refused(tmp_path):
-    records = cell_records()
-    for change, message in (
-        ({"batch_size": 64}, "batch size is 128 in one, 64 in another"),
-        ({"environment": RECORDS[0].environment | {"cpu": "another"}}, "cpu is"),
-        ({"git_commit": "abc"}, "commit is"),
-        ({"manifest": {"tf32": True, "bfloat16": False, "threads": 2}}, "tf32 is False in one, True in another"),
-        ({"manifest": {"tf32": False, "bfloat16": False, "threads": 1}}, "threads is 2 in one, 1 in another"),
-        ({"data_fingerprint": "other"}, "data is"),
-    ):
-        with pytest.raises(InputError, match=message):
-            speed_table([*records[:-1], dataclasses.replace(records[-1], **change)]).markdown()
-    with pytest.raises(InputError, match=r"4 seeds: repeats \[0, 1\] only"):
-        speed_table(records[:-1]).markdown()
-    with pytest.raises(InputError, match="holds no measurement"):
-        speed_table([]).markdown()
-    path = tmp_path / "cells.jsonl"
-    save_cells(path, records)
-    path.write_text(path.read_text()[:-30])
-    with pytest.warns(TruncatedLine, match="line 15: cut off"):
-        assert load_cells(path) == records[:-1]
-
-
-def test_phases_table_takes_medians():
-    cell = {"framework": "jax", "model": "cnn", "engine": "step", "input": "host", "precision": "float32", "seeds": 1}
-    numbers = ("input_ms", "copy_ms", "forward_ms", "backward_ms", "update_ms", "step_ms", "dispatch_ms")
-    records = [
-        {"repeat": i, "cell": cell, "batch_size": 128} | {name: float(i + j) for j, name in enumerate(numbers)}
-        for i in range(3)
-    ]
-    row = "| CNN | JAX step | 1.00 (0.00 to 2.00) | 2.00 (1.00 to 3.00) | 3.00 (2.00 to 4.00) |"
-    assert row in phases_table(records).markdown()
-
-
-def test_input_table_takes_medians_and_paired_ratios():
-    cells = [
-        {"repeat": repeat, "workers": workers, "pipeline": pipeline, "images_per_s": speed * (1 + repeat), "images": 9}
-        for repeat in range(3)
-        for workers in (0, 2)
-        for pipeline, speed in (("jaxcompare", 4000.0), ("recipe", 1000.0))
-    ]
-    assert (
-        "| 2 | 8,000 (4,000 to 12,000) | 2,000 (1,000 to 3,000) | 4.0 (4.0 to 4.0) |" in input_table(cells).markdown()
-    )
-    with pytest.raises(InputError, match="a measurement is missing"):
-        input_table(cells[:-1]).markdown()
-
-
 def test_blocks_are_replaced_and_nothing_else(tmp_path):
     document = tmp_path / "README.md"
     document.write_text("before\n<!-- a -->\nold\n<!-- /a -->\nbetween\n<!-- b -->\n<!-- /b -->\nafter\n")
@@ -404,10 +211,12 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 def test_the_readme_the_summary_and_the_page_are_the_committed_records():
     readme = (RESULTS.parent / "README.md").read_text()
-    folders = [path.parent for path in sorted(RESULTS.glob("*/*s.jsonl")) if path.name != "inputs.jsonl"]
+    folders = [path.parent for path in sorted(RESULTS.glob("*/*s.jsonl")) if path.name in ("runs.jsonl", "cells.jsonl")]
     assert len(folders) == 4
     results = gather(folders)
     for name, tables in results.tables().items():
+        if name in PAGE_ONLY:
+            continue
         text = "\n\n".join(table.markdown() for table in tables)
         assert f"<!-- {name} -->\n{text}\n<!-- /{name} -->" in readme, name
     for sentence in results.verdict:

@@ -1,16 +1,148 @@
-"""What compiling buys, what it costs, and when it has paid for itself: cell records in, numbers out."""
+"""What compiling buys, what it costs, and when it has paid for itself: cell records in, numbers out.
 
+Times are compared repeat by repeat, so that a machine that drifts slows both sides of a ratio; a ratio over repeats is
+their geometric mean.
+"""
+
+import dataclasses
 import math
 import statistics
 from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
+from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.statistics import Interval, mean_interval
-from jaxcompare.cells import Cell, CellRecord
+from jaxcompare.cells import MUST_AGREE, Cell, CellRecord
+from jaxcompare.config import InputError, ModelName, Precision
+
+RECIPE_IMAGES = 50_000
+"""Of an epoch of the recipe."""
+
+STEADY = 1.1
+"""Times a later step, at most, that a first step takes once it is steady."""
+
+
+class Ratio(NamedTuple):
+    """Geometric mean over repeats."""
+
+    value: float
+    interval: Interval | None
+    """None: one repeat."""
+
+    @property
+    def direction(self) -> Literal[-1, 0, 1]:
+        """Above 1 or below it by the interval or, of one repeat, by the value; 0: not shown."""
+        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
+        return 1 if low > 1 else -1 if high < 1 else 0
+
+
+def measured(records: Sequence[CellRecord]) -> list[CellRecord]:
+    """The records of cells of which no repeat failed."""
+    failed = {record.cell for record in records if record.message}
+    return [record for record in records if record.cell not in failed]
+
+
+def cells_of(records: Sequence[CellRecord]) -> list[Cell]:
+    """Each cell once, in the order of the records."""
+    return list(dict.fromkeys(record.cell for record in records))
+
+
+def execution(cell: Cell) -> str:
+    """A cell's title, and the precision where it is not float32."""
+    return cell.title + ("" if cell.precision == "float32" else f", {cell.precision}")
 
 
 def by_repeat(records: Sequence[CellRecord], cell: Cell) -> list[CellRecord]:
     """A cell's records in the order of their repeats: what stands at one place ran side by side."""
     return sorted((record for record in records if record.cell == cell), key=lambda record: record.repeat)
+
+
+def recipe_size(records: Sequence[CellRecord]) -> int:
+    """The batch size that most cells have: all but those of the sweep over batch sizes."""
+    return statistics.mode(cell.batch_size for cell in cells_of(records))
+
+
+def at_recipe_size(records: Sequence[CellRecord]) -> list[CellRecord]:
+    """Without the sweep over batch sizes."""
+    size = recipe_size(records) if records else 0
+    return [record for record in records if record.cell.batch_size == size]
+
+
+def comparable(records: Sequence[CellRecord]) -> list[CellRecord]:
+    """Single runs of the recipe's batch size on device input: their ratios hold nothing of the host's pipelines."""
+    return [r for r in measured(at_recipe_size(records)) if (r.cell.input, r.cell.seeds) == ("device", 1)]
+
+
+def groups(records: Sequence[CellRecord]) -> list[tuple[ModelName, Precision]]:
+    """Model and precision, each pair once."""
+    return list(dict.fromkeys((record.cell.model, record.cell.precision) for record in records))
+
+
+def check_one_measurement(records: Sequence[CellRecord]) -> None:
+    """Raise InputError, naming what differs, unless ratios between the records mean something.
+
+    Precision and batch size are part of a cell and may differ; manifests are compared within a precision.
+    """
+    if not records:
+        raise InputError("cells.jsonl: holds no measurement; measure anew")
+    first_of: dict[Precision | None, dict[str, Any]] = {}
+    for record in records:
+        for group, facts in ((None, _facts(record)), (record.cell.precision, _manifest(record))):
+            for name, value in first_of.setdefault(group, facts).items():
+                if value != facts[name]:
+                    within = f", both {group}" if group else ""
+                    raise InputError(
+                        f"cells of different measurements: {name} is {value} in one, {facts[name]} in another{within}"
+                    )
+    repeats = {cell: [record.repeat for record in by_repeat(records, cell)] for cell in cells_of(records)}
+    whole = max(repeats.values(), key=len)
+    for cell, found in repeats.items():
+        if found != whole:
+            raise InputError(
+                f"{LABELS[cell.model]} {cell.title}: repeats {found} only; the measurement did not come to its end"
+            )
+
+
+def _facts(record: CellRecord) -> dict[str, Any]:
+    environment = record.environment
+    return {
+        "data": (record.data_fingerprint, record.train_images, record.image_size, record.num_classes, record.seed),
+        "cpu": (environment["cpu"], environment["cpu_cores"]),
+        "device": environment["device"],
+        "versions": environment["versions"],
+        "commit": record.git_commit,
+    }
+
+
+def _manifest(record: CellRecord) -> dict[str, Any]:
+    return {name: record.manifest[name] for name in MUST_AGREE}
+
+
+def baseline(cells: Sequence[Cell], cell: Cell) -> Cell | None:
+    """PyTorch eager of the same model, precision and batch size, on device input; None if it was not measured."""
+    eager = Cell(cell.model, "eager", "device", cell.precision, cell.batch_size)
+    return eager if eager in cells else None
+
+
+def image_times(records: Sequence[CellRecord], cell: Cell) -> list[float]:
+    """Seconds per training image and seed, by repeat."""
+    return [record.image_time_s for record in by_repeat(records, cell)]
+
+
+def time_ratio(records: Sequence[CellRecord], cell: Cell, other: Cell) -> Ratio:
+    """A cell's time per image over another's."""
+    pairs = zip(image_times(records, cell), image_times(records, other), strict=True)
+    return ratio_interval([time / reference for time, reference in pairs])
+
+
+def ratio_interval(ratios: Sequence[float]) -> Ratio:
+    """Geometric mean of ratios over repeats, and its 95 % interval: of the mean logarithm."""
+    logs = [math.log(ratio) for ratio in ratios]
+    interval = mean_interval(logs)
+    if interval is None:
+        return Ratio(math.exp(logs[0]), None)
+    method = interval.method.replace("seeds", "repeats")
+    return Ratio(math.exp(statistics.fmean(logs)), Interval(math.exp(interval.low), math.exp(interval.high), method))
 
 
 def break_even_steps(compiled: CellRecord, eager: CellRecord) -> float:
@@ -25,18 +157,13 @@ def break_even_steps(compiled: CellRecord, eager: CellRecord) -> float:
     return max(0.0, paid / saved)
 
 
-def ratio_interval(ratios: Sequence[float]) -> tuple[float, Interval | None]:
-    """Geometric mean of ratios over repeats, and its 95 % interval: of the mean logarithm."""
-    logs = [math.log(ratio) for ratio in ratios]
-    interval = mean_interval(logs)
-    if interval is None:
-        return math.exp(logs[0]), None
-    return math.exp(statistics.fmean(logs)), Interval(math.exp(interval.low), math.exp(interval.high), interval.method)
+def break_evens(records: Sequence[CellRecord], cell: Cell, eager: Cell) -> list[float]:
+    """Of a compiled cell, by repeat."""
+    pairs = zip(by_repeat(records, cell), by_repeat(records, eager), strict=True)
+    return [break_even_steps(one, other) for one, other in pairs]
 
 
-def interaction(
-    records: Sequence[CellRecord], ways: tuple[tuple[Cell, Cell], tuple[Cell, Cell]]
-) -> tuple[float, Interval | None]:
+def interaction(records: Sequence[CellRecord], ways: tuple[tuple[Cell, Cell], tuple[Cell, Cell]]) -> Ratio:
     """Ratio of ratios: how many times as much compiling speeds up one model as another, repeat by repeat.
 
     Args:
@@ -50,3 +177,37 @@ def interaction(
         for fast, slow in ways
     ]
     return ratio_interval([one / other for one, other in zip(*speedups, strict=True)])
+
+
+def interactions(records: Sequence[CellRecord]) -> dict[Cell, Ratio]:
+    """For each compiled way that both models were run in, by the CNN's cell: the ViT's speed-up over the CNN's."""
+    records = comparable(records)
+    cells, found = cells_of(records), {}
+    for cnn in (cell for cell in cells if cell.model == "cnn" and cell.compiled):
+        vit = dataclasses.replace(cnn, model="vit")
+        eager, other_eager = baseline(cells, vit), baseline(cells, cnn)
+        if vit in cells and eager and other_eager:
+            found[cnn] = interaction(records, ((vit, eager), (cnn, other_eager)))
+    return found
+
+
+def first_run_s(record: CellRecord) -> float:
+    """What the first epoch took beyond a later one."""
+    return max(0.0, record.warm_up_time_s[0] - statistics.median(record.epoch_time_s))
+
+
+def cold_compile_s(record: CellRecord) -> float | None:
+    """All programs compiled ahead (JAX), or the whole first step, which compiles them (torch.compile). None: there is
+    none, or it was not measured."""
+    if record.cell.framework == "torch" and record.cell.compiled and record.first_step_time_s:
+        return record.first_step_time_s[0]
+    return record.compile_time_s
+
+
+def slow_first_steps(record: CellRecord) -> float | None:
+    """Steps before the first that takes at most STEADY times a later one; infinite if none in the first epoch does.
+    None: they were not timed."""
+    if not record.first_step_time_s:
+        return None
+    steady = (i for i, seconds in enumerate(record.first_step_time_s) if seconds <= STEADY * record.step_time_s)
+    return next(steady, math.inf)

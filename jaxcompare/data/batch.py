@@ -1,6 +1,7 @@
-"""What a train or evaluation step receives."""
+"""What a train or evaluation step receives, and where a run gets it from."""
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
@@ -12,3 +13,33 @@ class Batch(NamedTuple):
     images: Float[Array | ndarray, "size h w c"]
     labels: Int[Array | ndarray, " size"]
     mask: Float[Array | ndarray, " size"]
+
+
+class Loader(Protocol):
+    """Batches, epoch by epoch. A context manager, so that workers can live as long as a run."""
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one epoch."""
+        ...
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+class ReadyBatches:
+    """Batches that are there before a clock starts, the same ones in every epoch."""
+
+    def __init__(self, batches: Sequence[Batch]):
+        self.batches = batches
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """All of them."""
+        del epoch
+        return iter(self.batches)
+
+    def __enter__(self) -> "ReadyBatches":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing to release."""

@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torchvision import datasets as tv
 from torchvision.transforms.v2 import functional as F
 
@@ -163,6 +161,10 @@ def _fashion_mnist(root: Path, _: int) -> tuple[list[str], Split, Split]:
 
 def _digits(_: Path, size: int) -> tuple[tuple[str, ...], Split, Split]:
     """scikit-learn's 1,797 8x8 digits, upscaled; a fixed stratified fifth of them is the test split."""
+    # Imported here: its 0.7 s would be paid by every process of a measurement.
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     images, labels = map(np.asarray, load_digits(return_X_y=True))
     pixels = torch.from_numpy(np.round(images * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8))
     pixels = F.resize(pixels, [size, size], antialias=True)[:, 0].numpy()

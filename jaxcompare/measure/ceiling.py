@@ -1,7 +1,10 @@
-"""The matrix-product ceiling: what this machine reaches on the one operation that both models are made of."""
+"""What this machine reaches in JAX on the two things that both models are made of: a large matrix product, and a large
+copy. `twin.speed` measures the same in PyTorch."""
 
 import statistics
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +15,38 @@ from jaxcompare.measure.runtime import MATMUL_PRECISION
 REPEATS = 7
 
 
-def measure_matmul_ceiling(precision: Precision) -> float:
-    """FLOP/s of a large square matrix product on the first device, all of its cores: median of 7, after one more."""
+class Ceilings(NamedTuple):
+    """Medians of REPEATS, after one more."""
+
+    flops_per_s: float
+    """A square matrix product, 2 · side³ operations."""
+    copy_bytes_per_s: float
+    """An array from one place of the device's memory to another, each byte read and written."""
+
+
+def sizes(platform: str) -> tuple[int, int]:
+    """Side of the matrices, and values of the array: far more than the caches hold, and a fraction of a second."""
+    return (2048, 2**25) if platform == "cpu" else (8192, 2**28)
+
+
+def measure_ceilings(precision: Precision) -> Ceilings:
+    """On the first device, all of its cores."""
     device = jax.local_devices()[0]
-    side = 2048 if device.platform == "cpu" else 8192
+    side, values = sizes(device.platform)
     dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
     with jax.default_matmul_precision(MATMUL_PRECISION[precision]):
-        product = jax.jit(jnp.matmul)
         factor = jax.device_put(jnp.ones((side, side), dtype), device)
-        times = []
-        for _ in range(REPEATS + 1):
-            start = time.perf_counter()
-            jax.block_until_ready(product(factor, factor))
-            times.append(time.perf_counter() - start)
-    return 2 * side**3 / statistics.median(times[1:])
+        product_s = _median_seconds(jax.jit(jnp.matmul), factor, factor)
+    source = jax.device_put(jnp.ones(values, jnp.float32), device)
+    # Negated, since XLA hands over an array that nothing is done to.
+    copy_s = _median_seconds(jax.jit(jnp.negative), source)
+    return Ceilings(2 * side**3 / product_s, 2 * source.nbytes / copy_s)
+
+
+def _median_seconds(function: Callable[..., jax.Array], *args: jax.Array) -> float:
+    times = []
+    for _ in range(REPEATS + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(function(*args))
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])

@@ -16,21 +16,23 @@ MOST_CPU_DEVICES = 8
 """Each device holds its own copy of device-resident images, and takes whole slices of a batch."""
 
 
-def configure_jax(*, cache: bool = True, split_cores: bool = True) -> None:
+def configure_jax(*, cache: bool | Path = True, split_cores: bool = True) -> None:
     """Make each CPU core a device of its own (`split_cores`), and keep compiled programs between processes (`cache`).
 
     Cores that compute slices of their own beat cores that share every small matrix product. The cache lies in the
-    user's cache folder, or in JAX_COMPILATION_CACHE_DIR; a program that is not in it is compiled as ever, and
-    `CompileTimes.from_cache` tells. Has no effect on devices once JAX has started.
+    user's cache folder, or in JAX_COMPILATION_CACHE_DIR, or in the folder given; a program that is not in it is
+    compiled as ever, and `CompileTimes.from_cache` tells. Has no effect on devices once JAX has started.
     """
     with contextlib.suppress(RuntimeError):  # JAX has started: its devices are what they are
         jax.config.update("jax_num_cpu_devices", min(cpu_cores(), MOST_CPU_DEVICES) if split_cores else 1)
-    if not cache:
+    if cache is False:
         jax.config.update("jax_enable_compilation_cache", False)
         return
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcompare" / "xla"
     # A folder for each kind of CPU: executables for one may be illegal instructions on another, and homes are shared.
     folder = jax.config.values["jax_compilation_cache_dir"] or str(default / cpu_kind())
+    if isinstance(cache, Path):
+        folder = str(cache)
     jax.config.update("jax_compilation_cache_dir", folder)
     # Every program counts here, the small and quick ones too: a warm start is to be wholly warm.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

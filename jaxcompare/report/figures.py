@@ -1,5 +1,6 @@
 """Records as figures. CNN blue and solid, ViT red and dashed (or hatched), so that grey print keeps them apart."""
 
+import dataclasses
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,6 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 from jaxcompare.analysis.comparison import LABELS, METRICS, Metric, by_model, executed_alike, mean, seconds_text
 from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.statistics import Estimate
-from jaxcompare.cells import CellRecord
 from jaxcompare.config import InputError
 from jaxcompare.records import RunRecord
 
@@ -27,8 +27,17 @@ ACCURACY: dict[Metric, str] = {
     "best": "test accuracy of the best epoch,\nchosen on the test images (%)",
     "final": "test accuracy after the last epoch (%)",
 }
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 HATCHES = {"cnn": "", "vit": "///"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A figure, and what it shows in words for who cannot see it."""
+
+    name: str
+    figure: Figure
+    caption: str
+    alternative: str
 
 
 def training_curves(records: Sequence[RunRecord]) -> Figure:
@@ -164,53 +173,6 @@ def complete_comparison(records: Sequence[RunRecord], efficiency: Efficiency | N
         by_size.set_axis_off()
     _caption(figure, records, "Complete comparison: ")
     return figure
-
-
-def break_even_curves(records: Sequence[CellRecord]) -> Figure:
-    """Figure 4: cumulative seconds against optimiser steps of one run, what is paid once included, by execution.
-
-    Medians over repeats; where a line crosses PyTorch eager's, compilation has paid for itself.
-    """
-    records = [record for record in records if not record.message and record.cell.seeds == 1]
-    models = list(dict.fromkeys(record.cell.model for record in records))
-    figure = Figure(figsize=(12, 4.4), layout="constrained")
-    for axes, model in zip(np.ravel(figure.subplots(1, len(models))), models, strict=True):
-        _cumulative_seconds(axes, [record for record in records if record.cell.model == model])
-        axes.set_title(LABELS[model])
-    first, repeats = records[0], len({record.repeat for record in records})
-    on_cpu = first.environment["backend"] == "cpu"
-    cpu = f"{first.environment['cpu']}, {first.environment['cpu_cores']} cores"
-    device = cpu if on_cpu else first.environment["device"]
-    figure.suptitle(
-        f"Batches of {first.batch_size}, {first.cell.precision}, cold cache, median of {repeats} processes, {device}",
-        fontsize=10,
-        parse_math=False,
-    )
-    return figure
-
-
-def _cumulative_seconds(axes: Axes, records: Sequence[CellRecord]) -> None:
-    """One model's lines, until half as far again as the last crossing."""
-    costs = {
-        cell: tuple(
-            float(np.median([getattr(record, name) for record in records if record.cell == cell]))
-            for name in ("one_time_s", "step_time_s")
-        )
-        for cell in dict.fromkeys(record.cell for record in records)
-    }
-    eager_once, eager_step = next((c for cell, c in costs.items() if cell.engine == "eager"), (0.0, 0.0))
-    crossings = [(once - eager_once) / (eager_step - step) for once, step in costs.values() if step < eager_step]
-    last = 1.5 * max([crossing for crossing in crossings if crossing > 0], default=200.0)
-    steps = np.array([0.0, last])
-    for i, (cell, (once, step)) in enumerate(costs.items()):
-        style: dict[str, Any] = {"color": f"C{i}", "linestyle": DASHES[i % len(DASHES)]}
-        if cell.engine == "eager":
-            style = {"color": "black", "linewidth": 2}
-        axes.plot(steps, once + steps * step, label=cell.title, **style)
-    axes.set(xlabel="optimiser steps", ylabel="cumulative seconds, compilation included", xlim=(0, last))
-    axes.set_ylim(0)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
 
 
 def figure_svg(figure: Figure, name: str) -> str:

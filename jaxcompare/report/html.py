@@ -1,42 +1,25 @@
 """One self-contained page of everything that was measured: no script, nothing loaded from anywhere."""
 
-import dataclasses
 import json
 import re
 from collections.abc import Sequence
 
 import jinja2
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from jaxcompare import __version__
 from jaxcompare.analysis.comparison import LABELS, by_model, executed_alike, mean, seconds_text
 from jaxcompare.analysis.conclusions import answer_questions, name_unfinished
 from jaxcompare.analysis.data_efficiency import Efficiency
+from jaxcompare.analysis.speed import measured
 from jaxcompare.analysis.statistics import BOOTSTRAP_FROM
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.records import RunRecord
-from jaxcompare.report.commands import rebuild_commands
-from jaxcompare.report.figures import (
-    break_even_curves,
-    complete_comparison,
-    data_efficiency,
-    figure_svg,
-    training_curves,
-)
+from jaxcompare.report.commands import rebuild_commands, rebuild_speed_commands
+from jaxcompare.report.figures import Picture, complete_comparison, data_efficiency, figure_svg, training_curves
 from jaxcompare.report.results import Results
-from jaxcompare.report.speed import break_even_table
+from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures, find_speed_sentences
 from jaxcompare.report.tables import score_rows
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A figure, and what it shows in words for who cannot see it."""
-
-    name: str
-    figure: Figure
-    caption: str
-    alternative: str
 
 
 def draw_pictures(results: Results) -> list[Picture]:
@@ -74,18 +57,7 @@ def draw_pictures(results: Results) -> list[Picture]:
                 ),
             )
         )
-    if any(not record.message for record in results.cells):
-        rows = break_even_table(results.cells).rows
-        pictures.append(
-            Picture(
-                "figure4_break_even",
-                break_even_curves(results.cells),
-                "Figure 4. Cumulative time of one run by optimiser steps. Where a line crosses PyTorch eager's (black) "
-                "compilation has paid for itself.",
-                " ".join(f"{row[0]}, {row[1]}: break-even after {row[4]} steps." for row in rows),
-            )
-        )
-    return pictures
+    return [*pictures, *draw_speed_pictures(results.cells)]
 
 
 def build_page(results: Results, pictures: Sequence[Picture]) -> str:
@@ -97,10 +69,15 @@ def build_page(results: Results, pictures: Sequence[Picture]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    tables, of_speed = results.tables(), {design.name for design in DESIGNS}
     return environment.get_template("report.html.jinja").render(
         version=__version__,
         results=results,
-        pictures=[(picture, _inline(picture)) for picture in pictures],
+        pictures=[(picture, _inline(picture)) for picture in pictures if picture.name not in of_speed],
+        speed_pictures=[(picture, _inline(picture)) for picture in pictures if picture.name in of_speed],
+        speed_tables=[table for name, found in tables.items() if name.startswith("training_speed") for table in found],
+        speed_sentences=find_speed_sentences(results.cells) if results.cells else [],
+        tables={name: found for name, found in tables.items() if not name.startswith("training_speed")},
         answers=answer_questions(results.comparison, results.efficiency),
         scores=[(score.prediction.reasoning, score_rows(score)) for score in results.scores],
         machines=_machines(results),
@@ -158,10 +135,12 @@ def _machines(results: Results) -> list[tuple[str, ...]]:
             record.git_commit or "not known",
         )
         rows.setdefault(key, []).append(record.started_at[:10])
-    for record in results.cells[:1]:
+    for record in measured(results.cells)[:1]:
         environment, commit = record.environment, record.git_commit or "not known"
         versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-        rows["training speed", f"{environment['cpu']}, {environment['cpu_cores']} cores", versions, commit] = ["-"]
+        device = "no GPU" if environment["backend"] == "cpu" else environment["device"]
+        machine = f"{environment['cpu']}, {environment['cpu_cores']} cores, {device}"
+        rows["training speed", machine, versions, commit] = ["-"]
     return [
         (*key, min(days) if min(days) == max(days) else f"{min(days)} to {max(days)}") for key, days in rows.items()
     ]
@@ -207,6 +186,10 @@ def _limits(results: Results) -> list[str]:
                 "Every size got the same number of epochs, as in the recipe: less data is fewer optimiser steps too."
             )
         limits += [f"Left out of the data efficiency: {text}." for text in efficiency.sweep.left_out]
+    if results.cells:
+        repeats = len({record.repeat for record in results.cells})
+        held = "intervals hold nothing of other machines, versions or sizes of model" if repeats > 1 else "no interval"
+        limits.append(f"Speed was measured on one machine, {repeats} time{'s' * (repeats > 1)} a cell: {held}.")
     environments = {(r.environment["cpu"], r.environment["device"]) for r in results.runs}
     if len(environments) > 1:
         limits.append("The runs come from several machines; times are compared only within one.")
@@ -216,11 +199,4 @@ def _limits(results: Results) -> list[str]:
 def _commands(results: Results) -> list[str]:
     sweep = list(results.sweep.runs.values()) if results.sweep else []
     lines = [line for runs in (results.comparison, sweep, results.agreement) for line in rebuild_commands(runs)]
-    for first in results.cells[:1]:
-        epochs, repeats = len(first.warm_up_time_s + first.epoch_time_s), len({r.repeat for r in results.cells})
-        lines.append(
-            f"python experiments/training_speed.py --dataset ... --train-size {first.train_images} --batch-size "
-            f"{first.batch_size} --epochs {epochs} --repeats {repeats} --seed {first.seed} --precision "
-            f"{first.cell.precision}"
-        )
-    return lines
+    return lines + rebuild_speed_commands(results.cells)

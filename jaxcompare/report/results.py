@@ -9,11 +9,16 @@ from jaxcompare.analysis.comparison import check_comparable, check_one_recipe, s
 from jaxcompare.analysis.conclusions import verdict
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse, build_sweep, summarise_sweep
 from jaxcompare.analysis.predictions import Score, score_predictions
+from jaxcompare.analysis.speed_summary import summarise_speed
 from jaxcompare.cells import CellRecord, load_cells
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.records import RunRecord, load_lines, load_records
-from jaxcompare.report.speed import break_even_table, input_table, phases_table, speed_table
+from jaxcompare.report.speed import speed_tables
+from jaxcompare.report.speed_details import detail_tables
 from jaxcompare.report.tables import Table, accuracy_time_table, agreement_table, comparison_table, efficiency_tables
+
+PAGE_ONLY = ("training_speed_details",)
+"""Tables for the page alone: too many for a README."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Results:
     cells: Sequence[CellRecord] = ()
     inputs: Sequence[dict[str, Any]] = ()
     phases: Sequence[dict[str, Any]] = ()
+    costs: Sequence[dict[str, Any]] = ()
 
     @property
     def efficiency(self) -> Efficiency | None:
@@ -54,12 +60,11 @@ class Results:
             "full_comparison": [table for table in compared if table.rows],
             "data_efficiency": efficiency_tables(self.sweep) if self.sweep else [],
             "framework_agreement": [agreement_table(self.agreement)] if self.agreement else [],
-            "training_speed": [speed_table(self.cells), break_even_table(self.cells)] if self.cells else [],
+            "training_speed": speed_tables(self.cells) if self.cells else [],
+            "training_speed_details": detail_tables(self.cells, self.phases, self.inputs, self.costs)
+            if self.cells
+            else [],
         }
-        if self.phases:
-            tables["training_speed"].append(phases_table(self.phases))
-        if self.inputs:
-            tables["training_speed"].append(input_table(self.inputs))
         return {name: found for name, found in tables.items() if found}
 
     def summary(self) -> dict[str, Any]:
@@ -70,11 +75,13 @@ class Results:
             summary["predictions"] = [score.summary() for score in self.scores]
         if self.sweep:
             summary["data_efficiency"] = summarise_sweep(self.sweep)
+        if self.cells:
+            summary["training_speed"] = summarise_speed(self.cells)
         return summary
 
 
 def gather(folders: Sequence[Path]) -> Results:
-    """Read and merge the records of several folders, each with runs.jsonl or cells.jsonl and inputs.jsonl.
+    """Read and merge the records of several folders, each with runs.jsonl, or with cells.jsonl and what belongs to it.
 
     Raises:
         InputError: a folder holds no records, records that cannot be read, or records that are no one experiment with
@@ -82,8 +89,7 @@ def gather(folders: Sequence[Path]) -> Results:
     """
     records: list[RunRecord] = []
     cells: list[CellRecord] = []
-    inputs: list[dict[str, Any]] = []
-    phases: list[dict[str, Any]] = []
+    others: dict[str, list[dict[str, Any]]] = {}
     for folder in folders:
         found = 0
         if (folder / "runs.jsonl").exists():
@@ -95,10 +101,8 @@ def gather(folders: Sequence[Path]) -> Results:
             if cells:
                 raise InputError(f"{folder}: a second folder of speed measurements; give one")
             cells = load_cells(folder / "cells.jsonl")
-            inputs, phases = (
-                load_lines(folder / name, dict, "measurement") if (folder / name).exists() else []
-                for name in ("inputs.jsonl", "phases.jsonl")
-            )
+            files = {name: folder / f"{name}.jsonl" for name in ("inputs", "phases", "costs")}
+            others = {name: load_lines(path, dict, "measurement") for name, path in files.items() if path.exists()}
             found += len(cells)
         if not found:
             kind = "holds no records, in runs.jsonl or cells.jsonl" if folder.is_dir() else "no such folder"
@@ -114,4 +118,4 @@ def gather(folders: Sequence[Path]) -> Results:
     # What one page puts side by side is of one recipe, but for what the experiments differ in by their design.
     check_one_recipe([*comparison[:1], *swept[:1]], "train_size", "subsets", "epochs", "epoch_images")
     sweep = build_sweep(swept) if swept else None
-    return Results(comparison, sweep, of.get("framework_agreement", []), cells, inputs, phases)
+    return Results(comparison, sweep, of.get("framework_agreement", []), cells, **others)

@@ -1,299 +1,257 @@
-"""Speed cells as tables: medians, ranges, ratios taken repeat by repeat, and what the best comes to."""
+"""Speed cells as tables: every execution beside PyTorch eager, where a speed-up comes from, when compiling has paid."""
 
 import dataclasses
+import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+from jaxcompare.analysis.attribution import Attribution, attributions
 from jaxcompare.analysis.comparison import LABELS
-from jaxcompare.analysis.speed import break_even_steps, by_repeat, interaction
-from jaxcompare.cells import MUST_AGREE, Cell, CellRecord
-from jaxcompare.config import InputError
-from jaxcompare.measure.cost import layer_costs
+from jaxcompare.analysis.roofline import common_roofs, flops_per_s
+from jaxcompare.analysis.speed import (
+    RECIPE_IMAGES,
+    Ratio,
+    at_recipe_size,
+    baseline,
+    break_evens,
+    by_repeat,
+    cells_of,
+    check_one_measurement,
+    cold_compile_s,
+    comparable,
+    execution,
+    groups,
+    image_times,
+    interactions,
+    measured,
+    recipe_size,
+    time_ratio,
+)
+from jaxcompare.cells import Cell, CellRecord
+from jaxcompare.config import ModelName, Precision
+from jaxcompare.report.speed_text import known, model_label, ratio_text, share_text, spread, spread_or_never
 from jaxcompare.report.tables import Table, machine
 
-TRAINING_FLOPS = 3
-"""Of a training step over its forward pass, by convention: the backward pass multiplies twice as much."""
 
-NOT_COMPILED = ("eager", "op")
-"""Engines that pay nothing for a step as a whole, so that nothing can break even."""
+def speed_tables(records: Sequence[CellRecord]) -> list[Table]:
+    """The three that answer: how fast, why, and when it has paid."""
+    tables = [speed_table(records), attribution_table(records), break_even_table(records)]
+    return [table for table in tables if table.rows]
 
 
 def speed_table(records: Sequence[CellRecord]) -> Table:
-    """A row per cell, beside PyTorch eager of the same model; then the best JAX engine beside the best of PyTorch.
+    """A row per cell of the recipe's batch size, beside PyTorch eager of the same model; then the best JAX engine
+    beside the best of PyTorch.
 
     Raises:
-        InputError: the records are no one measurement: different data, batches, machines or commits, or cells of which
-            a repeat is missing.
+        InputError: the records are no one measurement: different data, machines or commits, or cells of which a repeat
+            is missing.
     """
+    check_one_measurement(measured(records))
+    size, records = recipe_size(records), at_recipe_size(records)
     failed = {record.cell: record.message for record in records if record.message}
-    all_cells = list(dict.fromkeys(record.cell for record in records))
-    records = [record for record in records if record.cell not in failed]
-    check_one_measurement(records)
-    cells = list(dict.fromkeys(record.cell for record in records))
-    rows, sentences = [], []
-    for cell in all_cells:
-        if cell in failed:
-            rows.append((LABELS[cell.model], cell.title, *["-"] * 5))
-            sentences.append(f"{LABELS[cell.model]}, {cell.title}: not measured ({failed[cell]}).")
-            continue
-        times = image_times(records, cell)
-        eager = baseline(cells, cell)
-        share = [
-            TRAINING_FLOPS * flops_per_image(record) / record.image_time_s / record.ceiling_flops_per_s
-            for record in records
-            if record.cell == cell
-        ]
-        compile_time = [r.compile_time_s for r in records if r.cell == cell and r.compile_time_s is not None]
-        rows.append(
-            (
-                LABELS[cell.model],
-                cell.title,
-                spread((1e6 * t for t in times), ",.0f"),
-                spread(ratios(times, image_times(records, eager)), ".2f") if eager else "-",
-                spread((100 * s for s in share), ".0f"),
-                spread(compile_time, ".1f") if compile_time else "-",
-                spread(peak_megabytes(records, cell), ",.0f"),
-            )
-        )
-    for model in dict.fromkeys(cell.model for cell in cells):
-        sentences += conclusions(records, [cell for cell in cells if cell.model == model])
-    first = records[0]
+    timed = measured(records)
+    rows = [
+        (LABELS[cell.model], execution(cell), *(["-"] * 5 if cell in failed else _speed_cells(timed, cell)))
+        for cell in cells_of(records)
+    ]
+    sentences = [
+        f"{LABELS[cell.model]}, {execution(cell)}: not measured ({message})." for cell, message in failed.items()
+    ]
+    for model, precision in groups(timed):
+        sentences += conclusions(timed, model, precision)
     header = (
         "Model",
         "Execution",
         "Time per image, µs",
         "Over PyTorch eager",
         "Share of ceiling, %",
-        "Compile, s",
-        "Peak, MB",
+        "Compile cold, s",
+        "Compile warm, s",
     )
-    repeats = len({record.repeat for record in records})
-    note = (
-        f"Median (and range) of {repeats} fresh processes, interleaved; ratios are taken repeat by repeat. "
-        f"{first.dataset_title}, {first.train_images:,} images, batches of {first.batch_size}, {first.cell.precision}, "
-        "dropout on; the first epoch, evaluation and compilation excluded; of several seeds, the time per image and "
-        "seed. PyTorch's batches are ready in memory before its clock starts; JAX's times hold their preparation. "
-        "Ceiling: a large matrix product in the same process; three forward passes' worth of floating-point "
-        "operations a training image. Compile: all programs, cold. Peak: of the device by its allocator, on a CPU of "
-        f"the process. {_gate_note(records)} {machine(first.environment)}"
+    notes = [" ".join(sentences), _speed_note(timed, size)]
+    return Table(header, rows, notes, "Speed: every execution beside PyTorch eager")
+
+
+def _speed_cells(records: Sequence[CellRecord], cell: Cell) -> tuple[str, ...]:
+    runs, eager = by_repeat(records, cell), baseline(cells_of(records), cell)
+    roof = common_roofs(records, cell.precision).flops_per_s
+    return (
+        spread((1e6 * run.image_time_s for run in runs), ",.0f"),
+        "1" if eager == cell else ratio_text(time_ratio(records, cell, eager)) if eager else "-",
+        spread((100 * flops_per_s(run) / roof for run in runs), ".0f"),
+        spread(known(cold_compile_s(run) for run in runs), ".1f"),
+        spread(known(run.warm_compile_time_s for run in runs), ".1f"),
     )
-    return Table(header, rows, [" ".join(sentences), note], "Speed: every engine beside PyTorch")
+
+
+def _speed_note(records: Sequence[CellRecord], size: int) -> str:
+    first, repeats = records[0], len({record.repeat for record in records})
+    return (
+        f"Time, share and compilation: median (and range) of {repeats} fresh processes, interleaved. "
+        f"{interval_note(records)} {first.dataset_title}, {first.train_images:,} images, batches of {size}, "
+        f"{', '.join(dict.fromkeys(record.cell.precision for record in records))}, dropout on; the first epoch, "
+        "evaluation and compilation excluded; of several seeds, the time per image and seed. PyTorch's device batches "
+        "are prepared before the clock starts; JAX's device input makes its batches inside the program, so JAX does "
+        "more work. Ceiling: a large matrix product, the same for both frameworks: the faster one's median; "
+        "floating-point operations a training image by formula. Compile: all programs ahead of time, of torch.compile "
+        "the whole first step, which compiles; warm: a second process with the first one's cache. Best: by the "
+        f"median, of these same repeats. {_gate_note(records)} {machine(first.environment)}"
+    )
+
+
+def interval_note(records: Sequence[CellRecord]) -> str:
+    """How ratios and their intervals are made."""
+    if len({record.repeat for record in records}) == 1:
+        return "One repeat: ratios have no interval, and what they show may be chance."
+    interval = time_ratio(records, records[0].cell, records[0].cell).interval
+    method = interval.method if interval else ""
+    return (
+        "Ratios are taken repeat by repeat: geometric mean and 95 % interval of the mean logarithm "
+        f"({method}); each interval has its 95 % for itself, not all together."
+    )
 
 
 def _gate_note(records: Sequence[CellRecord]) -> str:
-    """How near the sides were to float64 before they were timed: the farthest of all."""
-    if not all(record.parity for record in records):
-        return "Parity gate: these cells were measured before there was one."
-    worst = {name: max(record.parity[name] for record in records) for name in records[0].parity}
-    found = ", ".join(f"{name} {value:.0e}" for name, value in worst.items())
+    """How near the sides were to float64 before they were timed: the farthest of all, in each precision."""
+    found = []
+    for precision in dict.fromkeys(record.cell.precision for record in records):
+        parities = [record.parity for record in records if record.cell.precision == precision]
+        worst = ", ".join(f"{name} {max(parity[name] for parity in parities):.0e}" for name in parities[0])
+        found.append(f"{worst} in {precision}")
     return (
         "Parity gate: from shared weights and batches, dropout off, each side came within "
-        f"{found} of PyTorch in float64 before it was timed (share of the largest logit; relative norm of the worst "
-        "parameter; nats over 10 AdamW steps)."
+        f"{'; '.join(found)} of PyTorch in float64 before it was timed (share of the largest logit; relative norm of "
+        "the worst parameter; nats over 10 AdamW steps)."
     )
 
 
-def break_even_table(records: Sequence[CellRecord]) -> Table:
-    """What each compiled way of one run costs once, and after how many steps it has caught up with PyTorch eager; then
-    whether compiling speeds up the two models alike."""
-    failed = {record.cell for record in records if record.message}
-    records = [record for record in records if record.cell not in failed]
-    cells = list(dict.fromkeys(record.cell for record in records if record.cell.seeds == 1))
-    rows = []
-    for cell in (cell for cell in cells if cell.engine not in NOT_COMPILED):
-        reference = baseline(cells, cell)
-        if reference is None:
-            continue
-        runs, eager = by_repeat(records, cell), by_repeat(records, reference)
-        steps = [break_even_steps(one, other) for one, other in zip(runs, eager, strict=True)]
-        seconds = [n * run.step_time_s + run.one_time_s for n, run in zip(steps, runs, strict=True)]
-        rows.append(
-            (
-                LABELS[cell.model],
-                cell.title,
-                spread([run.one_time_s for run in runs], ".1f"),
-                spread([1e3 * run.step_time_s for run in runs], ".1f"),
-                _never(steps, ",.0f"),
-                _never(seconds, ",.0f"),
-            )
-        )
-    header = ("Model", "Execution", "Paid once, s", "Step, ms", "Break-even, steps", "Break-even, s")
-    note = (
-        "Against PyTorch eager of the same model and repeat. Paid once: compilation, cold, and what the first epoch "
-        "took beyond a later one. Break-even: where the two cumulative times meet; never: a step takes no less time."
-    )
-    return Table(header, rows, [*_interactions(records, cells), note], "What compiling costs, and when it has paid")
-
-
-def _never(values: Sequence[float], form: str) -> str:
-    """Spread of what may be infinite."""
-    finite = [value for value in values if value < float("inf")]
-    if len(finite) == len(values):
-        return spread(values, form)
-    return "never" if not finite else f"never in {len(values) - len(finite)} of {len(values)} repeats"
-
-
-def _interactions(records: Sequence[CellRecord], cells: Sequence[Cell]) -> list[str]:
-    """For each way that both models were run in: is its speed-up over PyTorch eager the same for both?"""
-    sentences = []
-    for cnn in (cell for cell in cells if cell.model == "cnn" and cell.engine not in NOT_COMPILED):
-        vit = dataclasses.replace(cnn, model="vit")
-        eager, other_eager = baseline(cells, vit), baseline(cells, cnn)
-        if vit not in cells or eager is None or other_eager is None:
-            continue
-        ratio, interval = interaction(records, ((vit, eager), (cnn, other_eager)))
-        text = f"Over PyTorch eager, {cnn.title} speeds up the ViT {ratio:.2f} times as much as the CNN"
-        if interval is None:
-            sentences.append(f"{text} (one repeat, no interval).")
-            continue
-        shown = "more" if interval.low > 1 else "less" if interval.high < 1 else "undecided which"
-        sentences.append(f"{text} (95 % interval {interval.low:.2f} to {interval.high:.2f}: {shown}).")
-    return [" ".join(sentences)] if sentences else []
-
-
-def conclusions(records: Sequence[CellRecord], cells: Sequence[Cell]) -> list[str]:
-    """Of one model: the best JAX engine over the best of PyTorch and over the recipe's loop; seeds over single runs."""
-    label, sentences = LABELS[cells[0].model], []
+def conclusions(records: Sequence[CellRecord], model: ModelName, precision: Precision) -> list[str]:
+    """The best JAX engine over the best of PyTorch and over the recipe's loop; seeds over single runs."""
+    records = measured(at_recipe_size(records))
+    cells = [cell for cell in cells_of(records) if (cell.model, cell.precision) == (model, precision)]
 
     def best(some: Iterable[Cell]) -> Cell:
         return min(some, key=lambda cell: statistics.median(image_times(records, cell)))
 
     jax_cells = [cell for cell in cells if cell.framework == "jax" and cell.seeds == 1]
-    torch_cells = [cell for cell in cells if cell.framework == "torch" and cell.input == "memory"]
+    torch_cells = [cell for cell in cells if cell.framework == "torch" and cell.input == "device"]
     if not jax_cells or not torch_cells:
         return []
     ours, theirs = best(jax_cells), best(torch_cells)
-    over = spread(ratios(image_times(records, ours), image_times(records, theirs)), ".2f")
-    sentences.append(f"{label}: the best JAX engine ({ours.title}) takes {over} of the time of {theirs.title}.")
-    for recipe in (cell for cell in cells if cell.input == "recipe"):
-        times = spread(ratios(image_times(records, recipe), image_times(records, ours)), ".1f")
-        sentences.append(f"The recipe's own loop takes {times} times as long as it.")
+    over = time_ratio(records, ours, theirs)
+    faster = _verdict(over, "JAX is slower", "JAX is faster", "undecided which is faster")
+    sentences = [
+        f"{LABELS[model]}: the best JAX engine ({execution(ours)}) takes {ratio_text(over)} of the time of the best of "
+        f"PyTorch ({execution(theirs)}): {faster}."
+    ]
+    recipe = Cell(model, "eager", "recipe", precision, ours.batch_size)
+    if recipe in cells:
+        sentences.append(
+            f"The recipe's own loop takes {ratio_text(time_ratio(records, recipe, ours))} times as long as it."
+        )
     for several in (cell for cell in cells if cell.seeds > 1):
         single = dataclasses.replace(several, seeds=1)
-        if single not in cells:
-            continue
-        per_seed = ratios(image_times(records, several), image_times(records, single))
-        sentences.append(
-            f"{several.seeds} seeds in one program take {spread(per_seed, '.2f')} of the time of {several.seeds} "
-            f"single runs, {spread((several.seeds * r for r in per_seed), '.2f')} times one run's."
-        )
+        if single in cells:
+            per_seed = time_ratio(records, several, single)
+            sentences.append(
+                f"{several.seeds} seeds in one program ({execution(several)}) take {ratio_text(per_seed)} of the time "
+                f"of {several.seeds} single runs: {_verdict(per_seed, 'more', 'less', 'undecided which is less')}."
+            )
     return sentences
 
 
-PHASES = {
-    "input_ms": "Input",
-    "copy_ms": "Copy",
-    "forward_ms": "Forward",
-    "backward_ms": "Backward",
-    "update_ms": "Update",
-    "step_ms": "Step",
-    "dispatch_ms": "Call returns after",
-}
+def _verdict(ratio: Ratio, above: str, below: str, undecided: str) -> str:
+    """What a ratio shows; of one repeat, no more than what it happened to be."""
+    found = {1: above, -1: below, 0: undecided}[ratio.direction]
+    return found if ratio.interval else f"{found} in the one repeat, no interval"
 
 
-def phases_table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """Where a step's time goes in PyTorch eager and in JAX's compiled step; without rows if nothing was measured."""
-    if not records:
-        return Table((), (), ())
-    cells = [Cell(**cell) for cell in map(dict, dict.fromkeys(tuple(record["cell"].items()) for record in records))]
-    rows = []
-    for cell in cells:
-        of_cell = [record for record in records if record["cell"] == dataclasses.asdict(cell)]
-        values = [spread((record[name] for record in of_cell), ".2f") for name in PHASES]
-        rows.append((LABELS[cell.model], cell.title.partition(",")[0], *values))
-    header = ("Model", "Execution", *(f"{title}, ms" for title in PHASES.values()))
+def attribution_table(records: Sequence[CellRecord]) -> Table:
+    """Where the way from the recipe's loop to JAX's program of an epoch saves its time; without rows if no model was
+    measured on all of that way."""
+    found, rows = attributions(records), []
+    for one in found:
+        label = model_label(one.model, one.precision)
+        for stage in one.stages:
+            share = share_text(stage.share) if stage.share else "not stated"
+            way = (execution(stage.before), execution(stage.after))
+            rows.append((label, stage.name, *way, ratio_text(stage.factor), share))
+        whole = "100 %" if one.stated else "not stated"
+        ends = (execution(one.stages[0].before), execution(one.stages[-1].after))
+        rows.append((label, "all", *ends, ratio_text(one.total), whole))
     note = (
-        f"Batches of {records[0]['batch_size']}, median of 20 steps, then median (and range) over processes; the "
-        "device is waited for after each phase. Input: the next batch of the host's pipeline. Forward and backward "
-        "have dropout on. In JAX they are programs of their own: backward is what the gradient takes beyond the loss, "
-        "update what the step takes beyond the gradient. Step: all three in one call."
+        "Times as fast: time before over time after. Shares are of the logarithm of the whole, in which factors add; "
+        "a negative share: that stage slows down. Input pipeline: batches prepared on the device before the clock, in "
+        "place of the recipe's DataLoader. Compilation: one compiled program a step in place of PyTorch's operations; "
+        "it makes its batches itself, which costs this stage something, and it holds all else in which the frameworks "
+        "differ (kernels, layouts); what compiling does within PyTorch is in torch.compile's row above. Dispatch: one "
+        "call an epoch in place of one a step. The shares belong to this path: another between the same ends may give "
+        "others. Where the interval of the whole includes 1, no shares are stated."
     )
-    return Table(header, rows, [note], "Where a step's time goes")
+    header = ("Model", "Stage", "From", "To", "Times as fast", "Share")
+    return Table(header, rows, [*map(attribution_sentence, found), note], "Where the speed-up comes from")
 
 
-def input_table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """The host pipeline beside the recipe's, in images per second."""
-    rows = []
-    for workers in (0, 2):
-        ours, recipe = (
-            [r["images_per_s"] for r in records if (r["pipeline"], r["workers"]) == (pipeline, workers)]
-            for pipeline in ("jaxcompare", "recipe")
-        )
-        if len(ours) != len(recipe) or not ours:
-            raise InputError("inputs.jsonl: a measurement is missing; measure anew")
-        rows.append((str(workers), spread(ours, ",.0f"), spread(recipe, ",.0f"), spread(ratios(ours, recipe), ".1f")))
-    header = ("Workers", "Host pipeline, images/s", "Recipe's pipeline, images/s", "Ratio")
-    note = (
-        f"The second pass over {records[0]['images']:,} images; the recipe's loader starts its workers anew every "
-        "pass, as a plain DataLoader does, ours keeps them."
+def attribution_sentence(one: Attribution) -> str:
+    """A speed-up and its shares in words, undecided where the records do not decide."""
+    slower = "JAX is the slower" if one.total.direction == -1 else "JAX is the faster"
+    lead = (
+        f"{model_label(one.model, one.precision)}: the recipe's own loop in PyTorch eager takes "
+        f"{ratio_text(one.total)} times as long as JAX's whole-epoch program"
     )
-    return Table(header, rows, [note], "Input pipelines")
+    if not one.stated:
+        return f"{lead}: undecided which is faster, so no shares are stated."
+    shares = [f"{stage.name} {share_text(stage.share)}" for stage in one.stages if stage.share]
+    alone = " One repeat, no interval." if one.total.interval is None else ""
+    return f"{lead}: {slower}. Of that, in logarithms: {', '.join(shares)}.{alone}"
 
 
-def check_one_measurement(records: Sequence[CellRecord]) -> None:
-    """Raise InputError, naming what differs, unless ratios between the records mean something."""
-    if not records:
-        raise InputError("cells.jsonl: holds no measurement; measure anew")
-    facts = [
-        {
-            "data": (record.data_fingerprint, record.train_images, record.image_size, record.seed),
-            "batch size": record.batch_size,
-            "precision": record.cell.precision,
-            "cpu": (record.environment["cpu"], record.environment["cpu_cores"]),
-            "device": record.environment["device"],
-            "versions": record.environment["versions"],
-            **{name: record.manifest[name] for name in MUST_AGREE},
-            "commit": record.git_commit,
-        }
-        for record in records
-    ]
-    for other in facts[1:]:
-        for name, value in other.items():
-            if value != facts[0][name]:
-                raise InputError(
-                    f"cells of different measurements: {name} is {facts[0][name]} in one, {value} in another"
-                )
-    repeats = {cell: sorted(r.repeat for r in records if r.cell == cell) for cell in {r.cell for r in records}}
-    for cell, found in repeats.items():
-        if found != max(repeats.values(), key=len):
-            raise InputError(
-                f"{cell.model} {cell.title}: repeats {found} only; the measurement did not come to its end"
+def break_even_table(records: Sequence[CellRecord]) -> Table:
+    """What each compiled way of one run costs once, and after how many steps it has caught up with PyTorch eager; then
+    whether compiling speeds up the two models alike."""
+    records = comparable(records)
+    cells, rows = cells_of(records), []
+    for cell in (cell for cell in cells if cell.compiled):
+        reference = baseline(cells, cell)
+        if reference is None:
+            continue
+        runs, steps = by_repeat(records, cell), break_evens(records, cell, reference)
+        epoch_steps = math.ceil(RECIPE_IMAGES / cell.batch_size)
+        seconds = [n * run.step_time_s + run.one_time_s for n, run in zip(steps, runs, strict=True)]
+        rows.append(
+            (
+                LABELS[cell.model],
+                execution(cell),
+                spread([run.one_time_s for run in runs], ".1f"),
+                spread([1e3 * run.step_time_s for run in runs], ".2f"),
+                spread_or_never(steps, ",.0f"),
+                spread_or_never([n / epoch_steps for n in steps], ",.2f"),
+                spread_or_never(seconds, ",.0f"),
             )
+        )
+    header = (
+        "Model",
+        "Execution",
+        "Paid once, s",
+        "Step, ms",
+        "Break-even, steps",
+        "Break-even, epochs",
+        "Break-even, s",
+    )
+    note = (
+        "Median (and range) over repeats, against PyTorch eager of the same model and repeat; device input on both "
+        "sides. Paid once: compilation, cold, and what the first epoch took beyond a later one. Break-even: where the "
+        f"two cumulative times meet; epochs of the recipe's {RECIPE_IMAGES:,} images; never: a step takes no less time."
+    )
+    alike = " ".join(interaction_sentences(records))
+    return Table(header, rows, [*([alike] if alike else []), note], "What compiling costs, and when it has paid")
 
 
-def baseline(cells: Sequence[Cell], cell: Cell) -> Cell | None:
-    """PyTorch eager of the same model, on batches in memory; None if it was not measured."""
-    for other in cells:
-        if (other.framework, other.engine, other.input, other.model) == ("torch", "eager", "memory", cell.model):
-            return other
-    return None
-
-
-def flops_per_image(record: CellRecord) -> int:
-    """Of the forward pass."""
-    costs = layer_costs(record.cell.model, image_size=record.image_size, num_classes=record.num_classes)
-    return sum(cost.flops_per_image for cost in costs)
-
-
-def peak_megabytes(records: Sequence[CellRecord], cell: Cell) -> list[float]:
-    """The most memory in use at once, by repeat."""
-    peaks = [r.execution["peak_bytes"] for r in records if r.cell == cell]
-    return [(peak["device"] or peak["process"]) / 1e6 for peak in peaks]
-
-
-def image_times(records: Sequence[CellRecord], cell: Cell) -> list[float]:
-    """Seconds per training image and seed, by repeat."""
-    return [r.image_time_s for r in sorted(records, key=lambda r: r.repeat) if r.cell == cell]
-
-
-def ratios(times: Sequence[float], reference: Sequence[float]) -> list[float]:
-    """Repeat by repeat, so that a machine that drifts slows both sides of each."""
-    return [time / other for time, other in zip(times, reference, strict=True)]
-
-
-def spread(values: Iterable[float], form: str) -> str:
-    """Median, and range if there are several."""
-    numbers = list(values)
-    middle = format(statistics.median(numbers), form)
-    return middle if len(numbers) == 1 else f"{middle} ({min(numbers):{form}} to {max(numbers):{form}})"
+def interaction_sentences(records: Sequence[CellRecord]) -> list[str]:
+    """Whether compiling speeds up the two models alike, in words."""
+    return [
+        f"Over PyTorch eager, {execution(cnn)} speeds up the ViT {ratio_text(ratio)} times as much as the CNN: "
+        f"{_verdict(ratio, 'more', 'less', 'undecided which more')}."
+        for cnn, ratio in interactions(records).items()
+    ]

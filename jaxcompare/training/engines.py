@@ -25,7 +25,7 @@ import torch
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcompare.config import InputError, RunConfig
-from jaxcompare.data.batch import Batch
+from jaxcompare.data.batch import Batch, Loader
 from jaxcompare.data.datasets import Dataset, training_subset
 from jaxcompare.data.device import DeviceSplit, EpochPlan, count_batches, plan_epoch, put_split, test_batch, train_batch
 from jaxcompare.data.host import build_loaders
@@ -81,11 +81,20 @@ class Engine(abc.ABC):
         self.tx = build_optimiser(training)
         self.train_step = build_train_step(self.model, self.tx, self.slicing)
         self.eval_step = build_eval_step(self.model, self.slicing)
+        self.programs: dict[str, jax.stages.Compiled] = {}
         self.compile_times: dict[str, CompileTimes] = {}
         self.memory_plans: dict[str, MemoryPlan] = {}
         self.image_shape = dataset.train.images.shape[1:]
-        self._seed_array = self.put(np.array(seeds, np.uint32), self.per_seed)
-        self._init = self.compile("init", self.over_seeds(self.init_one), self._seed_array)
+        self.seed_array = self.put(np.array(seeds, np.uint32), self.per_seed)
+
+    def compile_programs(self) -> None:
+        """Compile everything that a run needs, ahead of time."""
+        self._init = self.compile("init", self.over_seeds(self.init_one), self.seed_array)
+        self._compile()
+
+    @abc.abstractmethod
+    def _compile(self) -> None:
+        """The programs that train and evaluate."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -153,10 +162,10 @@ class Engine(abc.ABC):
         return mapped if self.devices == 1 else on_devices
 
     def compile(self, name: str, function: Callable, *args: Any, **jit_options: Any) -> jax.stages.Compiled:
-        """Compile a program at the config's precision, and note its times and memory plan."""
+        """Compile a program at the config's precision, and keep it with its times and memory plan."""
         with jax.default_matmul_precision(MATMUL_PRECISION[self.config.execution.precision]):
             compiled, times = compile_ahead(function, *args, **jit_options)
-        self.compile_times[name] = times
+        self.programs[name], self.compile_times[name] = compiled, times
         if plan := plan_memory(compiled):
             self.memory_plans[name] = plan
         return compiled
@@ -167,7 +176,7 @@ class Engine(abc.ABC):
 
     def init(self) -> TrainState:
         """A fresh stacked state, one for each seed."""
-        return self._init(self._seed_array)
+        return self._init(self.seed_array)
 
     @abc.abstractmethod
     def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
@@ -191,16 +200,18 @@ class Engine(abc.ABC):
 
 
 class HostEngine(Engine):
-    """Batches of the torchvision pipeline, copied to the device as they come. One seed."""
+    """Batches of the torchvision pipeline, or of another loader, copied to the device as they come. One seed."""
 
-    def __init__(self, config: RunConfig, dataset: Dataset, devices: Sequence[jax.Device]):
+    def __init__(
+        self, config: RunConfig, dataset: Dataset, devices: Sequence[jax.Device], loader: Loader | None = None
+    ):
         super().__init__(config, dataset, (config.training.seed,), devices)
-        training, size = config.training, config.training.batch_size
-        dataset = training_subset(dataset, config.data, training.seed)
-        self._train_loader, self._test_loader = build_loaders(
-            dataset, training, config.data.workers, config.epoch_images
-        )
-        state = self.init()
+        dataset = training_subset(dataset, config.data, config.training.seed)
+        pipeline, self._test_loader = build_loaders(dataset, config.training, config.data.workers, config.epoch_images)
+        self._train_loader = loader or pipeline
+
+    def _compile(self) -> None:
+        state, size = self.init(), self.config.training.batch_size
         batch = Batch(
             np.zeros((size, *self.image_shape), np.float32), np.zeros(size, np.int32), np.ones(size, np.float32)
         )
@@ -258,7 +269,6 @@ class DeviceEngine(Engine):
             put_split(split, dataset.statistics, self.put) for split in (dataset.train, dataset.test)
         )
         self._subsets = self.put(np.stack(subsets).astype(np.int32), self.per_seed)
-        self._compile()
 
     def _compile(self) -> None:
         states, first = self.init(), np.int32(0)
@@ -351,17 +361,31 @@ class DeviceEngine(Engine):
 
 
 def build_engine(
-    config: RunConfig, dataset: Dataset, seeds: Sequence[int], devices: Sequence[jax.Device] | None = None
+    config: RunConfig,
+    dataset: Dataset,
+    seeds: Sequence[int],
+    devices: Sequence[jax.Device] | None = None,
+    loader: Loader | None = None,
+    compiled: bool = True,
 ) -> Engine:
-    """The engine that `config.execution` names (nothing in it may be "auto"), compiled for `seeds`.
+    """The engine that `config.execution` names (nothing in it may be "auto"), for `seeds`.
 
-    `devices` default to all of this process's. `config.training.seed` gives way to `seeds`.
+    Args:
+        config: what to run; its seed gives way to `seeds`.
+        devices: by default all of this process's.
+        loader: of host input, by default the host pipeline.
+        compiled: ready to run; without, for what a step is made of.
     """
     devices = devices or jax.local_devices()
+    engine: Engine
     if config.execution.input == "device":
-        return DeviceEngine(config, dataset, seeds, devices)
-    (seed,) = seeds
-    return HostEngine(config.with_seed(seed), dataset, devices)
+        engine = DeviceEngine(config, dataset, seeds, devices)
+    else:
+        (seed,) = seeds
+        engine = HostEngine(config.with_seed(seed), dataset, devices, loader)
+    if compiled:
+        engine.compile_programs()
+    return engine
 
 
 def is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:

@@ -8,7 +8,7 @@ from jaxcompare.cells import Cell
 from jaxcompare.config import TrainingConfig
 from jaxcompare.data.datasets import Dataset
 from jaxcompare.data.host import build_loaders
-from jaxcompare.measure.phases import STEPS, WARM_UP, Phases, median_ms, time_batches, time_calls
+from jaxcompare.measure.clock import STEPS, WARM_UP, Phases, median_ms, time_batches, time_calls
 from jaxcompare.twin.fit import build_optimiser, to_tensors
 from jaxcompare.twin.models import build_model
 from jaxcompare.twin.speed import build_loss, set_up, synchronise
@@ -51,7 +51,14 @@ def measure_phases(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Ph
     forward_ms, backward_ms, update_ms = (
         median_ms([mark[i + 1] - mark[i] for mark in marks[WARM_UP:]]) for i in range(3)
     )
-    return Phases(input_ms, copy_ms, forward_ms, backward_ms, update_ms, step_ms, dispatch_ms)
+    model.eval()
+
+    @torch.no_grad()
+    def evaluate() -> torch.Tensor:
+        return (compute_loss(images, labels)[1].argmax(1) == labels).sum()
+
+    evaluation_ms, _ = time_calls(evaluate, wait)
+    return Phases(input_ms, copy_ms, forward_ms, backward_ms, update_ms, step_ms, dispatch_ms, evaluation_ms)
 
 
 def _now(device: torch.device) -> float:

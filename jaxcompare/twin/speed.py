@@ -1,42 +1,31 @@
 """Timed epochs of the PyTorch twin, in every way that PyTorch can run them. For a process without JAX."""
 
-import contextlib
-import dataclasses
-import os
 import statistics
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch._dynamo.utils import counters
 from torch.nn.functional import cross_entropy
 
-from jaxcompare.cells import Cell
+from jaxcompare.cells import Cell, Timing
 from jaxcompare.config import InputError, TrainingConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.data.datasets import Dataset
 from jaxcompare.data.host import HostLoader
-from jaxcompare.measure.environment import cpu_cores, process_peak_bytes
+from jaxcompare.data.recipe import WORKERS, build_recipe_loader
+from jaxcompare.measure.clock import time_epoch
+from jaxcompare.measure.environment import cpu_cores, describe_environment, process_peak_bytes
 from jaxcompare.measure.parity import Outcome, Reference
 from jaxcompare.twin.fit import build_optimiser, to_tensors
 from jaxcompare.twin.gate import Loss, load_weights, run_side
 from jaxcompare.twin.models import build_model
-from jaxcompare.twin.recipe_input import build_recipe_loader
 
-RECIPE_WORKERS = 2
 CEILING_REPEATS = 7
 
-
-@dataclasses.dataclass(frozen=True)
-class Timing:
-    """What was measured, in seconds and FLOP/s."""
-
-    epoch_time_s: list[float]
-    ceiling_flops_per_s: float
-    execution: dict[str, object]
-    manifest: dict[str, object]
-    """Everything that decides PyTorch's speed, read back from it; see `cells.MUST_AGREE`."""
+Tensors = tuple[torch.Tensor, torch.Tensor]
 
 
 def find_device() -> str:
@@ -45,55 +34,117 @@ def find_device() -> str:
 
 
 def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Timing:
-    """Train `training.epochs` epochs and time each; the first holds all compilation.
+    """Train `training.epochs` epochs on all images and time each; the first, which holds all compilation, is warm-up.
 
     The clock is read with the device synchronised, at the start and the end of an epoch only; the loss stays on the
     device, as it does in JAX.
 
     Raises:
-        InputError: the cell needs a GPU and there is none.
+        InputError: the cell needs a GPU and there is none, or the loss is no longer finite.
+        RuntimeError: a program was compiled after the first epoch, or a clock was read too early.
     """
     device = set_up(cell)
+    step = _build_step(cell, dataset, training, device)
+    batches = _batches(cell, dataset, training, device)
+    times, first_step_time_s, compiled = [], [], 0
+    for epoch in range(training.epochs):
+        marks = first_step_time_s if epoch == 0 else None
+        loss, seconds = time_epoch(
+            lambda epoch=epoch, marks=marks: _train(step, batches(epoch), device, marks),
+            lambda _: synchronise(device),
+            lambda: synchronise(device),
+        )
+        times.append(seconds)
+        compiled = compiled or _programs()
+        if _programs() != compiled:
+            raise RuntimeError(f"torch.compile compiled {_programs() - compiled} program(s) in epoch {epoch + 1}")
+        if not torch.isfinite(loss):
+            raise InputError("the training loss is no longer finite")
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
+    memory = {"allocator": peak, "plan": None, "process": process_peak_bytes()}
+    # The ceilings' own arrays come after the peak is read.
+    flops_per_s, copy_bytes_per_s = _measure_ceilings(cell, device)
+    return Timing(
+        warm_up_time_s=times[:1],
+        epoch_time_s=times[1:],
+        first_step_time_s=first_step_time_s,
+        programs=compiled,
+        ceiling_flops_per_s=flops_per_s,
+        copy_bytes_per_s=copy_bytes_per_s,
+        memory=memory,
+        manifest=_build_manifest(cell, device),
+        environment=describe_environment("torch", torch_device=device.type),
+    )
+
+
+def time_first_step(cell: Cell, dataset: Dataset, training: TrainingConfig) -> float:
+    """Seconds of the first step, with whatever the compiler finds in its cache.
+
+    Raises:
+        RuntimeError: it found nothing, and the time is no warm one.
+    """
+    device = set_up(cell)
+    step = _build_step(cell, dataset, training, device)
+    marks: list[float] = []
+    _train(step, list(_batches(cell, dataset, training, device)(0))[:1], device, marks)
+    if counters["inductor"]["fxgraph_cache_miss"] or not counters["inductor"]["fxgraph_cache_hit"]:
+        raise RuntimeError("torch.compile did not find its programs in the cache")
+    return marks[0]
+
+
+def save_trace(cell: Cell, dataset: Dataset, training: TrainingConfig, folder: Path) -> None:
+    """Write a profiler's trace of the second epoch, for chrome://tracing or Perfetto."""
+    device = set_up(cell)
+    step = _build_step(cell, dataset, training, device)
+    batches = _batches(cell, dataset, training, device)
+    _train(step, batches(0), device)
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.profiler.profile() as profile:
+        _train(step, batches(1), device)
+        synchronise(device)
+    profile.export_chrome_trace(str(folder / "trace.json"))
+
+
+def _build_step(
+    cell: Cell, dataset: Dataset, training: TrainingConfig, device: torch.device
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """(images, labels) on the device -> loss, after one optimiser update."""
     torch.manual_seed(training.seed)
     model = build_model(cell.model, num_classes=len(dataset.class_names), image_size=dataset.train.images.shape[1])
     model.to(device).train()
-    fused = device.type == "cuda"
-    optimiser = build_optimiser(model, training, fused=fused)
+    optimiser = build_optimiser(model, training, fused=device.type == "cuda")
     compute_loss = build_loss(cell, model, device)
-    batches = _batches(cell, dataset, training, device)
-    times = []
-    with empty_compiler_cache():
-        for _ in range(training.epochs):
+
+    def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        optimiser.zero_grad()
+        loss, _ = compute_loss(images, labels)
+        loss.backward()
+        optimiser.step()
+        return loss.detach()
+
+    return step
+
+
+def _train(
+    step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    batches: Iterable[Tensors],
+    device: torch.device,
+    marks: list[float] | None = None,
+) -> torch.Tensor:
+    """One epoch; the last loss, perhaps under way still. Into `marks` the seconds of each step, waited for."""
+    start, loss = time.perf_counter(), torch.tensor(torch.nan)
+    for images, labels in batches:
+        loss = step(images.to(device), labels.to(device))
+        if marks is not None:
             synchronise(device)
+            marks.append(time.perf_counter() - start)
             start = time.perf_counter()
-            for images, labels in batches:
-                optimiser.zero_grad()
-                loss, _ = compute_loss(images.to(device), labels.to(device))
-                loss.backward()
-                optimiser.step()
-            synchronise(device)
-            times.append(time.perf_counter() - start)
-    if not torch.isfinite(loss):
-        raise InputError(f"{cell.title}, {cell.model}: the training loss is no longer finite; try a lower --lr")
-    peak = torch.cuda.max_memory_allocated() if fused else None
-    execution: dict[str, object] = {"peak_bytes": {"device": peak, "process": process_peak_bytes()}}
-    return Timing(times, _measure_ceiling(cell, device), execution, _build_manifest(cell, device))
+    return loss
 
 
-@contextlib.contextmanager
-def empty_compiler_cache() -> Iterator[None]:
-    """A new folder for what torch.compile keeps: another process's programs, the gate's among them, would be read from
-    the usual one, and compiling would seem to cost less than it does."""
-    before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    # Its compiler processes may still write as they end.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
-        try:
-            yield
-        finally:
-            del os.environ["TORCHINDUCTOR_CACHE_DIR"]
-            if before is not None:
-                os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
+def _programs() -> int:
+    """Graphs that torch.compile has compiled in this process."""
+    return counters["stats"]["unique_graphs"]
 
 
 def _build_manifest(cell: Cell, device: torch.device) -> dict[str, object]:
@@ -124,8 +175,10 @@ def run_gate(cell: Cell, reference: Reference, training: TrainingConfig) -> Outc
 def set_up(cell: Cell) -> torch.device:
     """The device, with PyTorch's global settings as the cell has them."""
     device = torch.device(find_device())
-    if device.type == "cpu" and (cell.engine == "cudagraphs" or cell.precision == "tf32"):
-        raise InputError(f"{cell.title}, {cell.precision}: needs a GPU that PyTorch can use")
+    if device.type == "cpu" and cell.engine == "cudagraphs":
+        raise InputError("CUDA graphs need a GPU that PyTorch can use")
+    if device.type == "cpu" and cell.precision == "tf32":
+        raise InputError("tf32 needs a GPU that PyTorch can use")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cell.precision == "tf32"
     torch.backends.cudnn.benchmark = True  # XLA, too, times its candidates
     if device.type == "cpu":
@@ -136,7 +189,7 @@ def set_up(cell: Cell) -> torch.device:
 def build_loss(cell: Cell, model: torch.nn.Module, device: torch.device) -> Loss:
     """A batch's mean loss and logits, compiled and rounded as the cell says."""
 
-    def compute_loss(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def compute_loss(images: torch.Tensor, labels: torch.Tensor) -> Tensors:
         with torch.autocast(device.type, torch.bfloat16, enabled=cell.precision == "bfloat16"):
             logits = model(images).float()
             return cross_entropy(logits, labels), logits
@@ -150,25 +203,39 @@ def build_loss(cell: Cell, model: torch.nn.Module, device: torch.device) -> Loss
 
 def _batches(
     cell: Cell, dataset: Dataset, training: TrainingConfig, device: torch.device
-) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+) -> Callable[[int], Iterable[Tensors]]:
+    """The batches of an epoch, by the cell's input; see `cells.INPUTS`."""
     if cell.input == "recipe":
-        return build_recipe_loader(dataset.train, training.batch_size, dataset.statistics, workers=RECIPE_WORKERS)
-    loader = HostLoader(
+        loader = build_recipe_loader(dataset.train, training.batch_size, dataset.statistics, workers=WORKERS)
+        return lambda epoch: loader
+    pipeline = HostLoader(
         dataset.train, training.batch_size, dataset.statistics, augment=True, shuffle=True, seed=training.seed
     )
-    return [(images.to(device), labels.to(device)) for images, labels in map(to_tensors, loader.epoch(0))]
+    if cell.input == "host":
+        return lambda epoch: map(to_tensors, pipeline.epoch(epoch))
+    place = device if cell.input == "device" else torch.device("cpu")
+    ready = [(images.to(place), labels.to(place)) for images, labels in map(to_tensors, pipeline.epoch(0))]
+    return lambda epoch: ready
 
 
-def _measure_ceiling(cell: Cell, device: torch.device) -> float:
-    side = 8192 if device.type == "cuda" else 2048
+def _measure_ceilings(cell: Cell, device: torch.device) -> tuple[float, float]:
+    """FLOP/s of a large matrix product and bytes/s of a large copy; see `measure.ceiling`."""
+    side, values = (8192, 2**28) if device.type == "cuda" else (2048, 2**25)
     factor = torch.ones(side, side, device=device, dtype=getattr(torch, cell.precision, torch.float32))
+    product_s = _median_seconds(lambda: factor @ factor, device)
+    source = torch.ones(values, device=device)
+    copy_s = _median_seconds(lambda: torch.neg(source), device)
+    return 2 * side**3 / product_s, 2 * source.nbytes / copy_s
+
+
+def _median_seconds(function: Callable[[], torch.Tensor], device: torch.device) -> float:
     times = []
     for _ in range(CEILING_REPEATS + 1):
         start = time.perf_counter()
-        factor @ factor
+        function()
         synchronise(device)
         times.append(time.perf_counter() - start)
-    return 2 * side**3 / statistics.median(times[1:])
+    return statistics.median(times[1:])
 
 
 def synchronise(device: torch.device) -> None:

@@ -1,13 +1,21 @@
-"""Where a training step's time goes, by phase."""
+"""Clocks that are read only when the work is done: of epochs, of a step's phases, of batches."""
 
 import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 STEPS = 20
 WARM_UP = 3
+
+UNFINISHED = 0.05
+"""Share of an epoch's time that may still be missing when its clock is read."""
+
+UNFINISHED_S = 0.005
+"""Seconds that may: asking a device that is idle takes as long, on a machine that is not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +38,31 @@ class Phases:
     """Forward, backward and update as they run in training, in one call."""
     dispatch_ms: float
     """Of the step's call, until it returns; the device may be at work still."""
+    evaluation_ms: float
+    """Correct predictions of a test batch, dropout off."""
+
+
+def time_epoch(run: Callable[[], T], wait: Callable[[T], Any], settle: Callable[[], Any]) -> tuple[T, float]:
+    """What `run` returns, and the seconds until `wait` says that it is done.
+
+    Args:
+        settle: waits for everything that the device was given, by another way than `wait`.
+
+    Raises:
+        RuntimeError: there was work left after `wait`: the time is not one of the whole epoch.
+    """
+    settle()
+    start = time.perf_counter()
+    result = run()
+    wait(result)
+    done = time.perf_counter()
+    settle()
+    seconds, left = done - start, time.perf_counter() - done
+    if left > max(UNFINISHED_S, UNFINISHED * seconds):
+        raise RuntimeError(
+            f"the clock was read before the work was done: after {1e3 * seconds:.1f} ms {1e3 * left:.1f} ms were left"
+        )
+    return result, seconds
 
 
 def time_calls(call: Callable[[], Any], wait: Callable[[Any], Any]) -> tuple[float, float]:

@@ -1,0 +1,76 @@
+"""The speed study's numbers for `summary.json`: of every model what its executions come to, and of the two together."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from jaxcompare.analysis.attribution import attributions
+from jaxcompare.analysis.dispatch import fixed_cost, swept
+from jaxcompare.analysis.speed import (
+    Ratio,
+    at_recipe_size,
+    baseline,
+    break_evens,
+    cells_of,
+    comparable,
+    execution,
+    interactions,
+    measured,
+    time_ratio,
+)
+from jaxcompare.analysis.statistics import Estimate, Interval
+from jaxcompare.cells import CellRecord
+from jaxcompare.config import ModelName
+
+
+def summarise_speed(records: Sequence[CellRecord]) -> dict[str, Any]:
+    """By model, and `interaction`: the ViT's speed-up by compiling over the CNN's. None: no finite number."""
+    models = dict.fromkeys(record.cell.model for record in records)
+    found: dict[str, Any] = {model: _model(records, model) for model in models}
+    found["interaction"] = {execution(cell): _ratio(ratio) for cell, ratio in interactions(records).items()}
+    return found
+
+
+def _model(records: Sequence[CellRecord], model: ModelName) -> dict[str, Any]:
+    at_size = [record for record in at_recipe_size(records) if record.cell.model == model]
+    timed, ours = measured(at_size), [record for record in comparable(records) if record.cell.model == model]
+    ratios = {
+        cell: time_ratio(timed, cell, eager) for cell in cells_of(timed) if (eager := baseline(cells_of(timed), cell))
+    }
+    paid = {
+        cell: statistics.median(break_evens(ours, cell, eager))
+        for cell in cells_of(ours)
+        if cell.compiled and (eager := baseline(cells_of(ours), cell))
+    }
+    fits = {cells[0]: fixed_cost(records, cells) for (of, _, _), cells in swept(records).items() if of == model}
+    return {
+        "over_pytorch_eager": {execution(cell): _ratio(ratio) for cell, ratio in ratios.items()},
+        "not_measured": {execution(record.cell): record.message for record in at_size if record.message},
+        "attribution": {
+            one.precision: {
+                "total": _ratio(one.total),
+                **{stage.name: _ratio(stage.factor) | {"share": _share(stage.share)} for stage in one.stages},
+            }
+            for one in attributions(records)
+            if one.model == model
+        },
+        "break_even_steps": {execution(cell): steps if math.isfinite(steps) else None for cell, steps in paid.items()},
+        "half_fixed_batch_size": {
+            f"{cell.engine}, {cell.precision}": _share(fit.half_size) for cell, fit in fits.items() if fit
+        },
+    }
+
+
+def _ratio(ratio: Ratio) -> dict[str, Any]:
+    return {"ratio": ratio.value, "interval": _ends(ratio.interval)}
+
+
+def _share(estimate: Estimate | None) -> dict[str, Any] | None:
+    if estimate is None or not math.isfinite(estimate.mean):
+        return None
+    return {"mean": estimate.mean, "interval": _ends(estimate.interval)}
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return [interval.low, interval.high] if interval else None

@@ -1,0 +1,296 @@
+"""Speed cells as tables, in detail: what compiling is made of, a step's phases, input, batch sizes, costs, memory."""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxcompare.analysis.comparison import LABELS
+from jaxcompare.analysis.dispatch import FixedCost, fixed_cost, swept
+from jaxcompare.analysis.roofline import common_roofs, roofs_by_framework
+from jaxcompare.analysis.speed import (
+    STEADY,
+    at_recipe_size,
+    baseline,
+    by_repeat,
+    cells_of,
+    cold_compile_s,
+    execution,
+    first_run_s,
+    measured,
+    slow_first_steps,
+)
+from jaxcompare.cells import INPUTS, Cell, CellInput, CellRecord
+from jaxcompare.config import Framework, InputError
+from jaxcompare.report.speed_text import (
+    engine_label,
+    estimate_text,
+    half_size_text,
+    known,
+    spread,
+    spread_or_never,
+)
+from jaxcompare.report.tables import Table
+
+Measurements = Sequence[Mapping[str, Any]]
+
+APART = 0.05
+"""Difference of two counts of one thing, from which on it is pointed at."""
+
+COMPILE_PHASES = {"trace_s": "Trace", "lower_s": "Lower", "compile_s": "Compile"}
+
+FRAMEWORKS: dict[Framework, str] = {"jax": "JAX", "torch": "PyTorch"}
+
+MEMORY = {"allocator": "Allocator", "plan": "XLA's plan", "process": "Process"}
+
+PHASES = {
+    "input_ms": "Input",
+    "copy_ms": "Copy",
+    "forward_ms": "Forward",
+    "backward_ms": "Backward",
+    "update_ms": "Update",
+    "step_ms": "Step",
+    "dispatch_ms": "Call returns after",
+    "evaluation_ms": "Evaluation",
+}
+
+
+def detail_tables(
+    records: Sequence[CellRecord], phases: Measurements = (), inputs: Measurements = (), costs: Measurements = ()
+) -> list[Table]:
+    """Those that there are records of, for the page."""
+    tables = [
+        ledger_table(records),
+        phases_table(phases),
+        ladder_table(records),
+        batch_table(records),
+        cost_table(records, costs),
+        memory_table(records),
+        input_table(inputs),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def ledger_table(records: Sequence[CellRecord]) -> Table:
+    """What each compiled way pays before its steps are steady on device input, and PyTorch eager for comparison."""
+    records = [record for record in measured(at_recipe_size(records)) if record.cell.input == "device"]
+    cells, rows = cells_of(records), []
+    for cell in (cell for cell in cells if cell.compiled or cell == baseline(cells, cell)):
+        runs = by_repeat(records, cell)
+        rows.append(
+            (
+                LABELS[cell.model],
+                execution(cell),
+                spread((run.programs for run in runs), ",.0f"),
+                *(spread(known(phase_s(run.compile_times, name) for run in runs), ".2f") for name in COMPILE_PHASES),
+                spread(map(first_run_s, runs), ".2f"),
+                spread(known(map(cold_compile_s, runs)), ".2f"),
+                spread(known(run.warm_compile_time_s for run in runs), ".2f"),
+                spread_or_never(known(map(slow_first_steps, runs)), ",.0f"),
+            )
+        )
+    header = (
+        "Model",
+        "Execution",
+        "Programs",
+        *(f"{title}, s" for title in COMPILE_PHASES.values()),
+        "First run, s",
+        "All cold, s",
+        "All warm, s",
+        "Slow first steps",
+    )
+    note = (
+        "Median (and range) over repeats. Trace: Python to a jaxpr; lower: to StableHLO; compile: XLA's, to a "
+        "program; all cold. First run: what the first epoch took beyond a later one. All: of JAX, the programs "
+        "compiled ahead; of torch.compile, the whole first step, since it traces and compiles while that step runs: "
+        "the two cannot be told apart, and are part of its first run. Warm: a second process that finds every program "
+        f"in the first one's cache. Slow first steps: until one takes no more than {STEADY:g} times the later median, "
+        "the device waited for after each; JAX's programs are compiled ahead and have none to count; never: none of "
+        "the first epoch's."
+    )
+    return Table(header, rows, [note], "What compiling is made of")
+
+
+def phase_s(programs: Mapping[str, Mapping[str, Any]], name: str) -> float | None:
+    """Seconds of one phase of compilation, all programs together; None: nothing was compiled ahead."""
+    return sum(times.get(name, 0.0) for times in programs.values()) if programs else None
+
+
+def phases_table(records: Measurements) -> Table:
+    """Where a step's time goes in PyTorch eager and in JAX's compiled step."""
+    cells = [Cell(**cell) for cell in map(dict, dict.fromkeys(tuple(record["cell"].items()) for record in records))]
+    rows = []
+    for cell in cells:
+        of_cell = [record for record in records if record["cell"] == dataclasses.asdict(cell)]
+        values = [spread((record[name] for record in of_cell), ".2f") for name in PHASES]
+        rows.append((LABELS[cell.model], engine_label(cell), str(cell.batch_size), *values))
+    header = ("Model", "Execution", "Batch", *(f"{title}, ms" for title in PHASES.values()))
+    note = (
+        "Median of 20 steps, then median (and range) over processes; the device is waited for after each phase. "
+        "Input: the next batch of the host's pipeline. Copy: from host to device. Forward and backward have dropout "
+        "on. In JAX they are programs of their own: backward is what the gradient takes beyond the loss, update what "
+        "the step takes beyond the gradient: differences, which scatter may make negative. Step: all three in one "
+        "call; less than their sum where a compiler fuses or the device works on while Python goes ahead. Call "
+        "returns after: how soon that call gives Python back. Evaluation: the forward pass of a test batch, dropout "
+        "off."
+    )
+    return Table(header, rows, [note], "Where a step's time goes")
+
+
+def ladder_table(records: Sequence[CellRecord]) -> Table:
+    """Time per image of PyTorch eager and JAX's step, from the recipe's input to input on the device."""
+    rows = []
+    for engine_cells in ladders(records):
+        any_cell = next(iter(engine_cells.values()))
+        texts = [_rung(records, engine_cells[place]) if place in engine_cells else "-" for place in INPUTS]
+        rows.append((LABELS[any_cell.model], engine_label(any_cell), *texts))
+    header = ("Model", "Execution", *(f"{place.capitalize()}, µs per image" for place in INPUTS))
+    note = (
+        "Median (and range) over repeats; wait: the share of an epoch in which the device had nothing to do for want "
+        f"of a batch, as far as known. {'; '.join(f'{place}: {what}' for place, what in INPUTS.items())}."
+    )
+    return Table(header, rows, [note], "The input ladder")
+
+
+def ladders(records: Sequence[CellRecord]) -> list[dict[CellInput, Cell]]:
+    """Cells by input, of each model, precision and engine with two rungs or more: PyTorch eager and JAX's step."""
+    found: dict[tuple, dict[CellInput, Cell]] = {}
+    for cell in cells_of(measured(at_recipe_size(records))):
+        if cell.engine in ("eager", "step") and cell.seeds == 1:
+            found.setdefault((cell.model, cell.precision, cell.engine), {})[cell.input] = cell
+    return [{place: rungs[place] for place in INPUTS if place in rungs} for rungs in found.values() if len(rungs) > 1]
+
+
+def _rung(records: Sequence[CellRecord], cell: Cell) -> str:
+    runs = by_repeat(records, cell)
+    text = spread((1e6 * run.image_time_s for run in runs), ",.0f")
+    waits = [wait / epoch for run in runs for wait, epoch in zip(run.input_wait_s, run.epoch_time_s, strict=False)]
+    return f"{text}; {100 * statistics.median(waits):.0f} % wait" if waits else text
+
+
+def batch_table(records: Sequence[CellRecord]) -> Table:
+    """A step's time over batch sizes, and the size below which most of it is a fixed cost."""
+    ways = swept(records)
+    sizes = sorted({cell.batch_size for cells in ways.values() for cell in cells})
+    rows = []
+    for cells in ways.values():
+        by_size = {cell.batch_size: by_repeat(records, cell) for cell in cells}
+        steps = [_step_text(by_size[size]) if size in by_size else "-" for size in sizes]
+        rows.append((LABELS[cells[0].model], engine_label(cells[0]), *steps, *_fit_texts(fixed_cost(records, cells))))
+    header = (
+        "Model",
+        "Execution",
+        *(f"{size:,}: ms (µs per image)" for size in sizes),
+        "Fixed, ms",
+        "Each image, µs",
+        "Half fixed at",
+        "Largest residual, %",
+    )
+    note = (
+        "Medians over repeats by batch size, device input. The law, step = fixed + batch · each image, is fitted to "
+        "every repeat by relative errors: mean and 95 % interval over repeats. Half fixed at: the batch size fixed "
+        "/ each image; below it a step is bound by what it costs whatever it holds. Residual: of any batch size and "
+        "repeat; a large one says that the law does not hold."
+    )
+    return Table(header, rows, [note], "Batch sizes, and the fixed cost of a step")
+
+
+def _step_text(runs: Sequence[CellRecord]) -> str:
+    step, image = (statistics.median(getattr(run, name) for run in runs) for name in ("step_time_s", "image_time_s"))
+    return f"{1e3 * step:,.2f} ({1e6 * image:,.0f})"
+
+
+def _fit_texts(fit: FixedCost | None) -> tuple[str, ...]:
+    if fit is None:
+        return ("-",) * 4
+    return (
+        estimate_text(fit.fixed_s, 1e3, ".2f"),
+        estimate_text(fit.image_s, 1e6, ",.1f"),
+        half_size_text(fit),
+        f"{100 * fit.max_residual:.0f}",
+    )
+
+
+def cost_table(records: Sequence[CellRecord], costs: Measurements) -> Table:
+    """What a training image costs by formula and by XLA's count, and what the machine reaches."""
+    rows = []
+    for cost in costs:
+        label = LABELS[cost["model"]]
+        for title, name, unit in (
+            ("Forward, MFLOP", "forward_flops", 1e6),
+            ("Training, MFLOP", "training_flops", 1e6),
+            ("Training, MB", "training_bytes", 1e6),
+        ):
+            formula, xla = cost[f"formula_{name}"], cost[f"xla_{name}"]
+            flagged = name.endswith("flops") and abs(xla / formula - 1) > APART
+            mark = f" (more than {100 * APART:.0f} % apart)" if flagged else ""
+            texts = (f"{value / unit:,.3f}" for value in (formula, xla))
+            rows.append((label, title, *texts, f"{100 * (xla / formula - 1):+.1f}{mark}"))
+        formula, xla = (cost[f"{by}_training_flops"] / cost[f"{by}_training_bytes"] for by in ("formula", "xla"))
+        rows.append(
+            (label, "Intensity, FLOP a byte", f"{formula:,.1f}", f"{xla:,.1f}", f"{100 * (xla / formula - 1):+.1f}")
+        )
+    first = next(iter(costs), {"image_size": 0, "num_classes": 0, "batch_size": 0})
+    note = (
+        f"Per image of {first['image_size']} by {first['image_size']} pixels and {first['num_classes']} classes, "
+        f"batches of {first['batch_size']}, float32, dropout off; training: forward and backward. Bytes by formula: "
+        "the least traffic, were every layer one kernel, the update included; XLA's: what its kernels read and write, "
+        "caches not considered, the update left out. Why the counts of operations differ: the docstring of "
+        "jaxcompare/measure/cost.py."
+    )
+    header = ("Model", "An image", "By formula", "By XLA", "XLA over formula, %")
+    return Table(header, rows, [note, *roof_sentences(records)], "What a training image costs")
+
+
+def roof_sentences(records: Sequence[CellRecord]) -> list[str]:
+    """The machine's ceilings in each precision."""
+    sentences = []
+    for precision in dict.fromkeys(record.cell.precision for record in measured(records)):
+        roofs, of = common_roofs(records, precision), roofs_by_framework(records, precision)
+        each = ", ".join(
+            f"{FRAMEWORKS[name]} {roof.flops_per_s / 1e9:,.0f} and {roof.bytes_per_s / 1e9:,.0f}"
+            for name, roof in of.items()
+        )
+        sentences.append(
+            f"Ceilings in {precision}: a large matrix product {roofs.flops_per_s / 1e9:,.0f} GFLOP/s, a large copy "
+            f"{roofs.bytes_per_s / 1e9:,.0f} GB/s, the larger of the frameworks' medians ({each}); ridge point "
+            f"{roofs.ridge:,.1f} FLOP a byte: work of more is bound by arithmetic, of less by memory."
+        )
+    return sentences
+
+
+def memory_table(records: Sequence[CellRecord]) -> Table:
+    """Peak memory as three witnesses have it."""
+    records = measured(at_recipe_size(records))
+    rows = []
+    for cell in cells_of(records):
+        peaks = [run.memory for run in by_repeat(records, cell)]
+        texts = [spread((b / 1e6 for b in known(peak.get(name) for peak in peaks)), ",.0f") for name in MEMORY]
+        rows.append((LABELS[cell.model], execution(cell), *texts))
+    header = ("Model", "Execution", *(f"{title}, MB" for title in MEMORY.values()))
+    note = (
+        "Median (and range) over repeats. Allocator: most in use on the device at once. XLA's plan: what the largest "
+        "training program was compiled to need. Process: largest resident set, by the operating system; it holds the "
+        "libraries and the data set too. A dash: there is no such number there."
+    )
+    return Table(header, rows, [note], "Peak memory")
+
+
+def input_table(records: Measurements) -> Table:
+    """The host pipeline beside the recipe's, in images per second."""
+    rows = []
+    for workers in sorted({record["workers"] for record in records}):
+        ours, recipe = (
+            [r["images_per_s"] for r in records if (r["pipeline"], r["workers"]) == (pipeline, workers)]
+            for pipeline in ("jaxcompare", "recipe")
+        )
+        if len(ours) != len(recipe):
+            raise InputError("inputs.jsonl: a measurement is missing; measure anew")
+        ratios = [one / other for one, other in zip(ours, recipe, strict=True)]
+        rows.append((str(workers), spread(ours, ",.0f"), spread(recipe, ",.0f"), spread(ratios, ".1f")))
+    header = ("Workers", "Host pipeline, images/s", "Recipe's pipeline, images/s", "Ratio")
+    note = (
+        f"The second pass over {records[0]['images'] if records else 0:,} images; the recipe's loader starts its "
+        "workers anew every pass, as a plain DataLoader does, ours keeps them."
+    )
+    return Table(header, rows, [note], "Input pipelines")

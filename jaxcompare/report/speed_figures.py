@@ -1,0 +1,265 @@
+"""Speed cells as figures: one colour, marker and dash an engine, so that grey print keeps them apart too."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch, Rectangle
+
+from jaxcompare.analysis.attribution import attributions
+from jaxcompare.analysis.comparison import LABELS
+from jaxcompare.analysis.speed import (
+    Ratio,
+    at_recipe_size,
+    baseline,
+    by_repeat,
+    cells_of,
+    cold_compile_s,
+    comparable,
+    execution,
+    first_run_s,
+    groups,
+    measured,
+    ratio_interval,
+    time_ratio,
+)
+from jaxcompare.cells import Cell, CellRecord
+from jaxcompare.config import ModelName
+from jaxcompare.report.speed_details import COMPILE_PHASES, phase_s
+from jaxcompare.report.speed_text import engine_label, known, model_label, ratio_text, share_text
+
+ENGINES: dict[str, dict[str, Any]] = {
+    "eager": {"color": "#000000", "marker": "o", "linestyle": "-"},
+    "compile": {"color": "#e69f00", "marker": "s", "linestyle": (0, (8, 2))},
+    "cudagraphs": {"color": "#cc79a7", "marker": "D", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
+    "op": {"color": "#808080", "marker": "v", "linestyle": (0, (1, 3))},
+    "step": {"color": "#0072b2", "marker": "^", "linestyle": "--"},
+    "chunk": {"color": "#009e73", "marker": "P", "linestyle": "-."},
+    "epoch": {"color": "#d55e00", "marker": "X", "linestyle": ":"},
+}
+"""Colours that the colour-blind tell apart (Okabe and Ito)."""
+
+FASTER_SLOWER = colormaps["RdBu_r"]
+
+PIECES = {
+    "Trace": ("#56b4e9", ""),
+    "Lower": ("#009e73", "////"),
+    "Compile": ("#0072b2", ""),
+    "First step, which compiles": ("#f0e442", "...."),
+    "First run": ("#999999", "xxxx"),
+}
+"""Of a bar of the compile ledger: colour, hatch."""
+
+STAGE_STYLES = (("#e69f00", ""), ("#0072b2", "////"), ("#999999", "...."))
+
+
+def break_even_curves(records: Sequence[CellRecord]) -> Figure:
+    """Figure 4: cumulative seconds against optimiser steps of one run, what is paid once included, by execution.
+
+    Medians over repeats; where a line crosses PyTorch eager's, compilation has paid for itself.
+    """
+    records = [record for record in comparable(records) if record.cell.compiled or record.cell.engine == "eager"]
+    figure, axes_of = panels(len(groups(records)))
+    for axes, (model, precision) in zip(axes_of, groups(records), strict=True):
+        _cumulative_seconds(axes, [r for r in records if (r.cell.model, r.cell.precision) == (model, precision)])
+        axes.set_title(model_label(model, precision))
+    add_caption(figure, records, "cold cache, medians")
+    return figure
+
+
+def _cumulative_seconds(axes: Axes, records: Sequence[CellRecord]) -> None:
+    """One model's lines, until half as far again as the last crossing."""
+    costs = {
+        cell: tuple(
+            statistics.median(getattr(record, name) for record in by_repeat(records, cell))
+            for name in ("one_time_s", "step_time_s")
+        )
+        for cell in cells_of(records)
+    }
+    eager_once, eager_step = next((c for cell, c in costs.items() if cell.engine == "eager"), (0.0, 0.0))
+    crossings = [(once - eager_once) / (eager_step - step) for once, step in costs.values() if step < eager_step]
+    last = 1.5 * max([crossing for crossing in crossings if crossing > 0], default=200.0)
+    steps = np.array([0.0, last])
+    for cell, (once, step) in costs.items():
+        style = ENGINES[cell.engine] | {"marker": None, "linewidth": 2}
+        axes.plot(steps, once + steps * step, label=engine_label(cell), **style)
+    axes.set(xlabel="optimiser steps", ylabel="cumulative seconds, compilation included", xlim=(0, last))
+    axes.set_ylim(0)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+def speed_matrix(records: Sequence[CellRecord]) -> Figure:
+    """Figure 5: every execution's time over PyTorch eager's, by model; without eager, the times themselves."""
+    records = at_recipe_size(records)
+    timed, cells = measured(records), cells_of(records)
+    models = [model for model in LABELS if any(cell.model == model for cell in cells)]
+    ways = list(dict.fromkeys(dataclasses.replace(cell, model=models[0]) for cell in cells))
+    ratios = {
+        cell: time_ratio(timed, cell, eager) for cell in cells_of(timed) if (eager := baseline(cells_of(timed), cell))
+    }
+    limit = max([1.0, *(abs(math.log2(ratio.value)) for ratio in ratios.values())])
+    figure = Figure(figsize=(4.5 + 2.2 * len(models), 1.6 + 0.45 * len(ways)), layout=_layout())
+    axes = figure.subplots()
+    for x, model in enumerate(models):
+        for y, way in enumerate(ways):
+            _matrix_cell(axes, (x, y), dataclasses.replace(way, model=model), records, ratios, limit)
+    axes.set(xlim=(-0.5, len(models) - 0.5), ylim=(len(ways) - 0.5, -0.5))
+    axes.set_xticks(range(len(models)), [LABELS[model] for model in models])
+    axes.set_yticks(range(len(ways)), [execution(way) for way in ways])
+    axes.tick_params(length=0)
+    if ratios:
+        _ratio_bar(figure, axes, limit)
+    add_caption(figure, timed, "geometric mean and 95 % interval")
+    return figure
+
+
+def _matrix_cell(
+    axes: Axes,
+    place: tuple[int, int],
+    cell: Cell,
+    records: Sequence[CellRecord],
+    ratios: dict[Cell, Ratio],
+    limit: float,
+) -> None:
+    """A square with its number: blue is faster than PyTorch eager, red slower, hatched could not be measured."""
+    face: Any = "white"
+    hatch, text, ink = "", "", "black"
+    of_cell = by_repeat(records, cell)
+    if any(record.message for record in of_cell):
+        hatch, text = "////", "n/a"
+    elif cell in ratios:
+        level = math.log2(ratios[cell].value)
+        face = FASTER_SLOWER((level / limit + 1) / 2)
+        text = "1" if cell == baseline([cell], cell) else ratio_text(ratios[cell])
+        ink = "white" if abs(level) > 0.6 * limit else "black"
+    elif of_cell:
+        text = f"{ratio_text(ratio_interval([1e6 * record.image_time_s for record in of_cell]))} µs"
+    corner = (place[0] - 0.5, place[1] - 0.5)
+    axes.add_patch(Rectangle(corner, 1, 1, facecolor=face, hatch=hatch, edgecolor="#aaaaaa", linewidth=0.8))
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5} if hatch else None
+    axes.text(*place, text, ha="center", va="center", fontsize=9, color=ink, bbox=box)
+
+
+def _ratio_bar(figure: Figure, axes: Axes, limit: float) -> None:
+    colour = ScalarMappable(Normalize(-limit, limit), FASTER_SLOWER)
+    bar = figure.colorbar(colour, ax=axes, label="time over PyTorch eager's (log scale)", aspect=30)
+    # As shapes: a picture in the SVG would be a thing that the page loads.
+    bar.solids.set_rasterized(False)  # type: ignore[union-attr]
+    powers = range(-math.floor(limit), math.floor(limit) + 1)
+    bar.set_ticks(list(powers), labels=[f"1/{2**-power}" if power < 0 else f"{2**power}" for power in powers])
+
+
+def compile_ledger(records: Sequence[CellRecord]) -> Figure:
+    """Figure 6: what each compiled way pays before its steps are steady, cold, and beside it from a cache. Medians."""
+    records = [record for record in comparable(records) if record.cell.compiled]
+    rows = max(sum(cell.model == model for cell in cells_of(records)) for model, _ in groups(records))
+    models: list[ModelName] = list(dict.fromkeys(record.cell.model for record in records))
+    figure, axes_of = panels(len(models), height=1.8 + 0.75 * rows)
+    for axes, model in zip(axes_of, models, strict=True):
+        cells = [cell for cell in cells_of(records) if cell.model == model]
+        for place, cell in enumerate(cells):
+            runs = by_repeat(records, cell)
+            _stack(axes, place - 0.19, _pieces(runs, warm=False))
+            _stack(axes, place + 0.19, _pieces(runs, warm=True))
+        axes.set_yticks(range(len(cells)), [f"{engine_label(cell)}\ncold / warm" for cell in cells])
+        axes.set(title=LABELS[model], xlabel="seconds, upper bar cold, lower bar warm", ylim=(len(cells) - 0.5, -0.5))
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_axisbelow(True)
+        axes.margins(x=0.12)
+    handles = [Patch(facecolor=c, hatch=h, edgecolor="white", label=name) for name, (c, h) in PIECES.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
+    add_caption(figure, records, "medians")
+    return figure
+
+
+def _pieces(runs: Sequence[CellRecord], *, warm: bool) -> dict[str, float]:
+    """Median seconds of what a bar is made of."""
+    if runs[0].cell.framework == "torch":
+        first = [run.warm_compile_time_s if warm else cold_compile_s(run) for run in runs]
+        return {"First step, which compiles": statistics.median(known(first))} if known(first) else {}
+    programs = [run.warm_compile_times if warm else run.compile_times for run in runs]
+    phases = {title: known(phase_s(of_run, name) for of_run in programs) for name, title in COMPILE_PHASES.items()}
+    found = {title: statistics.median(values) for title, values in phases.items() if values}
+    return found if warm else found | {"First run": statistics.median(map(first_run_s, runs))}
+
+
+def _stack(axes: Axes, place: float, pieces: dict[str, float]) -> None:
+    left = 0.0
+    for name, seconds in pieces.items():
+        face, hatch = PIECES[name]
+        axes.barh(place, seconds, 0.34, left, color=face, hatch=hatch, edgecolor="white", linewidth=0.5)
+        left += seconds
+    text = f"{left:.1f} s" if pieces else "not measured"
+    axes.annotate(text, (left, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
+
+
+def attribution_bars(records: Sequence[CellRecord]) -> Figure:
+    """Figure 10: shares of the logarithm of the speed-up from the recipe's loop to JAX's program of an epoch."""
+    found = [one for one in attributions(records) if one.stated]
+    figure = Figure(figsize=(11, 1.6 + 0.9 * len(found)), layout=_layout())
+    axes = figure.subplots()
+    numbers = []
+    for place, one in enumerate(found):
+        right, left, lines = 0.0, 0.0, []
+        for stage, (face, hatch) in zip(one.stages, STAGE_STYLES, strict=True):
+            width = 100 * (stage.share.mean if stage.share else 0.0)
+            start = right if width >= 0 else left
+            label = "" if place else stage.name
+            axes.barh(place, width, 0.5, start, color=face, hatch=hatch, edgecolor="white", label=label)
+            right, left = right + max(width, 0.0), left + min(width, 0.0)
+            share = share_text(stage.share) if stage.share else ""
+            lines.append(f"{stage.name}: {share}, {ratio_text(stage.factor)} times as fast")
+        numbers.append("\n".join(lines))
+    axes.axvline(0, color="black", linewidth=0.8)
+    labels = [f"{model_label(one.model, one.precision)}\n{ratio_text(one.total)} times as fast" for one in found]
+    axes.set_yticks(range(len(found)), labels)
+    axes.set(xlabel="share of the logarithm of the speed-up (%)", ylim=(len(found) - 0.5, -0.5))
+    beside = axes.twinx()
+    beside.set_ylim(axes.get_ylim())
+    beside.set_yticks(range(len(found)), numbers, fontsize=8)
+    beside.tick_params(length=0)
+    figure.legend(loc="outside lower center", ncols=3)
+    add_caption(figure, measured(at_recipe_size(records)), "geometric mean and 95 % interval")
+    return figure
+
+
+def panels(count: int, width: float = 6.0, height: float = 4.4) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of panels side by side."""
+    figure = Figure(figsize=(width * max(count, 1.3), height), layout=_layout())
+    return figure, list(np.ravel(figure.subplots(1, count)))
+
+
+def _layout() -> ConstrainedLayoutEngine:
+    # Laid out for the SVG; in the PNG letters are a little wider, and long labels would be cut off.
+    return ConstrainedLayoutEngine(w_pad=0.12)
+
+
+def with_errors(values: Sequence[Sequence[float]]) -> tuple[list[float], np.ndarray | None]:
+    """Of positive values over repeats, a list a point: geometric means, and (2, points) how far their intervals reach
+    down and up; None with one repeat."""
+    means = [ratio_interval(of_point) for of_point in values]
+    middles = [mean.value for mean in means]
+    reach = [(mean.value - mean.interval.low, mean.interval.high - mean.value) for mean in means if mean.interval]
+    return middles, np.transpose(reach) if reach else None
+
+
+def add_caption(figure: Figure, records: Sequence[CellRecord], numbers: str) -> None:
+    """What the numbers are of: batch size and precision where they are the same throughout, repeats, device."""
+    environment, repeats = records[0].environment, len({record.repeat for record in records})
+    sizes, precisions = ({getattr(r.cell, name) for r in records} for name in ("batch_size", "precision"))
+    parts = [f"Batches of {size}" for size in sizes] if len(sizes) == 1 else []
+    parts += list(precisions) if len(precisions) == 1 else []
+    parts.append(f"{numbers} of {repeats} processes" if repeats > 1 else "one process, no interval")
+    on_cpu = environment["backend"] == "cpu"
+    parts.append(f"{environment['cpu']}, {environment['cpu_cores']} cores" if on_cpu else environment["device"])
+    figure.suptitle(", ".join(parts), fontsize=10, parse_math=False)

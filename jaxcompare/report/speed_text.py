@@ -1,0 +1,84 @@
+"""Speed cells and their numbers as a person reads them."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+
+from jaxcompare.analysis.comparison import LABELS
+from jaxcompare.analysis.dispatch import FixedCost
+from jaxcompare.analysis.speed import Ratio
+from jaxcompare.analysis.statistics import Estimate
+from jaxcompare.cells import Cell
+from jaxcompare.config import ModelName, Precision
+
+
+def model_label(model: ModelName, precision: Precision) -> str:
+    """Model, and the precision where it is not float32."""
+    return LABELS[model] + ("" if precision == "float32" else f" in {precision}")
+
+
+def known(values: Iterable[float | None]) -> list[float]:
+    """What was measured."""
+    return [value for value in values if value is not None]
+
+
+def spread(values: Iterable[float], form: str) -> str:
+    """Median, and range where there is one; a dash of nothing."""
+    numbers = list(values)
+    if not numbers:
+        return "-"
+    low, middle, high = (format(of(numbers), form) for of in (min, statistics.median, max))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def ratio_text(ratio: Ratio) -> str:
+    """With its interval, to three figures or so."""
+    size = abs(ratio.value)
+    form = ",.0f" if size >= 100 else ".1f" if size >= 10 else ".2f" if size >= 0.1 else ".3f"
+    if ratio.interval is None:
+        return format(ratio.value, form)
+    return f"{ratio.value:{form}} ({ratio.interval.low:{form}} to {ratio.interval.high:{form}})"
+
+
+def share_text(share: Estimate) -> str:
+    """Per cent, with the interval if there is one."""
+    if share.interval is None:
+        return f"{_per_cent(share.mean)} %"
+    low, high = _per_cent(share.interval.low), _per_cent(share.interval.high)
+    return f"{_per_cent(share.mean)} % ({low} to {high}{', undecided' if share.sign == 0 else ''})"
+
+
+def _per_cent(fraction: float) -> int:
+    # A whole number has no negative zero.
+    return round(100 * fraction)
+
+
+def spread_or_never(values: Sequence[float], form: str) -> str:
+    """Spread of what may be infinite."""
+    finite = [value for value in values if value < math.inf]
+    if len(finite) == len(values):
+        return spread(values, form)
+    return "never" if not finite else f"never in {len(values) - len(finite)} of {len(values)} repeats"
+
+
+def engine_label(cell: Cell) -> str:
+    """Framework and engine, and the precision where it is not float32."""
+    return cell.title.partition(",")[0] + ("" if cell.precision == "float32" else f", {cell.precision}")
+
+
+def estimate_text(estimate: Estimate, unit: float, form: str) -> str:
+    """In another unit, with the interval if there is one."""
+    middle = format(unit * estimate.mean, form)
+    if estimate.interval is None:
+        return middle
+    return f"{middle} ({unit * estimate.interval.low:{form}} to {unit * estimate.interval.high:{form}})"
+
+
+def half_size_text(fit: FixedCost) -> str:
+    """The batch size at which half a step is fixed cost, as far as batch sizes were measured."""
+    smallest, largest = fit.batch_sizes[0], fit.batch_sizes[-1]
+    if fit.half_size.mean < smallest:
+        return f"below the smallest measured ({smallest:,})"
+    if fit.half_size.mean > largest:
+        return f"above the largest measured ({largest:,})"
+    return estimate_text(fit.half_size, 1, ",.0f")

@@ -1,0 +1,77 @@
+"""Which cells a speed study measures: the default matrix, or every combination of the axes that are asked for."""
+
+import dataclasses
+from itertools import product
+from typing import Literal
+
+from jaxcompare.cells import Cell, CellInput
+from jaxcompare.config import InputError, ModelName, Precision
+
+EngineName = Literal["eager", "compile", "cudagraphs", "op", "step", "chunk", "epoch"]
+
+DEFAULT: list[tuple[EngineName, CellInput]] = [
+    ("eager", "recipe"),
+    ("eager", "device"),
+    ("compile", "device"),
+    ("op", "device"),
+    ("step", "host"),
+    ("step", "arrays"),
+    ("step", "device"),
+    ("epoch", "device"),
+]
+"""In the order of a table."""
+
+ON_GPUS: list[tuple[EngineName, CellInput]] = [
+    ("cudagraphs", "device"),
+    ("eager", "host"),
+    ("eager", "arrays"),
+    ("step", "recipe"),
+]
+"""More of them where there is a GPU: on a CPU the first cannot run, and what is in host memory is on the device."""
+
+WHOLE_EPOCHS: tuple[EngineName, CellInput] = ("epoch", "device")
+"""What trains several seeds in one program."""
+
+DEVICE: tuple[CellInput, ...] = ("device",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """The values of each axis. None: the default matrix's."""
+
+    models: tuple[ModelName, ...]
+    engines: tuple[EngineName, ...] | None = None
+    inputs: tuple[CellInput, ...] | None = None
+    precisions: tuple[Precision, ...] = ("float32",)
+    batch_sizes: tuple[int, ...] = (128,)
+    seeds: tuple[int, ...] | None = None
+
+
+def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
+    """Every cell, model by model, in the order of a table.
+
+    With neither engines nor inputs given, the default matrix, and whole epochs of several seeds (4 on CPUs, 8 on GPUs).
+    With either, every combination, those that no machine can run among them: each is to say why.
+    """
+    default, cells = DEFAULT + (ON_GPUS if gpu else []), []
+    for model, precision, size in product(axes.models, axes.precisions, axes.batch_sizes):
+        ways: list[tuple[EngineName, CellInput, int]] = []
+        if axes.engines is None and axes.inputs is None:
+            ways += [(engine, place, 1) for engine, place in default]
+            ways += [(*WHOLE_EPOCHS, count) for count in axes.seeds or (8 if gpu else 4,) if count > 1]
+        else:
+            engines = axes.engines or tuple(dict.fromkeys(engine for engine, _ in default))
+            ways += product(engines, axes.inputs or DEVICE, axes.seeds or (1,))
+        cells += [Cell(model, engine, place, precision, size, count) for engine, place, count in ways]
+    return cells
+
+
+def check_padding(cells: list[Cell], images: int) -> None:
+    """Raise InputError where JAX would compute more than PyTorch: it pads the last, short batch of an epoch."""
+    for size in dict.fromkeys(cell.batch_size for cell in cells):
+        padding = -images % size
+        if padding > images / 100:
+            raise InputError(
+                f"--train-size {images}: JAX pads its last batch of {images % size} to {size}, PyTorch does not; "
+                f"take a multiple of {size}"
+            )

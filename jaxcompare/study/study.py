@@ -1,0 +1,299 @@
+"""A speed study: gates first, then every cell in turn, again and again; what is measured is on disk at once.
+
+One measurement is one folder. Called again with other axes it grows; what is there already is not repeated.
+"""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from jaxcompare.cells import ENGINES, Cell, CellRecord, load_cells, save_cells
+from jaxcompare.config import InputError, ModelName
+from jaxcompare.measure.environment import git_commit
+from jaxcompare.measure.parity import Deviation
+from jaxcompare.records import load_lines, save_lines
+from jaxcompare.study import worker
+from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
+
+Gates = dict[Cell, tuple[dict[str, float], str]]
+"""By gate: how far its side is from the reference, and why its cells may not be timed, if so."""
+
+Tell = Callable[[str], None]
+
+PIPELINES = (("jaxcompare", 0), ("recipe", 0), ("jaxcompare", 2), ("recipe", 2))
+"""Input pipelines, and their workers."""
+
+OTHERS = ("inputs", "phases", "costs")
+"""Files of a folder beside cells.jsonl."""
+
+
+@dataclasses.dataclass
+class Measured:
+    """What a folder holds."""
+
+    folder: Path
+    cells: list[CellRecord] = dataclasses.field(default_factory=list)
+    others: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=lambda: {name: [] for name in OTHERS})
+
+    def add_cell(self, record: CellRecord) -> None:
+        """In memory and on disk."""
+        self.cells.append(record)
+        save_cells(self.folder / "cells.jsonl", self.cells)
+
+    def add(self, kind: str, place: dict[str, Any], values: dict[str, Any]) -> None:
+        """One of OTHERS: what `place` names, in memory and on disk."""
+        self.others[kind].append(place | values)
+        save_lines(self.folder / f"{kind}.jsonl", self.others[kind])
+
+    def has(self, kind: str, place: dict[str, Any]) -> bool:
+        """Whether it is there."""
+        return any(place.items() <= record.items() for record in self.others[kind])
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One measurement to make."""
+
+    title: str
+    run: Callable[[], None]
+
+
+def load_measured(folder: Path, setup: Setup) -> Measured:
+    """What an earlier call of the same measurement left.
+
+    Raises:
+        InputError: another measurement is there, or one that another commit began.
+    """
+    path = folder / "cells.jsonl"
+    cells = load_cells(path) if path.exists() else []
+    asked = {
+        "the images": setup.dataset.fingerprint,
+        "--train-size": len(setup.dataset.train),
+        "--seed": setup.training.seed,
+        "--epochs": setup.training.epochs,
+    }
+    for record in cells:
+        epochs = len(record.warm_up_time_s + record.epoch_time_s) or setup.training.epochs
+        found = {
+            "the images": record.data_fingerprint,
+            "--train-size": record.train_images,
+            "--seed": record.seed,
+            "--epochs": epochs,
+        }
+        for name, value in found.items():
+            if value != asked[name]:
+                raise InputError(
+                    f"--out {folder}: holds another measurement, {name} is {value} there and {asked[name]} here; give "
+                    "another folder"
+                )
+    others = {name: folder / f"{name}.jsonl" for name in OTHERS}
+    return Measured(
+        folder,
+        cells,
+        {name: load_lines(file, dict, "measurement") if file.exists() else [] for name, file in others.items()},
+    )
+
+
+def run_study(cells: Sequence[Cell], repeats: int, setup: Setup, measured: Measured, tell: Tell) -> None:
+    """Measure what is missing, and add it to `measured`.
+
+    Raises:
+        InputError: another commit began the measurement.
+    """
+    done = {(record.cell, record.repeat) for record in measured.cells}
+    missing = [cell for cell in cells if any((cell, repeat) not in done for repeat in range(repeats))]
+    _check_one_commit(measured, missing)
+    models = list(dict.fromkeys(cell.model for cell in cells))
+    gates = open_gates([cell for cell in missing if not cell.refusal], setup, tell)
+    jobs = [_cost_job(model, setup, measured) for model in models if not measured.has("costs", {"model": model})]
+    for repeat in range(repeats):
+        jobs += [_cell_job(cell, repeat, setup, measured, gates) for cell in missing if (cell, repeat) not in done]
+        jobs += _input_jobs(repeat, setup, measured)
+        jobs += _phase_jobs(cells, repeat, setup, measured)
+    _run(jobs, tell)
+
+
+def _run(jobs: Sequence[Job], tell: Tell) -> None:
+    """One after another. What remains is told by how long jobs of the same title took, or all of them."""
+    took: dict[str, float] = {}
+    for number, job in enumerate(jobs):
+        usual = sum(took.values()) / len(took) if took else 0.0
+        rest = sum(took.get(other.title, usual) for other in jobs[number:])
+        left = f", about {max(1, round(rest / 60))} min left" if took else ""
+        tell(f"[{number + 1}/{len(jobs)}{left}] {job.title}")
+        start = time.perf_counter()
+        try:
+            job.run()
+        except CellFailed as error:
+            tell(f"  not measured: {error}")
+        took[job.title] = time.perf_counter() - start
+
+
+def _cell_job(cell: Cell, repeat: int, setup: Setup, measured: Measured, gates: Gates) -> Job:
+    def run() -> None:
+        # What failed once is not tried again.
+        failed = next((record.message for record in measured.cells if record.cell == cell and record.message), "")
+        parity, shut = gates.get(_gate_of(cell), ({}, ""))
+        record = measure_cell(cell, repeat, setup, parity, cell.refusal or shut or failed)
+        measured.add_cell(record)
+        if record.message and not failed:
+            raise CellFailed(record.message)
+
+    return Job(f"{cell.model} {cell.title}", run)
+
+
+def measure_cell(cell: Cell, repeat: int, setup: Setup, parity: dict[str, float], message: str = "") -> CellRecord:
+    """Two fresh processes, the second for what compiling takes with a cache. With a `message`, the reason not to
+    measure, none at all."""
+    dataset = setup.dataset
+    context: dict[str, Any] = {
+        "cell": cell,
+        "repeat": repeat,
+        "train_images": len(dataset.train),
+        "image_size": dataset.train.images.shape[1],
+        "num_classes": len(dataset.class_names),
+        "seed": setup.training.seed,
+        "dataset_title": dataset.title,
+        "data_fingerprint": dataset.fingerprint,
+        "git_commit": git_commit(),
+        "parity": parity,
+    }
+    if message:
+        return CellRecord(**context, message=message)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+        try:
+            timing = in_fresh_process(worker.time_cell, cell, setup, Path(cache))
+            warm = {}
+            if _has_ledger(cell):
+                warm = in_fresh_process(worker.time_warm_compilation, cell, setup, Path(cache))
+        except CellFailed as error:
+            return CellRecord(**context, message=str(error))
+    return CellRecord(**context, **vars(timing), warm_compile_times=warm)
+
+
+def _has_ledger(cell: Cell) -> bool:
+    """Whether its warm compilation is measured too: one run, of batches on the device."""
+    return cell.compiled and cell.input == "device" and cell.seeds == 1
+
+
+def _gate_of(cell: Cell) -> Cell:
+    """The cell that passes the gate for this one: how often a program is called, where its batches come from and how
+    large they are changes nothing of what a step computes."""
+    engine = cell.engine
+    if cell.framework == "jax" and cell.compiled:
+        engine = "step" if cell.seeds == 1 else "epoch"
+    return dataclasses.replace(cell, engine=engine, input="device", batch_size=128)
+
+
+def open_gates(cells: Sequence[Cell], setup: Setup, tell: Tell) -> Gates:
+    """For each gate of the cells: how far its side is from the reference, and why its cells may not be timed, if so.
+
+    Nothing is timed yet, so two processes run at once.
+    """
+    gates = list(dict.fromkeys(map(_gate_of, cells)))
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        paths = {model: Path(folder) / f"{model}.npz" for model in dict.fromkeys(gate.model for gate in gates)}
+
+        def refer(model: ModelName) -> None:
+            in_fresh_process(worker.make_reference, model, setup, paths[model])
+
+        list(pool.map(refer, paths))
+        found = []
+        for gate, (parity, message) in zip(
+            gates, pool.map(lambda gate: _pass_gate(gate, setup, paths[gate.model]), gates), strict=True
+        ):
+            seeds = f", {gate.seeds} seeds" if gate.seeds > 1 else ""
+            passed = f"not timed: {message}" if message else "passed"
+            tell(f"parity gate: {gate.model} {ENGINES[gate.engine]}, {gate.precision}{seeds}: {passed}")
+            found.append((parity, message))
+    return dict(zip(gates, found, strict=True))
+
+
+def _pass_gate(gate: Cell, setup: Setup, path: Path) -> tuple[dict[str, float], str]:
+    try:
+        parity = in_fresh_process(worker.pass_gate, gate, setup, path)
+    except CellFailed as error:
+        return {}, str(error)
+    exceeds = Deviation(**parity).exceeds(gate.precision)
+    return parity, f"parity gate: {', '.join(exceeds)}" if exceeds else ""
+
+
+def _cost_job(model: ModelName, setup: Setup, measured: Measured) -> Job:
+    def run() -> None:
+        measured.add("costs", {}, in_fresh_process(worker.count_costs, model, setup))
+
+    return Job(f"{model} costs, by formula and by XLA", run)
+
+
+def _input_jobs(repeat: int, setup: Setup, measured: Measured) -> list[Job]:
+    """Each input pipeline by itself, where it is missing."""
+    jobs = []
+    for pipeline, workers in PIPELINES:
+        place = {"repeat": repeat, "pipeline": pipeline, "workers": workers}
+
+        def run(place: dict[str, Any] = place) -> None:
+            values = in_fresh_process(worker.measure_input, place["pipeline"], place["workers"], setup)
+            measured.add("inputs", place, values)
+
+        if not measured.has("inputs", place):
+            jobs.append(Job(f"input pipeline of {pipeline}, {workers} workers", run))
+    return jobs
+
+
+def _phase_jobs(cells: Sequence[Cell], repeat: int, setup: Setup, measured: Measured) -> list[Job]:
+    """The phases of the cell that stands for its framework, where they are missing."""
+    jobs = []
+    for cell in cells:
+        place = {"repeat": repeat, "cell": dataclasses.asdict(cell)}
+        stands_for_all = (cell.engine, cell.input, cell.batch_size) in (
+            ("eager", "device", 128),
+            ("step", "device", 128),
+        )
+
+        def run(cell: Cell = cell, place: dict[str, Any] = place) -> None:
+            if not any(record.cell == cell and record.message for record in measured.cells):
+                measured.add("phases", place, in_fresh_process(worker.measure_phases, cell, setup))
+
+        if stands_for_all and cell.seeds == 1 and not measured.has("phases", place):
+            jobs.append(Job(f"{cell.model} {cell.title}: phases of a step", run))
+    return jobs
+
+
+def _check_one_commit(measured: Measured, missing: Sequence[Cell]) -> None:
+    """Refuse to go on with a measurement that another commit began: its cells could not stand beside the new ones."""
+    for record in measured.cells if missing else ():
+        if record.git_commit != git_commit():
+            raise InputError(
+                f"--out {measured.folder}: holds a measurement begun at commit {record.git_commit}; this is "
+                f"{git_commit()}. Give another folder, or go back to that commit"
+            )
+
+
+def find_gpu() -> bool:
+    """Whether the frameworks run on something else than a CPU.
+
+    Raises:
+        InputError: one of them does, the other does not: no comparison.
+    """
+    jax_place, torch_place = (in_fresh_process(worker.find_backend, name) for name in ("jax", "torch"))
+    if (jax_place == "cpu") != (torch_place == "cpu"):
+        raise InputError(
+            f"JAX runs on {jax_place}, PyTorch on {torch_place}: no comparison; install jax's CUDA build "
+            '(pip install -e ".[cuda]"), or hide the GPU with CUDA_VISIBLE_DEVICES='
+        )
+    return jax_place != "cpu"
+
+
+def save_traces(cells: Sequence[Cell], setup: Setup, folder: Path, tell: Tell) -> None:
+    """A folder for each cell: a profiler's trace, and of compiled JAX the optimised HLO."""
+    for cell in cells:
+        name = f"{cell.model}-{cell.engine}-{cell.input}-{cell.precision}-{cell.batch_size}-{cell.seeds}"
+        tell(f"trace: {folder / name}")
+        try:
+            in_fresh_process(worker.save_trace, cell, setup, folder / name)
+        except CellFailed as error:
+            tell(f"  no trace: {error}")

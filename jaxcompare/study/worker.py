@@ -1,0 +1,270 @@
+"""What a fresh process does: one cell, one gate, one phase table. It runs one framework, and imports it only here."""
+
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxcompare.cells import Cell, Timing
+from jaxcompare.config import DataConfig, InputError, ModelName, RunConfig, TrainingConfig
+
+if TYPE_CHECKING:
+    from jaxcompare.data.batch import Loader
+    from jaxcompare.data.datasets import Dataset
+
+FAILURES = (InputError, RuntimeError, MemoryError, OSError)
+"""What ends a cell but not the study. RuntimeError: torch's and XLA's."""
+
+KILLED = "its process was killed: out of memory, or stopped from outside"
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What every cell of a study has in common."""
+
+    dataset: "Dataset"
+    """The training images of the study, all of them used; a few test images."""
+    training: TrainingConfig
+    """But for its batch size, which is a cell's."""
+
+    def training_of(self, cell: Cell) -> TrainingConfig:
+        """A cell's."""
+        return dataclasses.replace(self.training, batch_size=cell.batch_size)
+
+    def seeds_of(self, cell: Cell) -> list[int]:
+        """The first of them is every other cell's."""
+        return list(range(self.training.seed, self.training.seed + cell.seeds))
+
+    def run_config(self, cell: Cell) -> RunConfig:
+        """A JAX cell's. One that is not compiled passes for a step a call."""
+        from jaxcompare.training.speed import build_execution
+
+        compiled = dataclasses.replace(cell, engine="step") if cell.engine == "op" else cell
+        size = self.dataset.train.images.shape[1]
+        return RunConfig(
+            "jax",
+            cell.model,
+            DataConfig(image_size=size, subsets="independent"),
+            self.training_of(cell),
+            build_execution(compiled),
+        )
+
+
+class CellFailed(Exception):
+    """A process did not come to its end; one line of why."""
+
+
+def in_fresh_process(function: Callable, *arguments: Any) -> Any:
+    """Call `function` in a process of its own.
+
+    Raises:
+        CellFailed: it raised one of FAILURES, or was killed.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        try:
+            result, failure = fresh.submit(_call, function, arguments).result()
+        except BrokenProcessPool:
+            raise CellFailed(KILLED) from None
+    if failure:
+        raise CellFailed(failure)
+    return result
+
+
+def _call(function: Callable, arguments: tuple[Any, ...]) -> tuple[Any, str]:
+    """In the fresh process: the result, and why there is none. Exceptions stay here: not every one can be sent."""
+    # Memory is taken as it is needed, so that the allocator's peak is the program's.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    # It speaks of CUDA_HOME where there is no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    try:
+        return function(*arguments), ""
+    except InputError as error:
+        return None, str(error)
+    except FAILURES as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), "")
+        return None, f"{type(error).__name__}: {first.strip()[:200]}"
+
+
+def time_cell(cell: Cell, setup: Setup, cache: Path) -> Timing:
+    """Its epochs, compiled into an empty cache.
+
+    Raises:
+        RuntimeError: a program came from a cache.
+    """
+    if cell.framework == "torch":
+        from jaxcompare.twin.speed import time_epochs
+
+        _use_torch_cache(cache)
+        return time_epochs(cell, setup.dataset, setup.training_of(cell))
+    from jaxcompare.training.speed import time_epochs
+
+    config = _start_jax(cell, setup, cache)
+    timing = time_epochs(cell, config, setup.dataset, setup.seeds_of(cell), _build_loader(cell, setup))
+    if warm := [name for name, times in timing.compile_times.items() if times["from_cache"]]:
+        raise RuntimeError(f"not compiled anew: {', '.join(warm)}")
+    return timing
+
+
+def time_warm_compilation(cell: Cell, setup: Setup, cache: Path) -> dict[str, dict[str, Any]]:
+    """What compiling takes where `time_cell` has left every program in the cache; see `CellRecord.warm_compile_times`.
+
+    Raises:
+        RuntimeError: a program was compiled anew.
+    """
+    if cell.framework == "torch":
+        from jaxcompare.twin.speed import time_first_step
+
+        _use_torch_cache(cache)
+        return {"first step": {"step_s": time_first_step(cell, setup.dataset, setup.training_of(cell))}}
+    from jaxcompare.training.engines import build_engine
+    from jaxcompare.training.speed import describe_compilation
+
+    config = _start_jax(cell, setup, cache)
+    with build_engine(config, setup.dataset, setup.seeds_of(cell), loader=_build_loader(cell, setup)) as engine:
+        programs = describe_compilation(engine)
+    if cold := [name for name, times in programs.items() if not times["from_cache"]]:
+        raise RuntimeError(f"compiled anew, though it had been compiled before: {', '.join(cold)}")
+    return programs
+
+
+def save_trace(cell: Cell, setup: Setup, folder: Path) -> None:
+    """A profiler's trace of one epoch, and of compiled JAX the optimised HLO."""
+    if cell.framework == "torch":
+        from jaxcompare.twin.speed import save_trace
+
+        save_trace(cell, setup.dataset, setup.training_of(cell), folder)
+        return
+    from jaxcompare.training.speed import save_trace
+
+    config = _start_jax(cell, setup, False)
+    save_trace(cell, config, setup.dataset, setup.seeds_of(cell), _build_loader(cell, setup), folder)
+
+
+def make_reference(model: ModelName, setup: Setup, path: Path) -> None:
+    """PyTorch's float64 outcome, on disk for the gates."""
+    from jaxcompare.measure.parity import save_reference
+    from jaxcompare.twin.gate import compute_reference
+
+    save_reference(path, compute_reference(model, setup.dataset, setup.training))
+
+
+def pass_gate(cell: Cell, setup: Setup, path: Path) -> dict[str, float]:
+    """How far the cell's side is from the reference, as `measure.parity.Deviation` has it."""
+    from jaxcompare.measure.parity import load_reference, measure_deviation
+
+    reference = load_reference(path)
+    if cell.framework == "torch":
+        from jaxcompare.twin.speed import run_gate
+
+        outcome = run_gate(cell, reference, setup.training_of(cell))
+    else:
+        from jaxcompare.training.engines import build_engine
+        from jaxcompare.training.execution import check_precision
+        from jaxcompare.training.gate import run_op_by_op, run_side
+
+        config = _start_jax(cell, setup, False)
+        check_precision(cell.precision)
+        if cell.engine == "op":
+            outcome = run_op_by_op(config, reference)
+        else:
+            engine = build_engine(config, setup.dataset, setup.seeds_of(cell), compiled=False)
+            outcome = run_side(engine, reference)
+    return dataclasses.asdict(measure_deviation(reference.outcome[cell.framework], outcome))
+
+
+def measure_phases(cell: Cell, setup: Setup) -> dict[str, Any]:
+    """Where a step's time goes; see `measure.clock.Phases`."""
+    if cell.framework == "torch":
+        from jaxcompare.twin.phases import measure_phases
+
+        return dataclasses.asdict(measure_phases(cell, setup.dataset, setup.training_of(cell)))
+    from jaxcompare.training.engines import build_engine
+    from jaxcompare.training.phases import measure_phases
+
+    config = _start_jax(cell, setup, False)
+    engine = build_engine(config, setup.dataset, setup.seeds_of(cell), compiled=False)
+    return dataclasses.asdict(measure_phases(engine, setup.dataset))
+
+
+def count_costs(model: ModelName, setup: Setup) -> dict[str, Any]:
+    """By formula and by XLA; see `training.costs.Costs`."""
+    from jaxcompare.measure.runtime import configure_jax
+    from jaxcompare.training.costs import count_costs
+
+    configure_jax(cache=False)
+    dataset, size = setup.dataset, setup.training.batch_size
+    return dataclasses.asdict(count_costs(model, dataset.train.images.shape[1], len(dataset.class_names), size))
+
+
+def measure_input(pipeline: str, workers: int, setup: Setup) -> dict[str, Any]:
+    """Images per second over a pass of an input pipeline, after a pass of warm-up. No model is run."""
+    from jaxcompare.data.host import HostLoader
+    from jaxcompare.data.recipe import build_recipe_loader
+    from jaxcompare.measure.environment import describe_environment, git_commit
+
+    dataset, size = setup.dataset, setup.training.batch_size
+    if pipeline == "jaxcompare":
+        loader = HostLoader(dataset.train, size, dataset.statistics, augment=True, shuffle=True, workers=workers)
+        passes: list[Callable] = [lambda epoch=epoch: loader.epoch(epoch) for epoch in range(2)]
+    else:
+        recipe = build_recipe_loader(dataset.train, size, dataset.statistics, workers=workers)
+        passes = [lambda: recipe] * 2
+    marks = [time.perf_counter()]
+    for batches in passes:
+        for _ in batches():
+            pass
+        marks.append(time.perf_counter())
+    return {
+        "pipeline": pipeline,
+        "workers": workers,
+        "images": len(dataset.train),
+        "images_per_s": len(dataset.train) / (marks[-1] - marks[-2]),
+        "environment": describe_environment("torch"),
+        "git_commit": git_commit(),
+    }
+
+
+def find_backend(framework: str) -> str:
+    """Where a framework runs: "cpu", or the name of something else."""
+    if framework == "torch":
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    import jax
+
+    return jax.default_backend()
+
+
+def _start_jax(cell: Cell, setup: Setup, cache: Path | bool) -> RunConfig:
+    """JAX as the cell has it. Must come before the process's first array."""
+    from jaxcompare.measure.runtime import configure_jax
+
+    configure_jax(cache=cache, split_cores=cell.engine != "op")
+    return setup.run_config(cell)
+
+
+def _use_torch_cache(folder: Path) -> None:
+    """Where torch.compile keeps its programs. It reads the usual place where none is named, another study's among
+    them, and compiling would seem to cost less than it does."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+
+
+def _build_loader(cell: Cell, setup: Setup) -> "Loader | None":
+    """Where a JAX cell's batches come from; None: from the engine itself, by device input or the host pipeline."""
+    from jaxcompare.data.host import build_loaders
+    from jaxcompare.data.recipe import RecipeLoader
+    from jaxcompare.training.speed import ready_batches
+
+    dataset, training = setup.dataset, setup.training_of(cell)
+    if cell.input == "recipe":
+        return RecipeLoader(dataset.train, training.batch_size, dataset.statistics)
+    pipeline, _ = build_loaders(dataset, training, workers=0)
+    if cell.input == "arrays" or (cell.engine == "op" and cell.input == "device"):
+        return ready_batches(pipeline, on_device=cell.input == "device")
+    return pipeline if cell.input == "host" else None

@@ -1,0 +1,190 @@
+"""Timed epochs of JAX, compiled or operation by operation; compilation alone; a profiler's trace."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcompare.cells import Cell, Timing
+from jaxcompare.config import ExecutionConfig, InputError, RunConfig
+from jaxcompare.data.batch import Loader, ReadyBatches
+from jaxcompare.data.datasets import Dataset
+from jaxcompare.measure.ceiling import measure_ceilings
+from jaxcompare.measure.clock import time_epoch
+from jaxcompare.measure.environment import describe_environment
+from jaxcompare.measure.memory import peak_bytes
+from jaxcompare.measure.runtime import MATMUL_PRECISION
+from jaxcompare.measure.timing import CompileGuard
+from jaxcompare.training import op_by_op
+from jaxcompare.training.engines import Engine, build_engine, explain_memory
+from jaxcompare.training.execution import check_precision
+from jaxcompare.training.gate import build_manifest
+from jaxcompare.training.step import Metrics, TrainState, build_train_step, init_state
+
+Epoch = Callable[[int], tuple[Any, float]]
+"""Trains the epoch of this number. Returns its metrics, perhaps under way still, and the input wait in seconds."""
+
+
+def build_execution(cell: Cell) -> ExecutionConfig:
+    """A compiled cell's. Every input but the device's comes batch by batch."""
+    engine: Any = cell.engine
+    return ExecutionConfig(engine, "device" if cell.input == "device" else "host", precision=cell.precision)
+
+
+def time_epochs(cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None) -> Timing:
+    """Train `config.training.epochs` epochs and time each; the first is warm-up.
+
+    Args:
+        config: the cell's, with its data and training.
+        dataset: the images to train on, all of them.
+        seeds: as many as the cell has.
+        loader: where batches come from; None: device input of compiled engines.
+
+    Raises:
+        InputError: the device lacks the precision or the memory, or the loss is no longer finite.
+        RuntimeError: a program was compiled after the first epoch, or a clock was read too early.
+    """
+    check_precision(cell.precision)
+    if cell.engine == "op":
+        assert loader is not None
+        timing = _time_op_by_op(config, dataset, loader)
+    else:
+        timing = _time_engine(config, dataset, seeds, loader)
+    # The ceilings' own arrays come after the peak is read.
+    ceilings = measure_ceilings(cell.precision)
+    return dataclasses.replace(
+        timing,
+        ceiling_flops_per_s=ceilings.flops_per_s,
+        copy_bytes_per_s=ceilings.copy_bytes_per_s,
+        manifest=build_manifest(cell, config.training.dropout_generator),
+        environment=describe_environment("jax"),
+    )
+
+
+def _time_engine(config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None) -> Timing:
+    with explain_memory(len(seeds)), build_engine(config, dataset, seeds, loader=loader) as engine:
+        with CompileGuard() as guard:
+            timing = _time(config.training.epochs, _epochs_of(engine), guard, compiled_ahead=True)
+        plans = [sum(plan) for name, plan in engine.memory_plans.items() if name.startswith("train")]
+        return dataclasses.replace(
+            timing,
+            compile_times=describe_compilation(engine),
+            programs=len(engine.programs),
+            memory=_memory() | {"plan": max(plans, default=None)},
+        )
+
+
+def _time_op_by_op(config: RunConfig, dataset: Dataset, loader: Loader) -> Timing:
+    first_step_time_s: list[float] = []
+    train = _epochs_op_by_op(config, dataset, loader, first_step_time_s)
+    with loader, jax.default_matmul_precision(MATMUL_PRECISION[config.execution.precision]), CompileGuard() as guard:
+        timing = _time(config.training.epochs, train, guard, compiled_ahead=False)
+        return dataclasses.replace(
+            timing,
+            first_step_time_s=first_step_time_s,
+            input_wait_s=[],
+            programs=len(guard.programs),
+            memory=_memory() | {"plan": None},
+        )
+
+
+def _epochs_op_by_op(config: RunConfig, dataset: Dataset, loader: Loader, marks: list[float]) -> Epoch:
+    """Into `marks` the seconds of each step of the first epoch, waited for."""
+    model, tx = op_by_op.build(config, len(dataset.class_names))
+    shape = (1, *dataset.train.images.shape[1:])
+    state = init_state(model, tx, jax.random.key(config.training.seed), jnp.zeros(shape, jnp.float32))
+    train_step = build_train_step(model, tx)
+
+    def train(epoch: int) -> tuple[list[Metrics], float]:
+        nonlocal state
+        metrics, start = [], time.perf_counter()
+        for batch in loader.epoch(epoch):
+            state, of_batch = train_step(state, op_by_op.to_device(batch))
+            metrics.append(of_batch)
+            if epoch == 0:
+                wait(state)
+                marks.append(time.perf_counter() - start)
+                start = time.perf_counter()
+        return metrics, 0.0
+
+    return train
+
+
+def _time(epochs: int, train: Epoch, guard: CompileGuard, *, compiled_ahead: bool) -> Timing:
+    """Time each epoch; whatever is compiled in one where nothing should be is an error."""
+    times, waits, declared = [], [], 0
+    for epoch in range(epochs):
+        (metrics, waited), seconds = time_epoch(lambda epoch=epoch: train(epoch), wait, settle)
+        if epoch == 0 and not compiled_ahead:
+            declared = len(guard.programs)
+        guard.check(declared, during=f"epoch {epoch + 1}")
+        if not all(np.isfinite(jax.device_get(of_call.loss)).all() for of_call in metrics):
+            raise InputError("the training loss is no longer finite")
+        times.append(seconds)
+        waits.append(waited)
+    return Timing(warm_up_time_s=times[:1], epoch_time_s=times[1:], input_wait_s=waits[1:])
+
+
+def _epochs_of(engine: Engine) -> Epoch:
+    state: TrainState = engine.init()
+
+    def train(epoch: int) -> tuple[list[Metrics], float]:
+        nonlocal state
+        state, metrics, waited = engine.train_epoch(state, epoch, lambda done: None)
+        return metrics, waited
+
+    return train
+
+
+def wait(tree: Any) -> None:
+    """Until every array of a pytree is there. A step's outputs come from one program, all at once."""
+    jax.block_until_ready(tree)
+
+
+def settle() -> None:
+    """Until every array of this process is there, whoever asked for it."""
+    for array in jax.live_arrays():
+        array.block_until_ready()
+
+
+def _memory() -> dict[str, int | None]:
+    peak = peak_bytes()
+    return {"allocator": peak["device"], "process": peak["process"]}
+
+
+def describe_compilation(engine: Engine) -> dict[str, dict[str, Any]]:
+    """What each of its programs took to compile."""
+    return {name: dataclasses.asdict(times) for name, times in engine.compile_times.items()}
+
+
+def save_trace(
+    cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None, folder: Path
+) -> None:
+    """Write a profiler's trace of the second epoch, and the optimised HLO of every program of a compiled engine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if cell.engine == "op":
+        assert loader is not None
+        with loader, jax.default_matmul_precision(MATMUL_PRECISION[cell.precision]):
+            _trace_second(_epochs_op_by_op(config, dataset, loader, []), folder)
+        return
+    with build_engine(config, dataset, seeds, loader=loader) as engine:
+        for name, program in engine.programs.items():
+            (folder / f"{name}.hlo.txt").write_text(program.as_text() or "", encoding="utf-8")
+        _trace_second(_epochs_of(engine), folder)
+
+
+def _trace_second(train: Epoch, folder: Path) -> None:
+    wait(train(0))
+    with jax.profiler.trace(str(folder)):
+        wait(train(1))
+
+
+def ready_batches(loader: Loader, *, on_device: bool) -> ReadyBatches:
+    """An epoch's batches, made now; with `on_device`, as JAX arrays."""
+    batches = list(loader.epoch(0))
+    return ReadyBatches([op_by_op.to_device(batch) for batch in batches] if on_device else batches)

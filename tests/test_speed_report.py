@@ -1,0 +1,569 @@
+"""What the speed study says is what its records say: ratios, shares, break-even, tables, figures and sentences."""
+
+import dataclasses
+import json
+import math
+import re
+from html import unescape
+
+import html5lib
+import numpy as np
+import pytest
+import synthetic_speed as synthetic
+from matplotlib.patches import Rectangle
+from synthetic_speed import COMPILE, EAGER, EPOCH, MILLISECONDS, RECIPE, STEP, failed, study, sweep, timed
+
+import report
+from jaxcompare.analysis.attribution import attribution, attributions
+from jaxcompare.analysis.dispatch import fixed_cost, swept
+from jaxcompare.analysis.roofline import common_roofs, intensity
+from jaxcompare.analysis.speed import (
+    baseline,
+    break_even_steps,
+    check_one_measurement,
+    cold_compile_s,
+    interaction,
+    slow_first_steps,
+    time_ratio,
+)
+from jaxcompare.analysis.speed_summary import summarise_speed
+from jaxcompare.cells import Cell, load_cells, save_cells
+from jaxcompare.config import InputError
+from jaxcompare.records import TruncatedLine, save_lines
+from jaxcompare.report.commands import rebuild_speed_commands
+from jaxcompare.report.html import build_page, draw_pictures
+from jaxcompare.report.results import PAGE_ONLY, Results
+from jaxcompare.report.speed import attribution_table, break_even_table, speed_table
+from jaxcompare.report.speed_curves import batch_sweep, input_ladder, roofline
+from jaxcompare.report.speed_details import (
+    batch_table,
+    cost_table,
+    input_table,
+    ladder_table,
+    ledger_table,
+    memory_table,
+    phases_table,
+)
+from jaxcompare.report.speed_figures import attribution_bars, break_even_curves, compile_ledger, speed_matrix
+from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures
+
+UNEVEN = {EAGER: (2.0, 4.0, 5.0), EPOCH: (1.0, 3.0, 2.0)}
+"""Steps in ms by repeat: medians 4 and 2; ratios 0.5, 0.75, 0.4."""
+
+
+def uneven():
+    return [timed(cell, ms, repeat) for cell, times in UNEVEN.items() for repeat, ms in enumerate(times)]
+
+
+def loaded(records, *drop, **changes):
+    """Without some cells, and with others' steps in other milliseconds."""
+    return [r for r in records if r.cell not in drop] if not changes else study(MILLISECONDS | changes)
+
+
+# Ratios: paired by repeat, with intervals, of one measurement.
+
+
+def test_ratios_are_geometric_means_of_pairs():
+    ratio = time_ratio(uneven(), EPOCH, EAGER)
+    assert ratio.value == pytest.approx((0.5 * 0.75 * 0.4) ** (1 / 3))
+    # Student's t with 2 degrees of freedom, 4.303, of the logarithms.
+    assert (ratio.interval.low, ratio.interval.high) == pytest.approx((0.241, 1.173), abs=0.001)
+    assert ratio.interval.method == "Student's t, 3 repeats"
+    assert ratio.direction == 0
+    assert time_ratio(study(), STEP, EAGER).direction == -1
+    alone = time_ratio(study(repeats=1), STEP, EAGER)
+    assert (alone.value, alone.interval, alone.direction) == (pytest.approx(0.5), None, -1)
+
+
+def test_the_baseline_is_eager_of_the_same_precision_and_batch_size():
+    cells = [EAGER, dataclasses.replace(EAGER, batch_size=32), dataclasses.replace(EAGER, precision="bfloat16")]
+    assert baseline(cells, Cell("cnn", "epoch", seeds=4)) == EAGER
+    assert baseline(cells, dataclasses.replace(STEP, batch_size=32)) == cells[1]
+    assert baseline(cells, dataclasses.replace(STEP, precision="bfloat16")) == cells[2]
+    assert baseline(cells, dataclasses.replace(STEP, model="vit")) is None
+    assert baseline([RECIPE], STEP) is None
+
+
+def test_cells_that_are_no_one_measurement_are_refused_and_named(tmp_path):
+    records = study()
+    last = records[-1]
+    for change, message in (
+        ({"environment": last.environment | {"cpu": "another"}}, "cpu is"),
+        ({"git_commit": "abc"}, "commit is"),
+        ({"train_images": 64}, "data is"),
+        ({"manifest": last.manifest | {"tf32": True}}, "tf32 is False in one, True in another, both float32"),
+        ({"manifest": last.manifest | {"threads": 1}}, "threads is 2 in one, 1 in another"),
+        ({"data_fingerprint": "other"}, "data is"),
+    ):
+        with pytest.raises(InputError, match=message):
+            speed_table([*records[:-1], dataclasses.replace(last, **change)])
+    with pytest.raises(InputError, match=r"4 seeds: repeats \[0, 1\] only"):
+        speed_table(records[:-1])
+    with pytest.raises(InputError, match="holds no measurement"):
+        speed_table([])
+    path = tmp_path / "cells.jsonl"
+    save_cells(path, records)
+    assert load_cells(path) == records
+    path.write_text(path.read_text()[:-30])
+    with pytest.warns(TruncatedLine, match="line 33: cut off"):
+        assert load_cells(path) == records[:-1]
+
+
+def test_precisions_and_batch_sizes_stand_side_by_side():
+    bfloat16 = [dataclasses.replace(cell, precision="bfloat16") for cell in (EAGER, STEP)]
+    sizes = [r for r in sweep() if r.cell.batch_size != 128]
+    records = [*study(), *study(dict(zip(bfloat16, (60.0, 20.0), strict=True))), *sizes]
+    check_one_measurement(records)
+    table = speed_table(records).markdown()
+    assert "| CNN | JAX step, device input, bfloat16 | 156 (153 to 159) | 0.33 (0.33 to 0.33) |" in table
+    assert "batches of 512" not in table
+    assert "float32, bfloat16, dropout on" in table
+
+
+# Tables 1 to 3.
+
+
+def test_speed_table_takes_medians_ratios_and_the_larger_ceiling():
+    table = speed_table(study()).markdown()
+    # 63.3 MFLOP in 50.0 ms / 128 is 162 GFLOP/s; JAX's ceiling is 300, PyTorch's half of that.
+    row = "| CNN | JAX step, device input | 391 (383 to 398) | 0.50 (0.50 to 0.50) | 54 (53 to 55) | 5.5 | 1.1 |"
+    assert row in table
+    assert "| CNN | PyTorch eager, device input | 781 (766 to 797) | 1 | 27 (26 to 28) | - | - |" in table
+    assert (
+        "| CNN | torch.compile, device input | 586 (574 to 598) | 0.75 (0.75 to 0.75) | 36 (35 to 37) | 6.0 | 1.5 |"
+        in table
+    )
+    assert "takes 0.67 (0.67 to 0.67) of the time of the best of PyTorch (torch.compile, device input): JAX is" in table
+    assert "The recipe's own loop takes 16.0 (16.0 to 16.0) times as long as it." in table
+    assert "take 0.80 (0.80 to 0.80) of the time of 4 single runs: less." in table
+    assert "geometric mean and 95 % interval of the mean logarithm (Student's t, 3 repeats)" in table
+    assert "came within logits 1e-06, gradients 1e-05, losses 1e-05 in float32 of PyTorch in float64" in table
+    roofs = common_roofs(study(), "float32")
+    assert (roofs.flops_per_s, roofs.bytes_per_s, roofs.ridge) == (3e11, 2e10, 15.0)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "verdict"),
+    [
+        ((50, 51, 49), "JAX is faster."),
+        ((160, 161, 159), "JAX is slower."),
+        ((50, 120, 90), "undecided which is faster."),
+    ],
+)
+def test_the_verdict_follows_the_interval(epoch, verdict):
+    times = {EAGER: (80, 81, 79), EPOCH: epoch}
+    records = [timed(cell, ms, i) for cell, of_cell in times.items() for i, ms in enumerate(of_cell)]
+    assert f"(PyTorch eager, device input): {verdict}" in speed_table(records).markdown()
+    one = [r for r in records if r.repeat == 0]
+    assert " in the one repeat, no interval." in speed_table(one).markdown()
+    assert "One repeat: ratios have no interval" in speed_table(one).markdown()
+
+
+def test_a_cell_without_a_time_is_a_row_that_says_why():
+    lost = Cell("cnn", "cudagraphs")
+    records = [*study(), *(failed(lost, "it needs a GPU", repeat) for repeat in range(3))]
+    table = speed_table(records).markdown()
+    assert f"| CNN | {lost.title} | - | - | - | - | - |" in table
+    assert f"CNN, {lost.title}: not measured (it needs a GPU)." in table
+    assert break_even_table(records) == break_even_table(study())
+    # One repeat that failed takes the cell's others with it.
+    partly = [*study(), timed(lost, 9.0, 0), timed(lost, 9.0, 1), failed(lost, "killed", 2)]
+    assert f"| CNN | {lost.title} | - | - |" in speed_table(partly).markdown()
+
+
+def test_without_pytorch_eager_there_are_times_and_no_ratios():
+    records = loaded(study(), EAGER, COMPILE)
+    table = speed_table(records).markdown()
+    assert "| CNN | JAX step, device input | 391 (383 to 398) | - |" in table
+    assert "the best JAX engine" not in table
+    assert break_even_table(records).rows == []
+    assert attribution_table(records).rows == []
+    texts = [text.get_text() for text in speed_matrix(records).axes[0].texts]
+    assert "391 (372 to 410) µs" in texts
+
+
+def test_attribution_finds_the_planted_factors():
+    one = attribution(study(), "cnn", "float32", 128)
+    assert [stage.factor.value for stage in one.stages] == pytest.approx([8, 2, 1])
+    assert [stage.share.mean for stage in one.stages] == pytest.approx([0.75, 0.25, 0])
+    assert one.total.value == pytest.approx(16)
+    for stage in one.stages:
+        assert stage.share.interval.low == pytest.approx(stage.share.mean, abs=1e-9)
+    table = attribution_table(study()).markdown()
+    way = "PyTorch eager, recipe input | PyTorch eager, device input"
+    assert f"| CNN | input pipeline | {way} | 8.00 (8.00 to 8.00) | 75 % (75 to 75) |" in table
+    assert "takes 16.0 (16.0 to 16.0) times as long as JAX's whole-epoch program: JAX is the faster. Of that" in table
+
+
+def test_shares_add_to_one_whatever_the_scatter_and_may_be_negative():
+    times = {RECIPE: (90, 100, 110), EAGER: (50, 52, 49), STEP: (20, 25, 21), EPOCH: (30, 26, 31)}
+    records = [timed(cell, ms, i) for cell, of_cell in times.items() for i, ms in enumerate(of_cell)]
+    one = attribution(records, "cnn", "float32", 128)
+    shares = [stage.share for stage in one.stages]
+    assert sum(share.mean for share in shares) == pytest.approx(1)
+    logs = [
+        sum(math.log(b / a) for a, b in zip(times[y], times[x], strict=True))
+        for x, y in ((STEP, EPOCH), (RECIPE, EPOCH))
+    ]
+    assert shares[2].mean == pytest.approx(logs[0] / logs[1])
+    assert shares[2].mean < 0
+    assert all(share.interval.low < share.mean < share.interval.high for share in shares)
+    # The bars of what slows down stand left of 0.
+    patches = [p for p in attribution_bars(records).axes[0].patches if isinstance(p, Rectangle)]
+    assert [patch.get_width() for patch in patches] == pytest.approx([100 * share.mean for share in shares])
+    assert patches[2].get_x() == 0
+    assert patches[1].get_x() == pytest.approx(patches[0].get_width())
+
+
+def test_an_undecided_whole_has_no_shares():
+    times = {RECIPE: (90, 60, 70), EAGER: (50, 52, 49), STEP: (60, 80, 70), EPOCH: (60, 90, 70)}
+    records = [timed(cell, ms, i) for cell, of_cell in times.items() for i, ms in enumerate(of_cell)]
+    one = attribution(records, "cnn", "float32", 128)
+    assert not one.stated
+    assert all(stage.share is None for stage in one.stages)
+    table = attribution_table(records).markdown()
+    assert "undecided which is faster, so no shares are stated" in table
+    assert table.count("| not stated |") == 4
+    assert "figure10_attribution" not in [picture.name for picture in draw_speed_pictures(records)]
+    # One repeat has shares, and says that they have no interval.
+    alone = attribution_table([r for r in records if r.repeat == 0]).markdown()
+    assert "One repeat, no interval." in alone
+    assert "| 145 % |" in alone
+    # The opposite outcome.
+    slow = study(MILLISECONDS | {EPOCH: 1600.0})
+    assert "takes 0.50 (0.50 to 0.50) times as long as JAX's whole-epoch program: JAX is the slower." in (
+        attribution_table(slow).markdown()
+    )
+
+
+def test_break_even_is_where_the_cumulative_times_meet():
+    compiled, eager = timed(STEP, 50.0), timed(EAGER, 100.0)
+    # Paid once: 5.5 s ahead and 0.5 s in the first epoch; 0.2 s.
+    assert (compiled.one_time_s, eager.one_time_s) == (pytest.approx(6.0), pytest.approx(0.2))
+    n = break_even_steps(compiled, eager)
+    assert n == pytest.approx(5.8 / 0.05)
+    assert compiled.one_time_s + n * compiled.step_time_s == pytest.approx(eager.one_time_s + n * eager.step_time_s)
+    assert break_even_steps(eager, eager) == 0.0
+    assert break_even_steps(timed(STEP, 101.0), eager) == math.inf
+    table = break_even_table(study(repeats=1)).markdown()
+    # 116 steps are 116 / 391 of the recipe's epochs.
+    assert "| CNN | JAX step, device input | 6.0 | 50.00 | 116 | 0.30 | 12 |" in table
+    assert "op by op" not in table
+    assert "host input" not in table
+    assert "recipe input" not in table
+    assert "| never | never | never |" in break_even_table([timed(EAGER, 1.0), timed(STEP, 2.0)]).markdown()
+    some = [timed(EAGER, 100.0, i) for i in range(2)] + [timed(STEP, ms, i) for i, ms in enumerate((50.0, 200.0))]
+    assert "never in 1 of 2 repeats" in break_even_table(some).markdown()
+
+
+@pytest.mark.parametrize(
+    ("vit", "verdict"), [(3.0, "3.00 (3.00 to 3.00) times as much as the CNN: more."), (0.5, ": less.")]
+)
+def test_interaction_is_a_ratio_of_speed_ups(vit, verdict):
+    records = synthetic.both_models(vit)
+    eager = dataclasses.replace(EAGER, model="vit")
+    ratio = interaction(records, ((dataclasses.replace(STEP, model="vit"), eager), (STEP, EAGER)))
+    assert ratio.value == pytest.approx(vit)
+    text = break_even_table(records).markdown()
+    assert "Over PyTorch eager, JAX step, device input speeds up the ViT" in text
+    assert verdict in text
+    assert "host input speeds up" not in text
+
+
+# Tables 4 to 10.
+
+
+def test_the_ledger_keeps_the_phases_apart():
+    table = ledger_table(study()).markdown()
+    assert "| CNN | JAX step, device input | 2 | 1.00 | 0.50 | 4.00 | 0.50 | 5.50 | 1.10 | - |" in table
+    assert "| CNN | torch.compile, device input | 2 | - | - | - | 6.00 | 6.00 | 1.50 | 2 |" in table
+    assert "| CNN | PyTorch eager, device input | 0 | - | - | - | 0.20 | - | - | 2 |" in table
+    assert "cannot be told apart" in table
+    assert cold_compile_s(timed(EAGER, 1.0)) is None
+    assert slow_first_steps(timed(STEP, 50.0)) is None
+    assert slow_first_steps(timed(EAGER, 50.0, first_step_time_s=[0.3, 0.056, 0.055, 0.3])) == 2
+    assert slow_first_steps(timed(EAGER, 50.0, first_step_time_s=[0.3, 0.06])) == math.inf
+
+
+def test_phases_table_takes_medians():
+    table = phases_table([synthetic.phases(STEP, repeat) for repeat in range(3)]).markdown()
+    assert "| CNN | JAX step | 128 | 2.00 (1.00 to 3.00) | 3.00 (2.00 to 4.00) |" in table
+    assert "| 9.00 (8.00 to 10.00) |" in table
+    assert "Evaluation, ms" in table
+    assert phases_table([]).rows == []
+
+
+def test_the_ladder_has_a_rung_for_each_input():
+    (eager, step) = ladder_table(study()).rows
+    assert eager == ("CNN", "PyTorch eager", "6,250 (6,125 to 6,375); 25 % wait", "-", "-", "781 (766 to 797)")
+    assert step[2:] == (
+        "5,859 (5,742 to 5,977); 25 % wait",
+        "547 (536 to 558); 25 % wait",
+        "469 (459 to 478)",
+        "391 (383 to 398)",
+    )
+    assert ladder_table(loaded(study(), RECIPE)).rows[0][1] == "JAX step"
+
+
+def test_a_planted_fixed_cost_is_found():
+    records = sweep()
+    ((_, cells),) = swept(records).items()
+    fit = fixed_cost(records, cells)
+    # 10 ms + 0.1 ms an image: half of a step of 100 images.
+    assert (fit.batch_sizes, fit.half_size.mean) == ((32, 128, 512), pytest.approx(100))
+    assert (fit.fixed_s.mean, fit.image_s.mean) == (pytest.approx(0.01, rel=0.02), pytest.approx(1e-4, rel=0.02))
+    assert fit.half_size.interval.high == pytest.approx(100)
+    assert fit.max_residual < 1e-9
+    assert fixed_cost(records, cells[:2]) is None
+    assert "| CNN | JAX step | 13.20 (412) | 22.80 (178) | 61.20 (120) |" in batch_table(records).markdown()
+    assert "| 100 (100 to 100) | 0 |" in batch_table(records).markdown()
+
+
+def test_what_a_sweep_does_not_reach_is_said():
+    below = sweep(fixed_ms=1.0)
+    assert "| below the smallest measured (32) | 0 |" in batch_table(below).markdown()
+    above = sweep(fixed_ms=10.0, image_ms=0.001)
+    assert "| above the largest measured (512) | 0 |" in batch_table(above).markdown()
+    # Time that falls with the batch, or grows faster than it, bends no term below 0.
+    falling = [timed(Cell("cnn", "step", batch_size=size), ms) for size, ms in ((32, 9.0), (128, 8.0), (512, 7.0))]
+    assert fixed_cost(falling, [r.cell for r in falling]).half_size.mean == math.inf
+    steep = [timed(Cell("cnn", "step", batch_size=size), ms) for size, ms in ((32, 1.0), (128, 10.0), (512, 100.0))]
+    fit = fixed_cost(steep, [r.cell for r in steep])
+    assert fit.fixed_s.mean == 0
+    assert fit.max_residual > 0.3
+    assert batch_table(study()).rows == []
+
+
+def test_the_fit_is_to_relative_errors():
+    # A third point 10 % off the line through the others: the fit is no farther than that from any.
+    points = ((32, 13.2), (128, 22.8), (512, 61.2 * 1.1))
+    bent = [timed(Cell("cnn", "step", batch_size=size), ms) for size, ms in points]
+    fit = fixed_cost(bent, [r.cell for r in bent])
+    sizes, times = (np.array(column) for column in zip(*points, strict=True))
+    slope, fixed = np.polyfit(sizes, times, 1, w=1 / times)
+    assert (fit.fixed_s.mean, fit.image_s.mean) == (pytest.approx(fixed / 1e3), pytest.approx(slope / 1e3))
+    assert fit.max_residual == pytest.approx(np.abs((fixed + slope * sizes) / times - 1).max())
+    assert fit.half_size.interval is None
+
+
+def test_costs_that_are_far_apart_are_pointed_at():
+    table = cost_table(study(), [synthetic.costs(xla=0.9), synthetic.costs("vit", xla=1.02)]).markdown()
+    assert "| CNN | Forward, MFLOP | 20.000 | 18.000 | -10.0 (more than 5 % apart) |" in table
+    assert "| ViT | Training, MFLOP | 60.000 | 61.200 | +2.0 |" in table
+    assert "| CNN | Training, MB | 4.000 | 3.600 | -10.0 |" in table
+    assert "| CNN | Intensity, FLOP a byte | 15.0 | 15.0 | +0.0 |" in table
+    assert (
+        "Ceilings in float32: a large matrix product 300 GFLOP/s, a large copy 20 GB/s, the larger of the frameworks' "
+        "medians (JAX 300 and 10, PyTorch 150 and 20); ridge point 15.0 FLOP a byte" in table
+    )
+    assert "measure/cost.py" in table
+
+
+def test_memory_has_three_witnesses():
+    table = memory_table(study()).markdown()
+    assert "| CNN | JAX step, device input | - | 100 | 1,000 |" in table
+    assert "| CNN | PyTorch eager, device input | - | - | 1,000 |" in table
+
+
+def test_input_table_takes_medians_and_paired_ratios():
+    records = synthetic.inputs()
+    assert "| 2 | 8,000 (4,000 to 12,000) | 2,000 (1,000 to 3,000) | 4.0 |" in input_table(records).markdown()
+    with pytest.raises(InputError, match="a measurement is missing"):
+        input_table(records[:-1])
+
+
+# Figures: their data are the records'.
+
+
+def test_break_even_curves_start_at_what_is_paid_once():
+    (axes,) = break_even_curves(study(repeats=1)).axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    assert list(lines) == ["PyTorch eager", "torch.compile", "JAX step", "JAX chunk", "JAX epoch"]
+    assert lines["PyTorch eager"][0] == pytest.approx(0.2)
+    assert lines["JAX step"][0] == pytest.approx(6.0)
+    last = axes.lines[0].get_xdata()[-1]
+    assert lines["JAX step"][-1] == pytest.approx(6.0 + 0.05 * last)
+    assert axes.get_xlabel() == "optimiser steps"
+    assert len(break_even_curves(synthetic.both_models()).axes) == 2
+
+
+def test_the_matrix_has_a_square_for_each_cell():
+    lost = Cell("cnn", "cudagraphs")
+    figure = speed_matrix([*synthetic.both_models(), failed(lost, "no GPU")])
+    axes = figure.axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["CNN", "ViT"]
+    ways = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert len(ways) == len(MILLISECONDS) + 1
+    texts = {text.get_position(): text.get_text() for text in axes.texts}
+    squares = {(p.get_x() + 0.5, p.get_y() + 0.5): p for p in axes.patches}
+    step, graphs, eager = (ways.index(cell.title) for cell in (STEP, lost, EAGER))
+    assert texts[0, step] == "0.50 (0.50 to 0.50)"
+    assert texts[1, step] == "0.17 (0.17 to 0.17)"
+    assert texts[0, eager] == "1"
+    assert (texts[0, graphs], squares[0, graphs].get_hatch()) == ("n/a", "////")
+    assert (texts[1, graphs], squares[1, graphs].get_hatch()) == ("", "")
+    # Blue is faster, red slower.
+    red, _, blue, _ = squares[1, step].get_facecolor()
+    assert blue > red
+    red, _, blue, _ = squares[0, ways.index(RECIPE.title)].get_facecolor()
+    assert red > blue
+
+
+def test_the_ledger_stacks_cold_beside_warm():
+    (axes,) = compile_ledger(study()).axes
+    widths = [bar.get_width() for bar in axes.patches]
+    assert widths[:2] == pytest.approx([6.0, 1.5])
+    assert widths[2:9] == pytest.approx([1.0, 0.5, 4.0, 0.5, 0.2, 0.1, 0.8])
+    assert [bar.get_x() for bar in axes.patches[2:6]] == pytest.approx([0.0, 1.0, 1.5, 5.5])
+    assert [text.get_text() for text in axes.texts][:4] == ["6.0 s", "1.5 s", "6.0 s", "1.1 s"]
+    cold_only = [dataclasses.replace(r, warm_compile_times={}) for r in study(repeats=1)]
+    assert "not measured" in [text.get_text() for text in compile_ledger(cold_only).axes[0].texts]
+
+
+def test_the_roofline_has_a_marker_for_each_execution():
+    records = synthetic.both_models()
+    (axes,) = roofline(records).axes
+    roof = axes.lines[0]
+    assert roof.get_xdata()[1] == pytest.approx(15.0)
+    assert roof.get_ydata()[1:].tolist() == pytest.approx([300, 300])
+    assert roof.get_ydata()[0] == pytest.approx(20 * roof.get_xdata()[0])
+    points = {bars.get_label(): bars.lines[0].get_xydata()[0] for bars in axes.containers}
+    x, y = points["CNN, JAX step"]
+    # 63.3 MFLOP an image, 128 images in 50 ms.
+    assert y == pytest.approx(63.32e-3 * 128 / 0.05, rel=0.02)
+    assert x == pytest.approx(intensity(timed(STEP, 1.0)), rel=0.25)
+    assert points["ViT, PyTorch eager"][1] == pytest.approx(334.2e-3 * 128 / 0.4, rel=0.02)
+    assert len(points) == 2 * 6
+
+
+def test_the_ladders_points_are_where_the_records_are():
+    (axes,) = input_ladder(study()).axes
+    eager, step = axes.containers
+    mean = (1.02 * 0.98) ** (1 / 3)
+    assert eager.lines[0].get_xdata().tolist() == [0, 3]
+    assert step.lines[0].get_ydata().tolist() == pytest.approx([mean * 1e3 / 128 * ms for ms in (750, 70, 60, 50)])
+    ((low, high), *_) = [segment[:, 1] for segment in step.lines[2][0].get_segments()]
+    assert low < mean * 1e3 / 128 * 750 < high
+    assert not input_ladder(study(repeats=1)).axes[0].containers[0].has_yerr
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["recipe", "host", "arrays", "device"]
+
+
+def test_the_sweep_has_points_a_law_and_its_mark():
+    (axes,) = batch_sweep([*sweep(), *sweep("eager", 20.0, 0.1)]).axes
+    step, eager = axes.containers
+    mean = (1.02 * 0.98) ** (1 / 3)
+    assert step.lines[0].get_xdata().tolist() == [32, 128, 512]
+    assert step.lines[0].get_ydata().tolist() == pytest.approx([mean * ms for ms in (13.2, 22.8, 61.2)])
+    laws = [line for line in axes.lines if len(line.get_xdata()) == 50]
+    assert laws[0].get_ydata()[0] == pytest.approx(13.2, rel=0.01)
+    marks = [line.get_xdata()[0] for line in axes.lines if list(line.get_ydata()) == [0, 1]]
+    assert marks == pytest.approx([100, 200])
+    assert step.get_label() == "JAX step, half fixed: 100 (100 to 100)"
+    assert eager.get_label() == "PyTorch eager, half fixed: 200 (200 to 200)"
+
+
+def test_the_attributions_bars_are_the_shares():
+    axes, beside = attribution_bars(synthetic.both_models()).axes
+    found = attributions(synthetic.both_models())
+    widths = [100 * stage.share.mean for one in found for stage in one.stages]
+    assert [patch.get_width() for patch in axes.patches] == pytest.approx(widths)
+    assert widths[:3] == pytest.approx([75, 25, 0])
+    assert "compilation: 25 % (25 to 25), 2.00 (2.00 to 2.00) times as fast" in beside.get_yticklabels()[0].get_text()
+
+
+def test_a_figure_without_records_is_not_drawn():
+    assert draw_speed_pictures([]) == []
+    assert draw_speed_pictures([failed(STEP, "no")]) == []
+    assert [p.name for p in draw_speed_pictures([timed(STEP, 1.0)])] == [
+        "figure5_matrix",
+        "figure6_ledger",
+        "figure7_roofline",
+    ]
+    assert [p.name for p in draw_speed_pictures([timed(RECIPE, 1.0)])] == ["figure5_matrix"]
+    drawn = draw_speed_pictures(results().cells)
+    assert [p.name for p in drawn] == [design.name for design in DESIGNS]
+    assert all(len(picture.alternative) > 40 for picture in drawn)
+
+
+# The page, the summary, the commands.
+
+
+def results(repeats=3):
+    records = [r for r in synthetic.both_models() if r.repeat < repeats]
+    sizes = [r for r in [*sweep(repeats=repeats), *sweep("eager", repeats=repeats)] if r.cell.batch_size != 128]
+    lost = [failed(Cell("cnn", "cudagraphs"), "<b>no GPU</b>", repeat) for repeat in range(repeats)]
+    measured = [synthetic.phases(cell, repeat) for cell in (EAGER, STEP) for repeat in range(repeats)]
+    # The one that failed comes first: it has no environment.
+    cells = [*lost, *records, *sizes]
+    return Results(cells=cells, phases=measured, inputs=synthetic.inputs(), costs=[synthetic.costs()])
+
+
+def test_the_page_shows_the_study_and_is_valid():
+    made = results()
+    page = build_page(made, draw_pictures(made))
+    html5lib.HTMLParser(strict=True).parse(page)
+    text = unescape(page)
+    assert "What compiling buys, and what it costs" in text
+    assert page.count("<svg") == len(DESIGNS) == 7
+    assert "<image" not in page
+    assert "<b>no GPU" not in page
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    for tables in made.tables().values():
+        for table in tables:
+            assert table.title in text
+            assert all(note in text for note in table.notes)
+    for design in DESIGNS:
+        assert design.caption in text
+    assert "Speed was measured on one machine, 3 times a cell" in text
+
+
+def test_one_repeat_makes_a_page_too():
+    made = results(repeats=1)
+    page = build_page(made, draw_pictures(made))
+    html5lib.HTMLParser(strict=True).parse(page)
+    assert "one process, no interval" in page
+    assert "Speed was measured on one machine, 1 time a cell: no interval." in page
+
+
+def test_the_readme_gets_three_tables_and_the_page_the_rest():
+    tables = results().tables()
+    assert {name: len(found) for name, found in tables.items()} == {"training_speed": 3, "training_speed_details": 7}
+    assert set(tables) - set(PAGE_ONLY) == {"training_speed"}
+    assert list(Results(cells=study()).tables()) == ["training_speed", "training_speed_details"]
+
+
+def test_the_report_is_made_for_a_readme_without_the_details(tmp_path, capsys):
+    save_cells(tmp_path / "speed" / "cells.jsonl", [timed(RECIPE, 800.0)])
+    save_lines(tmp_path / "speed" / "costs.jsonl", [synthetic.costs()])
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- training_speed -->\n<!-- /training_speed -->\n")
+    report.main(report.Args((tmp_path / "speed",), tmp_path / "out", readme))
+    assert "Speed: every execution beside PyTorch eager" in readme.read_text()
+    assert "What a training image costs" not in readme.read_text()
+    assert "What a training image costs" in capsys.readouterr().out
+    assert (tmp_path / "out" / "figures" / "figure5_matrix.png").exists()
+
+
+def test_the_summary_holds_the_numbers():
+    summary = results().summary()["training_speed"]
+    json.dumps(summary, allow_nan=False)
+    cnn = summary["cnn"]
+    assert cnn["over_pytorch_eager"]["JAX step, device input"]["ratio"] == pytest.approx(0.5)
+    assert cnn["over_pytorch_eager"]["JAX step, device input"]["interval"] == pytest.approx([0.5, 0.5])
+    assert cnn["attribution"]["float32"]["input pipeline"]["share"]["mean"] == pytest.approx(0.75)
+    assert cnn["break_even_steps"]["JAX step, device input"] == pytest.approx(116)
+    assert cnn["not_measured"] == {Cell("cnn", "cudagraphs").title: "<b>no GPU</b>"}
+    assert summary["interaction"]["JAX step, device input"]["ratio"] == pytest.approx(3.0)
+    never = summarise_speed(study({EAGER: 10.0, STEP: 20.0}))
+    assert never["cnn"]["break_even_steps"] == {STEP.title: None}
+    assert summarise_speed(sweep())["cnn"]["half_fixed_batch_size"]["step, float32"]["mean"] == pytest.approx(100)
+
+
+def test_the_commands_hold_what_was_measured():
+    default, swept_sizes = rebuild_speed_commands([r for r in [*study(), *sweep(), *sweep("eager")] if r.repeat < 3])
+    assert default == (
+        "python experiments/training_speed.py --dataset ... --train-size 1536 --epochs 3 --repeats 3 --seed 42 "
+        "--models cnn --precisions float32 --batch-sizes 128"
+    )
+    assert swept_sizes.endswith("--batch-sizes 32 512 --engines step eager --inputs device --seeds 1")

@@ -1,0 +1,286 @@
+"""The study: its grid, the order of its processes, what it does about failures, and how it goes on."""
+
+import csv
+import dataclasses
+import json
+import os
+import sys
+
+import pytest
+
+import console
+import training_speed
+from jaxcompare.cells import Cell, Timing, load_cells
+from jaxcompare.config import DataConfig, InputError, TrainingConfig
+from jaxcompare.data.datasets import load_dataset, training_subset
+from jaxcompare.study import study
+from jaxcompare.study.grid import Axes, build_grid, check_padding
+from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
+
+DATA = DataConfig("digits", train_size=64, subsets="independent")
+SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2))
+CELLS = [Cell("cnn", "eager"), Cell("cnn", "compile"), Cell("cnn", "step"), Cell("cnn", "epoch", "host")]
+
+
+# The grid.
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_the_default_matrix_has_every_engine_and_its_baselines(gpu):
+    cells = build_grid(Axes(("cnn", "vit")), gpu=gpu)
+    assert len(cells) == len(set(cells)) == 2 * (13 if gpu else 9)
+    assert [cell.seeds for cell in cells if cell.seeds > 1] == [8 if gpu else 4] * 2
+    for model in ("cnn", "vit"):
+        assert {Cell(model, "eager"), Cell(model, "eager", "recipe"), Cell(model, "epoch")} < set(cells)
+    assert any(cell.engine == "cudagraphs" for cell in cells) is gpu
+    assert not any(cell.refusal for cell in cells)
+
+
+def test_axes_that_are_given_are_combined():
+    axes = Axes(("vit",), ("eager", "epoch"), ("arrays", "device"), ("float32", "bfloat16"), (64, 128), (1, 2))
+    cells = build_grid(axes, gpu=False)
+    assert len(set(cells)) == len(cells) == 2**5
+    refused = {(cell.engine, cell.input, cell.seeds) for cell in cells if cell.refusal}
+    assert refused == {("epoch", "arrays", 1), ("epoch", "arrays", 2), ("eager", "arrays", 2), ("eager", "device", 2)}
+    assert {cell.input for cell in build_grid(Axes(("cnn",), engines=("step",)), gpu=False)} == {"device"}
+    assert {cell.engine for cell in build_grid(Axes(("cnn",), inputs=("host",)), gpu=False)} == {
+        "eager",
+        "compile",
+        "op",
+        "step",
+        "epoch",
+    }
+
+
+def test_a_size_that_jax_would_pad_is_refused():
+    check_padding([Cell("cnn", "step"), Cell("cnn", "step", batch_size=32)], 512)
+    check_padding([Cell("cnn", "step")], 50_000)  # 391 batches, the last of 80: 0.1 % more
+    with pytest.raises(
+        InputError, match=r"--train-size 500: JAX pads its last batch of 116 to 128, .* multiple of 128"
+    ):
+        check_padding([Cell("cnn", "step")], 500)
+    with pytest.raises(InputError, match="multiple of 1024"):
+        check_padding([Cell("cnn", "eager", batch_size=1024)], 512)
+
+
+# Fresh processes.
+
+
+def dies():
+    os._exit(1)
+
+
+def runs_out_of_memory():
+    raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 9 GB")
+
+
+class Unsendable(RuntimeError):
+    def __init__(self, one, two):
+        super().__init__(f"{one} {two}")
+
+
+def cannot_be_sent():
+    raise Unsendable("neither", "here nor there")
+
+
+def is_a_bug():
+    return {}["key"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (dies, "its process was killed: out of memory, or stopped from outside"),
+        (runs_out_of_memory, "RuntimeError: RESOURCE_EXHAUSTED: Out of memory"),
+        (cannot_be_sent, "Unsendable: neither here nor there"),
+    ],
+)
+def test_a_process_that_fails_is_one_line(failure, message):
+    with pytest.raises(CellFailed) as failed:
+        in_fresh_process(failure)
+    assert str(failed.value) == message
+
+
+def test_a_mistake_of_our_own_is_no_failed_cell():
+    with pytest.raises(KeyError):
+        in_fresh_process(is_a_bug)
+
+
+# The order of things, with processes that are none.
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Every process that would have been started, answered at once."""
+    made = []
+
+    def answer(function, *arguments):
+        name, first = function.__name__, arguments[0]
+        made.append((name, first))
+        if name == "time_cell" and first.engine == "compile":
+            raise CellFailed("no compiler")
+        return {
+            "make_reference": None,
+            "pass_gate": {"logits": 0.0, "gradients": 0.0, "losses": 0.0},
+            "time_cell": Timing(epoch_time_s=[1.0], warm_up_time_s=[2.0]),
+            "time_warm_compilation": {"train_step": {"trace_s": 1.0, "lower_s": 1.0, "compile_s": 1.0}},
+            "measure_phases": {"step_ms": 1.0},
+            "count_costs": {"model": first},
+            "measure_input": {"images_per_s": 1.0},
+        }[name]
+
+    monkeypatch.setattr(study, "in_fresh_process", answer)
+    monkeypatch.setattr(study, "git_commit", lambda: "abc")
+    return made
+
+
+def run(tmp_path, cells=CELLS, repeats=2):
+    told = []
+    measured = study.load_measured(tmp_path, SETUP)
+    study.run_study(cells, repeats, SETUP, measured, told.append)
+    return measured, told
+
+
+def test_repeats_go_round_and_what_fails_is_a_row(calls, tmp_path):
+    measured, told = run(tmp_path)
+    assert load_cells(tmp_path / "cells.jsonl") == measured.cells
+    assert [(record.cell, record.repeat) for record in measured.cells] == [(c, r) for r in range(2) for c in CELLS]
+    # The compiler is asked once, and a cell that cannot be not at all.
+    assert [cell.engine for name, cell in calls if name == "time_cell"] == ["eager", "compile", "step", "eager", "step"]
+    assert [record.message for record in measured.cells[1::4]] == ["no compiler"] * 2
+    assert all(record.message.startswith("a program of whole epochs") for record in measured.cells[3::4])
+    assert [cell for name, cell in calls if name == "time_warm_compilation"] == [Cell("cnn", "step")] * 2
+    # Gates come before any clock.
+    names = [name for name, _ in calls]
+    assert names.index("time_cell") > max(i for i, name in enumerate(names) if name == "pass_gate")
+    assert [len(measured.others[name]) for name in ("inputs", "phases", "costs")] == [8, 4, 1]
+    assert told.count("  not measured: no compiler") == 1
+    assert any("about 1 min left" in line for line in told)
+
+
+def test_the_table_for_data_frames_has_a_row_a_process(calls, tmp_path):
+    run(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "cells.csv").read_text().splitlines()))
+    assert [(row["engine"], row["repeat"], row["step_time_s"], row["message"][:11]) for row in rows[:2]] == [
+        ("eager", "0", "1.0", ""),
+        ("compile", "0", "", "no compiler"),
+    ]
+    assert rows[2]["framework"] == "jax"
+    assert rows[2]["warm_compile_time_s"] == "3.0"
+
+
+def test_a_measurement_goes_on_where_it_stopped_and_grows(calls, tmp_path, monkeypatch):
+    real, count = study.measure_cell, 0
+
+    def stops(*args):
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(study, "measure_cell", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    kept = load_cells(tmp_path / "cells.jsonl")
+    assert len(kept) == 2
+    measured, _ = run(tmp_path)
+    assert measured.cells[:2] == kept
+    assert {(record.cell, record.repeat) for record in measured.cells} == {(c, r) for r in range(2) for c in CELLS}
+    calls.clear()
+    run(tmp_path)
+    assert calls == []
+    grown, _ = run(tmp_path, [*CELLS, Cell("cnn", "step", batch_size=32)])
+    assert [name for name, _ in calls].count("time_cell") == 2
+    assert len(grown.cells) == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training": TrainingConfig(epochs=3)}, "--epochs is 2 there and 3 here"),
+        ({"training": TrainingConfig(epochs=2, seed=7)}, "--seed is 42 there and 7 here"),
+        ({"dataset": dataclasses.replace(SETUP.dataset, fingerprint="other")}, "the images is"),
+    ],
+)
+def test_another_measurement_in_the_folder_is_refused(calls, tmp_path, change, message):
+    run(tmp_path)
+    before = (tmp_path / "cells.jsonl").read_text()
+    with pytest.raises(InputError, match=message):
+        study.load_measured(tmp_path, dataclasses.replace(SETUP, **change))
+    assert (tmp_path / "cells.jsonl").read_text() == before
+
+
+def test_a_measurement_of_another_commit_can_be_read_and_not_gone_on_with(calls, tmp_path, monkeypatch):
+    run(tmp_path)
+    monkeypatch.setattr(study, "git_commit", lambda: "def")
+    run(tmp_path)
+    with pytest.raises(InputError, match="begun at commit abc; this is def"):
+        run(tmp_path, repeats=3)
+
+
+def test_frameworks_on_different_devices_are_refused(monkeypatch):
+    monkeypatch.setattr(study, "in_fresh_process", lambda _, name: {"jax": "cpu", "torch": "cuda"}[name])
+    with pytest.raises(InputError, match="JAX runs on cpu, PyTorch on cuda: no comparison"):
+        study.find_gpu()
+    monkeypatch.setattr(study, "in_fresh_process", lambda _, name: {"jax": "gpu", "torch": "cuda"}[name])
+    assert study.find_gpu()
+
+
+# The command.
+
+
+def test_the_command_measures_and_shows(monkeypatch, capsys, tmp_path):
+    """Real processes, one of each framework; the other two kinds of cell say why they are not."""
+    words = ["--dataset", "digits", "--train-size", "64", "--batch-sizes", "32", "--models", "cnn", "--epochs", "2"]
+    words += ["--engines", "eager", "cudagraphs", "step", "--repeats", "1", "--trace", str(tmp_path / "trace")]
+    monkeypatch.setattr(sys, "argv", ["training_speed.py", *words, "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(study, "PIPELINES", (("jaxcompare", 2), ("recipe", 2)))
+    console.run(training_speed.Args, training_speed.main, training_speed.PRESETS)
+    eager, graphs, step = load_cells(tmp_path / "out" / "cells.jsonl")
+    assert graphs.message == "CUDA graphs need a GPU that PyTorch can use"
+    for record in (eager, step):
+        assert record.message == ""
+        assert max(record.parity.values()) < 5e-3
+        assert 0 < record.image_time_s < 1
+        assert 1e9 < record.ceiling_flops_per_s < 1e14
+        assert 1e8 < record.copy_bytes_per_s < 1e13
+        assert record.memory["process"] > 1e8
+    assert step.memory["plan"] > 1e6
+    assert step.warm_compile_time_s < step.compile_time_s
+    _, recipe = map(json.loads, (tmp_path / "out" / "inputs.jsonl").read_text().splitlines())
+    # Its workers are forked: spawned ones would take seconds to start, and the recipe's loader starts them every pass.
+    assert recipe["images_per_s"] > 64
+    out = capsys.readouterr().out
+    assert "torch.compile with CUDA graphs, device input, batches of 32: not measured (CUDA graphs need a GPU" in out
+    assert list((tmp_path / "out" / "figures").glob("*.png"))
+    assert (tmp_path / "trace" / "cnn-step-device-float32-32-1" / "train_step.hlo.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--repeats", "0"), "--repeats: must be at least 1"),
+        (("--epochs", "1"), "--epochs: must be more than 1"),
+        (("--seeds", "0"), "--seeds: must be at least 1"),
+        (("--batch-sizes", "0"), "--batch-sizes: must be at least 1"),
+        (("--batch-sizes", "32", "32"), "--batch-sizes: give one or more values, each once"),
+        (("--models", "cnn", "cnn"), "--models: give each model once"),
+        (("--engines", "fast"), "fast"),
+        (("--inputs", "disk"), "disk"),
+        (("--dataset", "digits", "--train-size", "5000"), "--train-size: 5000 is more than"),
+        (("--dataset", "digits", "--train-size", "200"), "--train-size 200: JAX pads"),
+        (("--precisions", "half"), "half"),
+        (("--preset", "fast"), "--preset"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_is_measured(words, message, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(study, "find_gpu", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["training_speed.py", *words, "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as end:
+        console.run(training_speed.Args, training_speed.main, training_speed.PRESETS)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
