@@ -22,7 +22,7 @@ from jaxcompare.config import DataConfig, ExecutionConfig, Framework, ModelName,
 from jaxcompare.records import Experiment, save_records
 
 if TYPE_CHECKING:
-    from jaxcompare.data.datasets import Dataset
+    from jaxcompare.data.split import Dataset
 
 EXPERIMENT: Experiment = "framework_agreement"
 KINDS: tuple[tuple[Framework, ExecutionConfig], ...] = (
@@ -60,7 +60,8 @@ def run_one(config: RunConfig, dataset: "Dataset", path: Path) -> None:
 def main(args: Args) -> None:
     seeds = console.seeds(args.training.seed, args.seeds)
     console.check_out(args.out)
-    from jaxcompare.data.datasets import load_dataset, training_subset
+    from jaxcompare.data.datasets import load_dataset
+    from jaxcompare.data.split import training_subset
     from jaxcompare.records import find_complete
     from jaxcompare.report.tables import agreement_table
 

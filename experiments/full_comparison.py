@@ -27,7 +27,7 @@ EXPERIMENT: Experiment = "full_comparison"
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from jaxcompare.data.datasets import Dataset
+    from jaxcompare.data.split import Dataset
     from jaxcompare.records import RunRecord
 
 
@@ -85,7 +85,8 @@ def main(args: Args) -> None:
     # From here on the imports are heavy.
     from rich.console import Console
 
-    from jaxcompare.data.datasets import load_dataset, training_subset
+    from jaxcompare.data.datasets import load_dataset
+    from jaxcompare.data.split import training_subset
     from jaxcompare.measure.environment import describe_environment
     from jaxcompare.measure.runtime import configure_jax
     from jaxcompare.records import find_complete

@@ -11,7 +11,7 @@ from jaxcompare.records import Experiment, Prediction
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from jaxcompare.data.datasets import Dataset
+    from jaxcompare.data.split import Dataset
     from jaxcompare.records import RunRecord
 
 

@@ -51,7 +51,7 @@ class Args:
     batch_sizes: tuple[int, ...] = (128,)
     """Images per optimiser step."""
     seeds: tuple[int, ...] | None = None
-    """Runs in one program, of compiled JAX with device input (not given: 1, and 4 on CPUs or 8 on GPUs beside it)."""
+    """Runs in one program, of compiled JAX with device input. Beside the default matrix: of whole epochs."""
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=512))
     epochs: int = 3
     """Epochs of each process. The first is warm-up and not counted."""
@@ -79,7 +79,8 @@ PRESETS = {
 
 def main(args: Args) -> None:
     check_args(args)
-    from jaxcompare.data.datasets import load_dataset, training_subset
+    from jaxcompare.data.datasets import load_dataset
+    from jaxcompare.data.split import training_subset
     from jaxcompare.study.study import find_gpu, load_measured, run_study, save_traces
     from jaxcompare.study.worker import Setup
 

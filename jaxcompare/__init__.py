@@ -5,8 +5,8 @@ Data flows one way:
     data (images -> batches) -> training (batches -> run record) -> analysis (records -> numbers, sentences)
     -> report (figures, tables, page)
 
-and imports point one way: config, records, cells <- models, data <- measure <- training, twin;
-records <- analysis <- report <- experiments.
+and imports point one way: config, records, cells <- models, data <- measure <- training, twin <- study <- experiments;
+records, cells <- analysis <- report <- experiments.
 """
 
 __version__ = "0.1.0"

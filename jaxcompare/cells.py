@@ -32,7 +32,7 @@ ENGINES: dict[TorchEngine | JaxEngine, str] = {
 """As a person reads them."""
 
 INPUTS: dict[CellInput, str] = {
-    "recipe": "the recipe's own DataLoader: PIL images, two workers",
+    "recipe": "the recipe's own DataLoader: PIL images, two workers, each two batches ahead",
     "host": "the host pipeline of this package, in the training process",
     "arrays": "batches prepared before the clock starts, in host memory",
     "device": "JAX: images on the device, batches made there inside the program; else batches prepared on the device",

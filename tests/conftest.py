@@ -24,7 +24,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from jaxcompare.data.datasets import Dataset, Split  # noqa: E402
+from jaxcompare.data.split import Dataset, Split  # noqa: E402
 
 # The batches here are small: threads would cost more than they bring, and far more beside another process's.
 torch.set_num_threads(1)

@@ -12,9 +12,10 @@ from torchvision import transforms
 from torchvision.transforms import functional as F
 
 from jaxcompare.config import DataConfig, InputError
-from jaxcompare.data.datasets import PUBLISHED, RECIPE, Split, channel_statistics, load_dataset, training_subset
+from jaxcompare.data.datasets import PUBLISHED, RECIPE, channel_statistics, load_dataset
 from jaxcompare.data.host import HostLoader, crop_and_flip, normalise
-from jaxcompare.data.recipe import build_recipe_loader
+from jaxcompare.data.recipe import RecipeStream
+from jaxcompare.data.split import Dataset, Split, training_subset
 from jaxcompare.data.subsets import draw_subset, stratified_order
 
 RANDOM = np.random.default_rng(0)
@@ -104,7 +105,8 @@ def test_an_epoch_holds_every_image_once_and_pads_the_last_batch():
 
 def test_the_recipes_own_loader_has_the_same_shapes_and_statistics():
     data = Split(images(64), np.zeros(64, np.int32))
-    theirs, _ = next(iter(build_recipe_loader(data, 64, RECIPE, workers=0)))
+    whole = Dataset("some images", ("one",), data, data, RECIPE, "fingerprint")
+    theirs, _ = next(RecipeStream(whole, 64, passes=1, workers=0).epoch(0))
     assert theirs.shape == (64, 3, 32, 32)
     with HostLoader(data, 64, RECIPE, augment=True) as loader:
         (ours,) = (batch[0] for batch in all_batches(loader, [0]))

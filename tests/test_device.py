@@ -10,7 +10,8 @@ from torchvision import transforms
 from torchvision.transforms import functional as F
 
 from jaxcompare.data import device, host
-from jaxcompare.data.datasets import RECIPE, Split
+from jaxcompare.data.datasets import RECIPE
+from jaxcompare.data.split import Split
 
 RANDOM = np.random.default_rng(0)
 

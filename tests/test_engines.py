@@ -11,15 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxcompare.training.engines as engines
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig
 from jaxcompare.data import host
 from jaxcompare.data.batch import Batch
-from jaxcompare.data.datasets import Dataset, Split
 from jaxcompare.data.device import EpochPlan
+from jaxcompare.data.split import Dataset, Split
 from jaxcompare.models import build_model
 from jaxcompare.models.layers import add_parameter, keep_mask, matmul
+from jaxcompare.training import device_engine
+from jaxcompare.training import engine as engine_module
 from jaxcompare.training import execution as execution_module
+from jaxcompare.training.device_engine import DeviceEngine
 from jaxcompare.training.engines import build_engine
 from jaxcompare.training.execution import check_precision, choose_execution
 from jaxcompare.training.fit import fit, fit_seeds
@@ -39,8 +41,8 @@ def config(model, execution=STEP, **training):
 def shallow(monkeypatch):
     """ViTs of one encoder layer: what is tested of them here does not depend on their depth, but compiling does. And
     slices small enough that these batches have several to share out."""
-    monkeypatch.setattr(engines, "build_model", functools.partial(build_model, layers=1))
-    monkeypatch.setattr(engines, "CPU_SLICE_SIZES", {"cnn": 3, "vit": 3})
+    monkeypatch.setattr(engine_module, "build_model", functools.partial(build_model, layers=1))
+    monkeypatch.setattr(engine_module, "CPU_SLICE_SIZES", {"cnn": 3, "vit": 3})
 
 
 @pytest.fixture
@@ -115,7 +117,7 @@ def test_each_seeds_record_is_its_own(small_dataset):
 
 
 def test_one_diverging_seed_ends_alone(small_dataset, monkeypatch):
-    real = engines.DeviceEngine.train_epoch
+    real = DeviceEngine.train_epoch
 
     def train_epoch(self, state, epoch, on_step):
         state, metrics, waited = real(self, state, epoch, on_step)
@@ -124,7 +126,7 @@ def test_one_diverging_seed_ends_alone(small_dataset, monkeypatch):
         return state, metrics, waited
 
     jnp.zeros((2, 5)).at[0].set(jnp.nan)  # compiled before the run, whose guard would see it
-    monkeypatch.setattr(engines.DeviceEngine, "train_epoch", train_epoch)
+    monkeypatch.setattr(DeviceEngine, "train_epoch", train_epoch)
     monkeypatch.setattr("jaxcompare.measure.timing.CompileGuard.check", lambda *_, **__: None)
     (first, second), _ = fit_seeds(config("cnn", EPOCH, epochs=3), small_dataset, [5, 6])
     assert (first.status, len(first.history.train_loss)) == ("diverged", 2)
@@ -140,7 +142,7 @@ def test_device_input_under_fixed_augmentation_is_host_input(model, small_datase
         assert len(subset) == examples == 37
         return EpochPlan(jnp.asarray(np.stack(orders))[epoch], key)
 
-    monkeypatch.setattr(engines, "plan_epoch", plan_epoch)
+    monkeypatch.setattr(device_engine, "plan_epoch", plan_epoch)
     monkeypatch.setattr(
         "jaxcompare.data.device.random_crop_and_flip",
         lambda key, images: engines_crop(images, jnp.asarray, len(images)),
@@ -232,28 +234,28 @@ def test_seeds_chunk_themselves_to_fit_memory(small_dataset, monkeypatch):
 
     (_, least), (together, most) = wanted(1), wanted(16)
     assert together == 16
-    room = (least + most) / 2 / engines.MEMORY_SHARE
-    monkeypatch.setattr(engines, "available_bytes", lambda: room)
+    room = (least + most) / 2 / device_engine.MEMORY_SHARE
+    monkeypatch.setattr(device_engine, "available_bytes", lambda: room)
     at_once, bytes_wanted = wanted(16)
     assert at_once < 16
-    assert bytes_wanted <= engines.MEMORY_SHARE * room
+    assert bytes_wanted <= device_engine.MEMORY_SHARE * room
 
 
 def test_running_out_of_memory_says_what_to_lower(small_dataset, monkeypatch):
     def fail(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes")
 
-    monkeypatch.setattr(engines.Engine, "init", fail)
+    monkeypatch.setattr(engine_module.Engine, "init", fail)
     with pytest.raises(InputError, match=r"out of memory on cpu; lower --batch-size, or use --input host"):
         fit(config("cnn"), small_dataset)
     with pytest.raises(InputError, match=r"lower --batch-size, --seeds-per-call or --seeds"):
         fit_seeds(config("cnn"), small_dataset, [5, 6])
-    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), engines.explain_memory(1):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), engine_module.explain_memory(1):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
 
 def test_a_compiler_out_of_memory_is_given_fewer_seeds(small_dataset, monkeypatch):
-    real, tried = engines.Engine.compile, []
+    real, tried = engine_module.Engine.compile, []
 
     def compile_small(self, name, function, *args, **options):
         if name == "train_epoch":
@@ -262,7 +264,7 @@ def test_a_compiler_out_of_memory_is_given_fewer_seeds(small_dataset, monkeypatc
                 raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while compiling")
         return real(self, name, function, *args, **options)
 
-    monkeypatch.setattr(engines.Engine, "compile", compile_small)
+    monkeypatch.setattr(engine_module.Engine, "compile", compile_small)
     execution = dataclasses.replace(EPOCH, seeds_per_call=4)
     with build_engine(config("cnn", execution), small_dataset, [5, 6, 7, 8], ONE) as engine:
         assert (engine.seeds_per_call, len(tried)) == (2, 2)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxcompare.training.engines as engines
 from jaxcompare.config import DataConfig, ExecutionConfig, RunConfig, TrainingConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.measure.timing import CompileGuard, compile_ahead
+from jaxcompare.training import engine as engine_module
 from jaxcompare.training.fit import fit
 from jaxcompare.training.step import Slicing, sum_over_slices
 from jaxcompare.twin import fit as twin
@@ -116,7 +116,7 @@ def test_the_two_loops_agree_from_the_same_weights(tiny_dataset, monkeypatch):
         state = step.init_state(model, tx, key, images)
         return state._replace(params=jax.tree.map(jax.numpy.asarray, params))
 
-    monkeypatch.setattr(engines, "init_state", init_state)
+    monkeypatch.setattr(engine_module, "init_state", init_state)
     monkeypatch.setattr(twin, "build_model", lambda *_, **__: twin_model)
     ours, _ = fit(config(epochs=3), tiny_dataset)
     theirs, _ = twin.fit(config("torch", epochs=3), tiny_dataset)

@@ -9,7 +9,8 @@ import torch
 
 from jaxcompare.cells import Cell
 from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
-from jaxcompare.data.datasets import load_dataset, training_subset
+from jaxcompare.data.datasets import load_dataset
+from jaxcompare.data.split import training_subset
 from jaxcompare.measure.parity import Deviation, load_reference, measure_deviation, save_reference
 from jaxcompare.models import layers
 from jaxcompare.study import study, worker
@@ -17,7 +18,7 @@ from jaxcompare.study.worker import Setup
 from jaxcompare.training import gate
 from jaxcompare.training.engines import build_engine
 from jaxcompare.twin import speed
-from jaxcompare.twin.gate import compute_reference
+from jaxcompare.twin.reference import compute_reference
 
 DATA = DataConfig("digits", train_size=40, subsets="independent")
 SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2, batch_size=32, lr=1e-3))

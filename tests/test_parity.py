@@ -16,8 +16,9 @@ from torch.nn.functional import cross_entropy
 
 from jaxcompare.config import TrainingConfig
 from jaxcompare.data.batch import Batch
-from jaxcompare.data.datasets import RECIPE, Split
+from jaxcompare.data.datasets import RECIPE
 from jaxcompare.data.host import HostLoader
+from jaxcompare.data.split import Split
 from jaxcompare.models import build_model
 from jaxcompare.training.optimiser import build_optimiser
 from jaxcompare.training.step import Slicing, TrainState, build_train_step, sum_losses

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-import jaxcompare.training.engines as engines
 from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
 from jaxcompare.data.batch import Batch
-from jaxcompare.data.datasets import PUBLISHED, Dataset
+from jaxcompare.data.datasets import PUBLISHED
 from jaxcompare.data.host import build_loaders, normalise
+from jaxcompare.data.split import Dataset
 from jaxcompare.models import build_model
+from jaxcompare.training import engine as engine_module
 from jaxcompare.training.fit import fit
 from jaxcompare.training.optimiser import build_optimiser
 from jaxcompare.training.step import build_train_step, init_state
@@ -71,7 +72,7 @@ def test_fit_trains_the_recipes_model(tiny_dataset, monkeypatch):
     def build(model, tx, slicing):
         raise Seen(model)
 
-    monkeypatch.setattr(engines, "build_train_step", build)
+    monkeypatch.setattr(engine_module, "build_train_step", build)
     with pytest.raises(Seen) as seen:
         fit(RunConfig("jax", "vit", DataConfig(), TrainingConfig()), tiny_dataset)
     assert seen.value.args[0] == build_model("vit", num_classes=3)

@@ -15,17 +15,20 @@ from torch._dynamo.utils import counters
 from jaxcompare.cells import Cell
 from jaxcompare.config import DataConfig, InputError, TrainingConfig
 from jaxcompare.data import host
-from jaxcompare.data.datasets import load_dataset, training_subset
-from jaxcompare.data.recipe import RecipeLoader
+from jaxcompare.data.datasets import load_dataset
+from jaxcompare.data.recipe import RecipeLoader, RecipeStream
+from jaxcompare.data.split import training_subset
 from jaxcompare.measure import ceiling, clock
 from jaxcompare.measure.cost import layer_costs, training_bytes, training_flops
 from jaxcompare.study import worker
 from jaxcompare.study.worker import Setup
+from jaxcompare.training import engine as engine_module
 from jaxcompare.training import engines, optimiser
 from jaxcompare.training import phases as jax_phases
 from jaxcompare.training import speed as jax_speed
 from jaxcompare.training.costs import count_costs
 from jaxcompare.training.engines import build_engine
+from jaxcompare.training.host_engine import HostEngine
 from jaxcompare.twin import phases as twin_phases
 from jaxcompare.twin import speed as twin_speed
 
@@ -111,13 +114,20 @@ def test_every_input_feeds_both_frameworks(place, monkeypatch, no_ceilings):
     assert theirs.programs == 0
 
 
+def test_the_recipes_stream_shows_every_image_once_a_pass_in_a_new_order():
+    stream = RecipeStream(SETUP.dataset, 16, passes=2, workers=0)
+    passes = [np.concatenate([labels.numpy() for _, labels in stream.epoch(epoch)]) for epoch in range(2)]
+    assert sorted(passes[0]) == sorted(passes[1]) == sorted(SETUP.dataset.train.labels)
+    assert list(passes[0]) != list(passes[1])
+    assert list(stream.epoch(2)) == []
+
+
 def test_the_recipes_loader_for_jax_pads_and_masks_the_short_batch():
-    split = SETUP.dataset.train
-    with RecipeLoader(split, 48, SETUP.dataset.statistics) as loader:
+    with RecipeLoader(SETUP.dataset, TrainingConfig(epochs=1, batch_size=48)) as loader:
         full, short = loader.epoch(0)
     assert full.images.shape == short.images.shape == (48, 32, 32, 3)
     assert (full.mask.sum(), short.mask.sum()) == (48, 16)
-    assert sorted(np.concatenate([full.labels, short.labels[:16]])) == sorted(split.labels)
+    assert sorted(np.concatenate([full.labels, short.labels[:16]])) == sorted(SETUP.dataset.train.labels)
     assert (short.images.dtype, short.labels.dtype) == (np.float32, np.int32)
 
 
@@ -129,14 +139,14 @@ def test_jax_without_jit_counts_its_programs_and_its_first_steps(no_ceilings):
 
 
 def test_a_planted_recompilation_ends_a_jax_cell(monkeypatch, no_ceilings):
-    real = engines.HostEngine.train_epoch
+    real = HostEngine.train_epoch
 
     def compiles_in_the_second_epoch(self, state, epoch, on_step):
         if epoch == 1:
             jax.jit(lambda x: x * 3 + 1)(jnp.zeros(17 + epoch))
         return real(self, state, epoch, on_step)
 
-    monkeypatch.setattr(engines.HostEngine, "train_epoch", compiles_in_the_second_epoch)
+    monkeypatch.setattr(HostEngine, "train_epoch", compiles_in_the_second_epoch)
     with pytest.raises(RuntimeError, match=r"program\(s\) compiled during epoch 2, 0 expected"):
         jax_timing(dataclasses.replace(STEP, input="arrays"))
 
@@ -236,7 +246,7 @@ def test_a_planted_sleep_is_found_in_its_phase(framework, phase, monkeypatch):
         real = host._Batches.__getitem__
         monkeypatch.setattr(host._Batches, "__getitem__", slowed(real))
     elif phase == "copy":
-        monkeypatch.setattr(engines.Engine, "put", slowed(engines.Engine.put))
+        monkeypatch.setattr(engine_module.Engine, "put", slowed(engine_module.Engine.put))
     elif phase == "evaluation":
         real = jax_phases.build_eval_step
 

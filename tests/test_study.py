@@ -12,7 +12,8 @@ import console
 import training_speed
 from jaxcompare.cells import Cell, Timing, load_cells
 from jaxcompare.config import DataConfig, InputError, TrainingConfig
-from jaxcompare.data.datasets import load_dataset, training_subset
+from jaxcompare.data.datasets import load_dataset
+from jaxcompare.data.split import training_subset
 from jaxcompare.study import study
 from jaxcompare.study.grid import Axes, build_grid, check_padding
 from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
@@ -28,8 +29,9 @@ CELLS = [Cell("cnn", "eager"), Cell("cnn", "compile"), Cell("cnn", "step"), Cell
 @pytest.mark.parametrize("gpu", [False, True])
 def test_the_default_matrix_has_every_engine_and_its_baselines(gpu):
     cells = build_grid(Axes(("cnn", "vit")), gpu=gpu)
-    assert len(cells) == len(set(cells)) == 2 * (13 if gpu else 9)
-    assert [cell.seeds for cell in cells if cell.seeds > 1] == [8 if gpu else 4] * 2
+    assert len(cells) == len(set(cells)) == 2 * (12 if gpu else 8)
+    more = build_grid(Axes(("cnn", "vit"), seeds=(1, 4)), gpu=gpu)
+    assert [cell for cell in more if cell not in cells] == [Cell(model, "epoch", seeds=4) for model in ("cnn", "vit")]
     for model in ("cnn", "vit"):
         assert {Cell(model, "eager"), Cell(model, "eager", "recipe"), Cell(model, "epoch")} < set(cells)
     assert any(cell.engine == "cudagraphs" for cell in cells) is gpu

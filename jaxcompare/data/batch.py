@@ -6,6 +6,9 @@ from typing import NamedTuple, Protocol
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
+CROP_PADDING = 4
+"""Pixels of zeros around a training image before its random crop."""
+
 
 class Batch(NamedTuple):
     """`size` examples, of which those with mask 1 count; the rest are padding, so that every batch has one shape."""

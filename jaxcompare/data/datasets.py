@@ -1,6 +1,5 @@
 """Where images come from: every data set becomes uint8 NHWC arrays with int32 labels, decoded once."""
 
-import dataclasses
 import hashlib
 import math
 import os
@@ -12,16 +11,15 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from torchvision import datasets as tv
 from torchvision.transforms.v2 import functional as F
 
 from jaxcompare.config import DataConfig, InputError
-from jaxcompare.data.subsets import draw_subset
+from jaxcompare.data.split import Dataset, Split, Statistics
 
 T = TypeVar("T", bound=tv.VisionDataset)
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 # Channel mean and standard deviation of pixels in [0, 1]. cifar10's deviations are the recipe's: the widely copied
 # mean of per-image values, not the per-pixel ones. digits' are of its upscaled training split.
@@ -38,40 +36,8 @@ PUBLISHED: dict[str, Statistics] = {
 DIGIT_NAMES = tuple(str(d) for d in range(10))
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Images and their labels."""
-
-    images: UInt8[np.ndarray, "n h w 3"]
-    labels: Int[np.ndarray, " n"]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def head(self, count: int) -> "Split":
-        """The first `count` examples, or all if there are fewer."""
-        return Split(self.images[:count], self.labels[:count])
-
-    def take(self, indices: Int[np.ndarray, " m"]) -> "Split":
-        """The examples at `indices`."""
-        return Split(self.images[indices], self.labels[indices])
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """Both splits, the class names, and the channel statistics that batches are normalised with."""
-
-    title: str
-    class_names: tuple[str, ...]
-    train: Split
-    test: Split
-    statistics: Statistics
-    fingerprint: str
-    """SHA-256 of the images and labels of both splits as loaded; a subset keeps the whole's."""
-
-
 def load_dataset(config: DataConfig) -> Dataset:
-    """Decode a data set into memory, resized to `config.image_size`. Subsetting is apart: see `training_subset`.
+    """Decode a data set into memory, resized to `config.image_size`. Subsetting is apart: see `split.training_subset`.
 
     Raises:
         InputError: the data set is missing, incomplete or unreadable, or cannot be downloaded.
@@ -81,12 +47,6 @@ def load_dataset(config: DataConfig) -> Dataset:
     statistics = PUBLISHED[config.dataset] if config.normalisation == "published" else channel_statistics(train.images)
     title = config.data_dir.resolve().name if config.dataset == "folder" else config.dataset
     return Dataset(title, tuple(class_names), train, test, statistics, _fingerprint(train, test))
-
-
-def training_subset(dataset: Dataset, data: DataConfig, seed: int) -> Dataset:
-    """The same data set with the training images that `data` and `seed` draw; see `subsets.draw_subset`."""
-    indices = draw_subset(dataset.train.labels, data, seed)
-    return dataclasses.replace(dataset, train=dataset.train.take(indices))
 
 
 def channel_statistics(images: UInt8[np.ndarray, "n h w c"]) -> Statistics:

@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
-from jaxcompare.data.batch import Batch
-from jaxcompare.data.datasets import Split, Statistics
-from jaxcompare.data.host import CROP_PADDING
+from jaxcompare.data.batch import CROP_PADDING, Batch
+from jaxcompare.data.split import Split, Statistics
 
 
 class DeviceSplit(NamedTuple):

@@ -16,10 +16,8 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2 import functional as F
 
 from jaxcompare.config import TrainingConfig
-from jaxcompare.data.batch import Batch
-from jaxcompare.data.datasets import Dataset, Split, Statistics
-
-CROP_PADDING = 4
+from jaxcompare.data.batch import CROP_PADDING, Batch
+from jaxcompare.data.split import Dataset, Split, Statistics
 
 
 def normalise(images: UInt8[torch.Tensor, "n c h w"], statistics: Statistics) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-STEPS = 20
+STEPS = 10
 WARM_UP = 3
 
 UNFINISHED = 0.05

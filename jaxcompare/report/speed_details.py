@@ -22,6 +22,7 @@ from jaxcompare.analysis.speed import (
 )
 from jaxcompare.cells import INPUTS, Cell, CellInput, CellRecord
 from jaxcompare.config import Framework, InputError
+from jaxcompare.measure.clock import STEPS
 from jaxcompare.report.speed_text import (
     engine_label,
     estimate_text,
@@ -126,7 +127,7 @@ def phases_table(records: Measurements) -> Table:
         rows.append((LABELS[cell.model], engine_label(cell), str(cell.batch_size), *values))
     header = ("Model", "Execution", "Batch", *(f"{title}, ms" for title in PHASES.values()))
     note = (
-        "Median of 20 steps, then median (and range) over processes; the device is waited for after each phase. "
+        f"Median of {STEPS} steps, then median (and range) over processes; the device is waited for after each phase. "
         "Input: the next batch of the host's pipeline. Copy: from host to device. Forward and backward have dropout "
         "on. In JAX they are programs of their own: backward is what the gradient takes beyond the loss, update what "
         "the step takes beyond the gradient: differences, which scatter may make negative. Step: all three in one "
@@ -290,7 +291,7 @@ def input_table(records: Measurements) -> Table:
         rows.append((str(workers), spread(ours, ",.0f"), spread(recipe, ",.0f"), spread(ratios, ".1f")))
     header = ("Workers", "Host pipeline, images/s", "Recipe's pipeline, images/s", "Ratio")
     note = (
-        f"The second pass over {records[0]['images'] if records else 0:,} images; the recipe's loader starts its "
-        "workers anew every pass, as a plain DataLoader does, ours keeps them."
+        f"The second pass over {records[0]['images'] if records else 0:,} images; workers are started before "
+        "the first, as of the recipe's 391 batches an epoch all but a few come after that."
     )
     return Table(header, rows, [note], "Input pipelines")

@@ -50,7 +50,7 @@ class Axes:
 def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
     """Every cell, model by model, in the order of a table.
 
-    With neither engines nor inputs given, the default matrix, and whole epochs of several seeds (4 on CPUs, 8 on GPUs).
+    With neither engines nor inputs given, the default matrix, and whole epochs of the numbers of seeds that are given.
     With either, every combination, those that no machine can run among them: each is to say why.
     """
     default, cells = DEFAULT + (ON_GPUS if gpu else []), []
@@ -58,7 +58,7 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
         ways: list[tuple[EngineName, CellInput, int]] = []
         if axes.engines is None and axes.inputs is None:
             ways += [(engine, place, 1) for engine, place in default]
-            ways += [(*WHOLE_EPOCHS, count) for count in axes.seeds or (8 if gpu else 4,) if count > 1]
+            ways += [(*WHOLE_EPOCHS, count) for count in axes.seeds or () if count > 1]
         else:
             engines = axes.engines or tuple(dict.fromkeys(engine for engine, _ in default))
             ways += product(engines, axes.inputs or DEVICE, axes.seeds or (1,))

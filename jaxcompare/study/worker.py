@@ -16,7 +16,7 @@ from jaxcompare.config import DataConfig, InputError, ModelName, RunConfig, Trai
 
 if TYPE_CHECKING:
     from jaxcompare.data.batch import Loader
-    from jaxcompare.data.datasets import Dataset
+    from jaxcompare.data.split import Dataset
 
 FAILURES = (InputError, RuntimeError, MemoryError, OSError)
 """What ends a cell but not the study. RuntimeError: torch's and XLA's."""
@@ -149,7 +149,7 @@ def save_trace(cell: Cell, setup: Setup, folder: Path) -> None:
 def make_reference(model: ModelName, setup: Setup, path: Path) -> None:
     """PyTorch's float64 outcome, on disk for the gates."""
     from jaxcompare.measure.parity import save_reference
-    from jaxcompare.twin.gate import compute_reference
+    from jaxcompare.twin.reference import compute_reference
 
     save_reference(path, compute_reference(model, setup.dataset, setup.training))
 
@@ -205,19 +205,17 @@ def count_costs(model: ModelName, setup: Setup) -> dict[str, Any]:
 def measure_input(pipeline: str, workers: int, setup: Setup) -> dict[str, Any]:
     """Images per second over a pass of an input pipeline, after a pass of warm-up. No model is run."""
     from jaxcompare.data.host import HostLoader
-    from jaxcompare.data.recipe import build_recipe_loader
+    from jaxcompare.data.recipe import RecipeStream
     from jaxcompare.measure.environment import describe_environment, git_commit
 
     dataset, size = setup.dataset, setup.training.batch_size
     if pipeline == "jaxcompare":
         loader = HostLoader(dataset.train, size, dataset.statistics, augment=True, shuffle=True, workers=workers)
-        passes: list[Callable] = [lambda epoch=epoch: loader.epoch(epoch) for epoch in range(2)]
     else:
-        recipe = build_recipe_loader(dataset.train, size, dataset.statistics, workers=workers)
-        passes = [lambda: recipe] * 2
+        loader = RecipeStream(dataset, size, passes=2, workers=workers)
     marks = [time.perf_counter()]
-    for batches in passes:
-        for _ in batches():
+    for epoch in range(2):
+        for _ in loader.epoch(epoch):
             pass
         marks.append(time.perf_counter())
     return {
@@ -256,15 +254,15 @@ def _use_torch_cache(folder: Path) -> None:
 
 
 def _build_loader(cell: Cell, setup: Setup) -> "Loader | None":
-    """Where a JAX cell's batches come from; None: from the engine itself, by device input or the host pipeline."""
+    """Where a JAX cell's batches come from; None: from the engine itself, which has the images on the device."""
+    if cell.input == "device" and cell.compiled:
+        return None
     from jaxcompare.data.host import build_loaders
     from jaxcompare.data.recipe import RecipeLoader
     from jaxcompare.training.speed import ready_batches
 
     dataset, training = setup.dataset, setup.training_of(cell)
     if cell.input == "recipe":
-        return RecipeLoader(dataset.train, training.batch_size, dataset.statistics)
+        return RecipeLoader(dataset, training)
     pipeline, _ = build_loaders(dataset, training, workers=0)
-    if cell.input == "arrays" or (cell.engine == "op" and cell.input == "device"):
-        return ready_batches(pipeline, on_device=cell.input == "device")
-    return pipeline if cell.input == "host" else None
+    return pipeline if cell.input == "host" else ready_batches(pipeline, on_device=cell.input == "device")

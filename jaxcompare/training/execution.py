@@ -6,7 +6,7 @@ import re
 import jax
 
 from jaxcompare.config import ExecutionConfig, InputError, Precision
-from jaxcompare.data.datasets import Split
+from jaxcompare.data.split import Split
 from jaxcompare.measure.memory import available_bytes
 
 

@@ -10,12 +10,13 @@ import jax
 import numpy as np
 
 from jaxcompare.config import RunConfig
-from jaxcompare.data.datasets import Dataset
+from jaxcompare.data.split import Dataset
 from jaxcompare.measure.environment import describe_environment, git_commit
 from jaxcompare.measure.memory import peak_bytes
 from jaxcompare.measure.timing import CompileGuard
 from jaxcompare.records import History, RunRecord, after_epoch
-from jaxcompare.training.engines import Engine, build_engine, explain_memory
+from jaxcompare.training.engine import Engine, explain_memory
+from jaxcompare.training.engines import build_engine
 from jaxcompare.training.step import Metrics, Params
 
 

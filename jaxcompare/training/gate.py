@@ -18,7 +18,7 @@ from jaxcompare.measure.environment import cpu_cores
 from jaxcompare.measure.parity import Outcome, Reference
 from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.training import op_by_op
-from jaxcompare.training.engines import Engine
+from jaxcompare.training.engine import Engine
 from jaxcompare.training.step import TrainState, build_gradient, build_train_step
 
 

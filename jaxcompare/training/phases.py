@@ -2,11 +2,11 @@
 
 import jax
 
-from jaxcompare.data.datasets import Dataset, training_subset
 from jaxcompare.data.host import build_loaders
+from jaxcompare.data.split import Dataset, training_subset
 from jaxcompare.measure.clock import Phases, time_batches, time_calls
 from jaxcompare.measure.runtime import MATMUL_PRECISION
-from jaxcompare.training.engines import Engine
+from jaxcompare.training.engine import Engine
 from jaxcompare.training.step import build_eval_step, build_gradient, build_loss, build_train_step
 
 

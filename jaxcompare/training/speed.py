@@ -13,7 +13,7 @@ import numpy as np
 from jaxcompare.cells import Cell, Timing
 from jaxcompare.config import ExecutionConfig, InputError, RunConfig
 from jaxcompare.data.batch import Loader, ReadyBatches
-from jaxcompare.data.datasets import Dataset
+from jaxcompare.data.split import Dataset
 from jaxcompare.measure.ceiling import measure_ceilings
 from jaxcompare.measure.clock import time_epoch
 from jaxcompare.measure.environment import describe_environment
@@ -21,7 +21,8 @@ from jaxcompare.measure.memory import peak_bytes
 from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.measure.timing import CompileGuard
 from jaxcompare.training import op_by_op
-from jaxcompare.training.engines import Engine, build_engine, explain_memory
+from jaxcompare.training.engine import Engine, explain_memory
+from jaxcompare.training.engines import build_engine
 from jaxcompare.training.execution import check_precision
 from jaxcompare.training.gate import build_manifest
 from jaxcompare.training.step import Metrics, TrainState, build_train_step, init_state

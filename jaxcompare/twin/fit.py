@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from jaxcompare.config import RunConfig, TrainingConfig
 from jaxcompare.data.batch import Batch
-from jaxcompare.data.datasets import Dataset, training_subset
 from jaxcompare.data.host import HostLoader, build_loaders
+from jaxcompare.data.split import Dataset, training_subset
 from jaxcompare.measure.environment import describe_environment, git_commit
 from jaxcompare.records import History, RunRecord, after_epoch
 from jaxcompare.twin.models import build_model

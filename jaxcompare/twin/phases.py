@@ -6,8 +6,8 @@ import torch
 
 from jaxcompare.cells import Cell
 from jaxcompare.config import TrainingConfig
-from jaxcompare.data.datasets import Dataset
 from jaxcompare.data.host import build_loaders
+from jaxcompare.data.split import Dataset
 from jaxcompare.measure.clock import STEPS, WARM_UP, Phases, median_ms, time_batches, time_calls
 from jaxcompare.twin.fit import build_optimiser, to_tensors
 from jaxcompare.twin.models import build_model

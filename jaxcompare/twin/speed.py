@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy
 from jaxcompare.cells import Cell, Timing
 from jaxcompare.config import InputError, TrainingConfig
 from jaxcompare.data.batch import Batch
-from jaxcompare.data.datasets import Dataset
 from jaxcompare.data.host import HostLoader
-from jaxcompare.data.recipe import WORKERS, build_recipe_loader
+from jaxcompare.data.recipe import WORKERS, RecipeStream
+from jaxcompare.data.split import Dataset
 from jaxcompare.measure.clock import time_epoch
 from jaxcompare.measure.environment import cpu_cores, describe_environment, process_peak_bytes
 from jaxcompare.measure.parity import Outcome, Reference
@@ -127,7 +127,7 @@ def _build_step(
 
 def _train(
     step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    batches: Iterable[Tensors],
+    batches: Iterable[Sequence[torch.Tensor]],
     device: torch.device,
     marks: list[float] | None = None,
 ) -> torch.Tensor:
@@ -203,11 +203,10 @@ def build_loss(cell: Cell, model: torch.nn.Module, device: torch.device) -> Loss
 
 def _batches(
     cell: Cell, dataset: Dataset, training: TrainingConfig, device: torch.device
-) -> Callable[[int], Iterable[Tensors]]:
+) -> Callable[[int], Iterable[Sequence[torch.Tensor]]]:
     """The batches of an epoch, by the cell's input; see `cells.INPUTS`."""
     if cell.input == "recipe":
-        loader = build_recipe_loader(dataset.train, training.batch_size, dataset.statistics, workers=WORKERS)
-        return lambda epoch: loader
+        return RecipeStream(dataset, training.batch_size, passes=training.epochs, workers=WORKERS).epoch
     pipeline = HostLoader(
         dataset.train, training.batch_size, dataset.statistics, augment=True, shuffle=True, seed=training.seed
     )

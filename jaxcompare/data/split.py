@@ -1,0 +1,50 @@
+"""Decoded images and labels, whatever they come from."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from jaxcompare.config import DataConfig
+from jaxcompare.data.subsets import draw_subset
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Channel means and standard deviations of pixels in [0, 1]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images and their labels."""
+
+    images: UInt8[np.ndarray, "n h w 3"]
+    labels: Int[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def head(self, count: int) -> "Split":
+        """The first `count` examples, or all if there are fewer."""
+        return Split(self.images[:count], self.labels[:count])
+
+    def take(self, indices: Int[np.ndarray, " m"]) -> "Split":
+        """The examples at `indices`."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Both splits, the class names, and the channel statistics that batches are normalised with."""
+
+    title: str
+    class_names: tuple[str, ...]
+    train: Split
+    test: Split
+    statistics: Statistics
+    fingerprint: str
+    """SHA-256 of the images and labels of both splits as loaded; a subset keeps the whole's."""
+
+
+def training_subset(dataset: Dataset, data: DataConfig, seed: int) -> Dataset:
+    """The same data set with the training images that `data` and `seed` draw; see `subsets.draw_subset`."""
+    indices = draw_subset(dataset.train.labels, data, seed)
+    return dataclasses.replace(dataset, train=dataset.train.take(indices))

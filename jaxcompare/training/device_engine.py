@@ -1,0 +1,122 @@
+"""The engine whose images live on the device."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcompare.config import RunConfig
+from jaxcompare.data.device import DeviceSplit, EpochPlan, count_batches, plan_epoch, put_split, test_batch, train_batch
+from jaxcompare.data.split import Dataset
+from jaxcompare.data.subsets import draw_subset
+from jaxcompare.measure.memory import available_bytes
+from jaxcompare.training.engine import Engine, InFlight, OnStep, call_lengths, is_out_of_memory, train_name
+from jaxcompare.training.step import Metrics, Params, TrainState
+
+MEMORY_SHARE = 0.9
+"""Of the memory that is free, the part that a program of several seeds may be planned to take."""
+
+
+class DeviceEngine(Engine):
+    """Both splits in device memory; any number of seeds in one program, vmapped `seeds_per_call` at a time."""
+
+    def __init__(self, config: RunConfig, dataset: Dataset, seeds: Sequence[int], devices: Sequence[jax.Device]):
+        super().__init__(config, dataset, seeds, devices)
+        subsets = [draw_subset(dataset.train.labels, config.data, seed) for seed in seeds]
+        self._train_split, self._test_split = (
+            put_split(split, dataset.statistics, self.put) for split in (dataset.train, dataset.test)
+        )
+        self._subsets = self.put(np.stack(subsets).astype(np.int32), self.per_seed)
+
+    def _compile(self) -> None:
+        states, first = self.init(), np.int32(0)
+        most = len(self.seeds) // self.devices if self.shared_out == "seeds" else len(self.seeds)
+        if self.config.execution.engine == "epoch":
+            args = (states, self._subsets, self._train_split, first)
+            self.seeds_per_call, self._epoch = self._compile_to_fit("train_epoch", self._train_whole_epoch, most, *args)
+        else:
+            plan = self.over_seeds(self._plan_one, stacked=2)
+            self._plan = self.compile("plan", plan, states, self._subsets, first)
+            args = (states, self._plan(states, self._subsets, first), self._train_split, first)
+            self.seeds_per_call, self._train = most, {}
+            for length in call_lengths(self.batches, self.steps_per_call):
+                function = functools.partial(self._train_batches, count=length)
+                self.seeds_per_call, self._train[length] = self._compile_to_fit(
+                    train_name(length), function, self.seeds_per_call, *args
+                )
+        evaluate = self.over_seeds(self._evaluate_one, self.seeds_per_call)
+        self._evaluate = self.compile("evaluate", evaluate, states.params, self._test_split)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return super().facts | {"seeds_per_call": self.seeds_per_call}
+
+    def _compile_to_fit(self, name: str, function: Callable, most: int, *args: Any) -> tuple[int, jax.stages.Compiled]:
+        """Compile for as many seeds at a time as memory holds, `most` at most, and say how many that is."""
+        # A CPU gains nothing from several seeds at once: their activations leave its cache.
+        preferred = 1 if jax.default_backend() == "cpu" else most
+        size = min(most, self.config.execution.seeds_per_call or preferred)
+        while True:
+            try:
+                compiled = self.compile(name, self.over_seeds(function, size, stacked=2), *args, donate_argnums=0)
+            except jax.errors.JaxRuntimeError as error:
+                if not is_out_of_memory(error) or size == 1:
+                    raise
+                smaller = size // 2
+            else:
+                plan, room = self.memory_plans.get(name), available_bytes()
+                # The arguments are in memory already.
+                if size == 1 or plan is None or room is None or plan.more <= MEMORY_SHARE * room:
+                    return size, compiled
+                smaller = max(1, min(size - 1, int(size * MEMORY_SHARE * room / plan.more)))
+            # Groups of equal size, or as nearly as can be: a smaller last group is a second body to compile.
+            size = math.ceil(most / math.ceil(most / smaller))
+
+    def _train_batches(
+        self, state: TrainState, plan: EpochPlan, split: DeviceSplit, start: jax.Array, count: int
+    ) -> tuple[TrainState, Metrics]:
+        def body(state: TrainState, number: jax.Array) -> tuple[TrainState, Metrics]:
+            return self.train_step(state, train_batch(split, plan, number, self.config.training.batch_size))
+
+        return jax.lax.scan(body, state, start + jnp.arange(count, dtype=jnp.int32))
+
+    def _train_whole_epoch(
+        self, state: TrainState, subset: jax.Array, split: DeviceSplit, epoch: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        return self._train_batches(state, self._plan_one(state, subset, epoch), split, jnp.int32(0), self.batches)
+
+    def _plan_one(self, state: TrainState, subset: jax.Array, epoch: jax.Array) -> EpochPlan:
+        return plan_epoch(state.data_key, epoch, subset, self.epoch_images)
+
+    def _evaluate_one(self, params: Params, split: DeviceSplit) -> jax.Array:
+        size = self.config.training.batch_size
+
+        def body(correct: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
+            return correct + self.eval_step(params, test_batch(split, number, size)), None
+
+        numbers = jnp.arange(count_batches(len(split.labels), size), dtype=jnp.int32)
+        return jax.lax.scan(body, jnp.zeros(()), numbers)[0]
+
+    def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
+        if self.config.execution.engine == "epoch":
+            state, metrics = self._epoch(state, self._subsets, self._train_split, np.int32(epoch))
+            on_step(self.batches)
+            return state, [metrics], 0.0
+        queue = InFlight(self.steps_per_call)
+        plans = self._plan(state, self._subsets, np.int32(epoch))
+        metrics, done = [], 0
+        while done < self.batches:
+            length = min(self.steps_per_call, self.batches - done)
+            state, call_metrics = self._train[length](state, plans, self._train_split, np.int32(done))
+            metrics.append(call_metrics)
+            done += length
+            queue.add(call_metrics)
+            on_step(done)
+        return state, metrics, 0.0
+
+    def evaluate(self, params: Params) -> np.ndarray:
+        return jax.device_get(self._evaluate(params, self._test_split))

@@ -1,0 +1,81 @@
+"""The engine whose batches come from the host, one by one."""
+
+import itertools
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import torch
+
+from jaxcompare.config import RunConfig
+from jaxcompare.data.batch import Batch, Loader
+from jaxcompare.data.host import build_loaders
+from jaxcompare.data.split import Dataset, training_subset
+from jaxcompare.training.engine import Engine, InFlight, OnStep, call_lengths, train_name
+from jaxcompare.training.step import Metrics, Params, TrainState
+
+
+class HostEngine(Engine):
+    """Batches of the torchvision pipeline, or of another loader, copied to the device as they come. One seed."""
+
+    def __init__(
+        self, config: RunConfig, dataset: Dataset, devices: Sequence[jax.Device], loader: Loader | None = None
+    ):
+        super().__init__(config, dataset, (config.training.seed,), devices)
+        dataset = training_subset(dataset, config.data, config.training.seed)
+        pipeline, self._test_loader = build_loaders(dataset, config.training, config.data.workers, config.epoch_images)
+        self._train_loader = loader or pipeline
+
+    def _compile(self) -> None:
+        state, size = self.init(), self.config.training.batch_size
+        batch = Batch(
+            np.zeros((size, *self.image_shape), np.float32), np.zeros(size, np.int32), np.ones(size, np.float32)
+        )
+        train = self.over_seeds(lambda state, batches: jax.lax.scan(self.train_step, state, batches))
+        self._train = {
+            length: self.compile(train_name(length), train, state, self.put(_stack([batch] * length)), donate_argnums=0)
+            for length in call_lengths(self.batches, self.steps_per_call)
+        }
+        self._evaluate = self.compile("evaluate", self.over_seeds(self.eval_step), state.params, self.put(batch))
+
+    def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
+        queue = InFlight(self.steps_per_call)
+        metrics, waited, done = [], 0.0, 0
+        batches = self._train_loader.epoch(epoch)
+        while True:
+            asked = time.perf_counter()
+            chunk = list(itertools.islice(batches, self.steps_per_call))
+            if not chunk:
+                return state, metrics, waited
+            on_device = self.put(_stack(chunk))
+            # If the device has finished all it was given, it waited for this batch: at most since we asked for it.
+            if queue.is_idle():
+                waited += time.perf_counter() - asked
+            state, call_metrics = self._train[len(chunk)](state, on_device)
+            metrics.append(call_metrics)
+            done += len(chunk)
+            queue.add(call_metrics)
+            on_step(done)
+
+    def evaluate(self, params: Params) -> np.ndarray:
+        correct = [self._evaluate(params, self.put(batch)) for batch in self._test_loader.epoch(0)]
+        return np.sum(jax.device_get(correct), axis=0)
+
+    def __enter__(self) -> "HostEngine":
+        self._train_loader.__enter__()
+        # PyTorch only prepares batches here. Its threads, done with one, spin on the cores that XLA computes on.
+        self._torch_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        torch.set_num_threads(self._torch_threads)
+        self._train_loader.__exit__(*exception)
+
+
+def _stack(batches: Sequence[Batch]) -> Batch:
+    """Batches along a new first axis; one batch is not copied."""
+    if len(batches) == 1:
+        return jax.tree.map(lambda part: part[None], batches[0])
+    return jax.tree.map(lambda *parts: np.stack(parts), *batches)
