@@ -11,13 +11,13 @@ fails is a row that says why; the others go on.
 
     python experiments/training_speed.py --preset quick                      scikit-learn's digits, DURATION_QUICK
     python experiments/training_speed.py --dataset folder --data-dir DIR     DURATION_FULL on 2 cores
-    python experiments/training_speed.py --dataset folder --data-dir DIR --engines eager step --batch-sizes 8 32 512
-                                                                             into the same folder: where dispatch ends
+    python experiments/training_speed.py --dataset folder --data-dir DIR --batch-sizes 128 16 32 512 --seeds 4
+                                                                             and a sweep, and several seeds in a program
     python experiments/training_speed.py --precisions tf32 --train-size 49920          on a GPU
 
 On a GPU there are more cells: torch.compile with CUDA graphs, and inputs that are copied. Every measurement has a fresh
 process, which runs one framework; repeats are interleaved, so that a machine that drifts slows every side alike. Keep
-other work off the machine. Stopped at any point, the same command goes on; with other axes, it adds their cells.
+other work off the machine. Stopped at any point, the same command goes on.
 """
 
 import dataclasses
@@ -44,17 +44,17 @@ class Args:
     --inputs either: the default matrix."""
     inputs: tuple[CellInput, ...] | None = None
     """Where batches come from: the recipe's DataLoader (`recipe`), this package's pipeline (`host`), prepared batches
-    in host memory (`arrays`) or on the device (`device`; compiled JAX makes its batches there). With --engines: every
-    combination, those that cannot be saying why."""
+    in host memory (`arrays`) or on the device (`device`; compiled JAX makes its batches there). With --engines or
+    --inputs every combination is measured, and those that cannot be say why."""
     precisions: tuple[Precision, ...] = ("float32",)
     """Of both frameworks. `tf32` (GPUs only) and `bfloat16` as in full_comparison.py."""
     batch_sizes: tuple[int, ...] = (128,)
-    """Images per optimiser step."""
+    """Images per optimiser step. The default matrix is of the first; of the others PyTorch eager and JAX's step."""
     seeds: tuple[int, ...] | None = None
     """Runs in one program, of compiled JAX with device input. Beside the default matrix: of whole epochs."""
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=512))
     epochs: int = 3
-    """Epochs of each process. The first is warm-up and not counted."""
+    """Epochs of each process, and more until a second has been timed. The first is warm-up and not counted."""
     seed: int = 42
     """Of initialisation, data and dropout."""
     repeats: int = 3
@@ -93,8 +93,8 @@ def main(args: Args) -> None:
     check_padding(cells, len(dataset.train))
     console.check_out(args.out)
 
-    setup = Setup(dataset, training)
-    measured = load_measured(args.out, setup)
+    setup = Setup(dataset, training, command_of(args))
+    measured = load_measured(args.out, setup, cells)
 
     def tell(line: str) -> None:
         print(line, flush=True)
@@ -104,6 +104,20 @@ def main(args: Args) -> None:
     if args.trace:
         failed = {record.cell for record in measured.cells if record.message}
         save_traces([cell for cell in cells if cell not in failed], setup, args.trace, tell)
+
+
+def command_of(args: Args) -> str:
+    """What to type for the same measurement, DIR being the images' place."""
+    default, words = PRESETS[args.preset], ["python", "experiments/training_speed.py"]
+    words += ["--preset", args.preset] if args.preset != "full" else []
+    words += ["--data-dir", "DIR"] if args.data.dataset == "folder" else []
+    for now, before in ((args, default), (args.data, default.data)):
+        for field in dataclasses.fields(now):
+            value = getattr(now, field.name)
+            if value != getattr(before, field.name) and field.name not in ("data", "data_dir", "out", "trace"):
+                several = value if isinstance(value, tuple) else (value,)
+                words += [f"--{field.name.replace('_', '-')}", *map(str, several)]
+    return " ".join(words)
 
 
 def show(out: Path) -> None:
@@ -135,6 +149,8 @@ def check_args(args: Args) -> None:
         values = getattr(args, flag)
         if values is not None and (not values or len(set(values)) < len(values)):
             raise InputError(f"--{flag.replace('_', '-')}: give one or more values, each once")
+    if args.data.workers:
+        raise InputError("--workers: every input of this study has its own number; leave it out")
     console.check_models(args.models)
 
 

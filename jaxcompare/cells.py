@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from jaxcompare.config import Framework, ModelName, Precision
+from jaxcompare.config import Framework, ModelName, Precision, TrainingConfig, choose
 from jaxcompare.records import build_exactly, load_lines, save_lines, write_atomically
 
 TorchEngine = Literal["eager", "compile", "cudagraphs"]
@@ -54,7 +54,7 @@ class Cell:
     in `training.engines`."""
     input: CellInput = "device"
     precision: Precision = "float32"
-    batch_size: int = 128
+    batch_size: int = TrainingConfig.batch_size
     seeds: int = 1
     """Runs in one program."""
 
@@ -65,13 +65,13 @@ class Cell:
 
     @property
     def compiled(self) -> bool:
-        """Whether a whole step, or more, is one program."""
+        """Whether a step's forward and backward pass, or more, are one program."""
         return self.engine not in ("eager", "op")
 
     @property
     def title(self) -> str:
         """As a person reads it; the batch size where it is not the recipe's."""
-        extras = [f"batches of {self.batch_size}"] if self.batch_size != 128 else []
+        extras = [f"batches of {self.batch_size}"] if self.batch_size != TrainingConfig.batch_size else []
         extras += [f"{self.seeds} seeds"] if self.seeds > 1 else []
         return ", ".join([ENGINES[self.engine], f"{self.input} input", *extras])
 
@@ -121,6 +121,12 @@ class CellRecord(Timing):
 
     cell: Cell
     repeat: int
+    started_at: str
+    """ISO 8601, UTC. Within a repeat, what was interrupted goes on later: ratios are best where these are near."""
+    command: str
+    """That measured it, but for where the images and the results are."""
+    epochs: int
+    """Asked for, the warm-up among them; fast cells are timed for more."""
     train_images: int
     image_size: int
     num_classes: int
@@ -184,6 +190,8 @@ def load_cells(path: Path) -> list[CellRecord]:
     """Read every record; see `records.load_lines`."""
 
     def parse(value: dict[str, Any]) -> CellRecord:
+        choose("engine", value["cell"]["engine"], TorchEngine, *get_args(JaxEngine))
+        choose("input", value["cell"]["input"], CellInput)
         return build_exactly(CellRecord, value | {"cell": build_exactly(Cell, value["cell"])})
 
     return load_lines(path, parse, "cell record")
@@ -205,6 +213,7 @@ def _row(record: CellRecord) -> dict[str, Any]:
         "framework": record.cell.framework,
         **dataclasses.asdict(record.cell),
         "repeat": record.repeat,
+        "started_at": record.started_at,
         "image_time_s": record.image_time_s if measured else None,
         "step_time_s": record.step_time_s if measured else None,
         "one_time_s": record.one_time_s if measured else None,

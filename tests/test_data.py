@@ -106,7 +106,8 @@ def test_an_epoch_holds_every_image_once_and_pads_the_last_batch():
 def test_the_recipes_own_loader_has_the_same_shapes_and_statistics():
     data = Split(images(64), np.zeros(64, np.int32))
     whole = Dataset("some images", ("one",), data, data, RECIPE, "fingerprint")
-    theirs, _ = next(RecipeStream(whole, 64, passes=1, workers=0).epoch(0))
+    with RecipeStream(whole, 64, workers=0) as stream:
+        theirs, _ = next(stream.epoch(0))
     assert theirs.shape == (64, 3, 32, 32)
     with HostLoader(data, 64, RECIPE, augment=True) as loader:
         (ours,) = (batch[0] for batch in all_batches(loader, [0]))

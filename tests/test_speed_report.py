@@ -1,6 +1,7 @@
 """What the speed study says is what its records say: ratios, shares, break-even, tables, figures and sentences."""
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import synthetic_speed as synthetic
 from matplotlib.patches import Rectangle
-from synthetic_speed import COMPILE, EAGER, EPOCH, MILLISECONDS, RECIPE, STEP, failed, study, sweep, timed
+from synthetic_speed import COMMAND, COMPILE, EAGER, EPOCH, MILLISECONDS, OP, RECIPE, STEP, failed, study, sweep, timed
 
 import report
 from jaxcompare.analysis.attribution import attribution, attributions
@@ -23,6 +24,7 @@ from jaxcompare.analysis.speed import (
     check_one_measurement,
     cold_compile_s,
     interaction,
+    main_batch_size,
     slow_first_steps,
     time_ratio,
 )
@@ -30,10 +32,9 @@ from jaxcompare.analysis.speed_summary import summarise_speed
 from jaxcompare.cells import Cell, load_cells, save_cells
 from jaxcompare.config import InputError
 from jaxcompare.records import TruncatedLine, save_lines
-from jaxcompare.report.commands import rebuild_speed_commands
 from jaxcompare.report.html import build_page, draw_pictures
 from jaxcompare.report.results import PAGE_ONLY, Results
-from jaxcompare.report.speed import attribution_table, break_even_table, speed_table
+from jaxcompare.report.speed import attribution_table, break_even_table, conclusions, speed_table
 from jaxcompare.report.speed_curves import batch_sweep, input_ladder, roofline
 from jaxcompare.report.speed_details import (
     batch_table,
@@ -44,7 +45,7 @@ from jaxcompare.report.speed_details import (
     memory_table,
     phases_table,
 )
-from jaxcompare.report.speed_figures import attribution_bars, break_even_curves, compile_ledger, speed_matrix
+from jaxcompare.report.speed_figures import attribution_waterfall, break_even_curves, compile_ledger, speed_matrix
 from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures
 
 UNEVEN = {EAGER: (2.0, 4.0, 5.0), EPOCH: (1.0, 3.0, 2.0)}
@@ -134,7 +135,7 @@ def test_speed_table_takes_medians_ratios_and_the_larger_ceiling():
         in table
     )
     assert "takes 0.67 (0.67 to 0.67) of the time of the best of PyTorch (torch.compile, device input): JAX is" in table
-    assert "The recipe's own loop takes 16.0 (16.0 to 16.0) times as long as it." in table
+    assert "The recipe's own loop takes 16.0 (16.0 to 16.0) times as long as that JAX engine." in table
     assert "take 0.80 (0.80 to 0.80) of the time of 4 single runs: less." in table
     assert "geometric mean and 95 % interval of the mean logarithm (Student's t, 3 repeats)" in table
     assert "came within logits 1e-06, gradients 1e-05, losses 1e-05 in float32 of PyTorch in float64" in table
@@ -184,19 +185,25 @@ def test_without_pytorch_eager_there_are_times_and_no_ratios():
 
 def test_attribution_finds_the_planted_factors():
     one = attribution(study(), "cnn", "float32", 128)
-    assert [stage.factor.value for stage in one.stages] == pytest.approx([8, 2, 1])
-    assert [stage.share.mean for stage in one.stages] == pytest.approx([0.75, 0.25, 0])
+    assert [stage.name for stage in one.stages] == ["input pipeline", "library", "compilation", "dispatch"]
+    assert [stage.factor.value for stage in one.stages] == pytest.approx([8, 0.25, 8, 1])
+    assert [stage.share.mean for stage in one.stages] == pytest.approx([0.75, -0.5, 0.75, 0])
     assert one.total.value == pytest.approx(16)
     for stage in one.stages:
         assert stage.share.interval.low == pytest.approx(stage.share.mean, abs=1e-9)
     table = attribution_table(study()).markdown()
-    way = "PyTorch eager, recipe input | PyTorch eager, device input"
-    assert f"| CNN | input pipeline | {way} | 8.00 (8.00 to 8.00) | 75 % (75 to 75) |" in table
-    assert "takes 16.0 (16.0 to 16.0) times as long as JAX's whole-epoch program: JAX is the faster. Of that" in table
+    way = "PyTorch eager, device input | JAX op by op, device input"
+    assert f"| CNN | library | {way} | 0.25 (0.25 to 0.25) | -50 % (-50 to -50) |" in table
+    assert "takes 16.0 (16.0 to 16.0) times as long as JAX's whole-epoch program: JAX is the faster. Times as" in table
+    assert "stage by stage: input pipeline 8.00 (8.00 to 8.00), library 0.25 (0.25 to 0.25), compilation 8.00" in table
+    assert "; of the whole, in logarithms: input pipeline 75 % (75 to 75), library -50 % (-50 to -50), comp" in table
+    assert "one call an epoch, of 12 steps with these images" in table
+    # Without JAX's operations one by one, library and program cannot be told apart.
+    assert attributions(loaded(study(), OP)) == []
 
 
-def test_shares_add_to_one_whatever_the_scatter_and_may_be_negative():
-    times = {RECIPE: (90, 100, 110), EAGER: (50, 52, 49), STEP: (20, 25, 21), EPOCH: (30, 26, 31)}
+def test_shares_add_to_one_whatever_the_scatter_and_may_be_negative_or_above_1():
+    times = {RECIPE: (90, 100, 110), EAGER: (50, 52, 49), OP: (300, 290, 310), STEP: (20, 25, 21), EPOCH: (30, 26, 31)}
     records = [timed(cell, ms, i) for cell, of_cell in times.items() for i, ms in enumerate(of_cell)]
     one = attribution(records, "cnn", "float32", 128)
     shares = [stage.share for stage in one.stages]
@@ -205,30 +212,37 @@ def test_shares_add_to_one_whatever_the_scatter_and_may_be_negative():
         sum(math.log(b / a) for a, b in zip(times[y], times[x], strict=True))
         for x, y in ((STEP, EPOCH), (RECIPE, EPOCH))
     ]
-    assert shares[2].mean == pytest.approx(logs[0] / logs[1])
-    assert shares[2].mean < 0
+    assert shares[3].mean == pytest.approx(logs[0] / logs[1])
+    assert shares[1].mean < 0
+    assert shares[2].mean > 1
     assert all(share.interval.low < share.mean < share.interval.high for share in shares)
-    # The bars of what slows down stand left of 0.
-    patches = [p for p in attribution_bars(records).axes[0].patches if isinstance(p, Rectangle)]
-    assert [patch.get_width() for patch in patches] == pytest.approx([100 * share.mean for share in shares])
-    assert patches[2].get_x() == 0
-    assert patches[1].get_x() == pytest.approx(patches[0].get_width())
+    # Dispatch's interval includes 1: neither said nor drawn to slow down.
+    assert one.stages[3].factor.direction == 0
+    assert re.search(
+        r"dispatch 0.7\d \(0.\d\d to 1.\d\d, undecided\); of the whole", attribution_table(records).markdown()
+    )
 
 
 def test_an_undecided_whole_has_no_shares():
-    times = {RECIPE: (90, 60, 70), EAGER: (50, 52, 49), STEP: (60, 80, 70), EPOCH: (60, 90, 70)}
+    times = {RECIPE: (90, 60, 70), EAGER: (50, 52, 49), OP: (300, 290, 310), STEP: (60, 80, 70), EPOCH: (60, 90, 70)}
     records = [timed(cell, ms, i) for cell, of_cell in times.items() for i, ms in enumerate(of_cell)]
     one = attribution(records, "cnn", "float32", 128)
     assert not one.stated
     assert all(stage.share is None for stage in one.stages)
     table = attribution_table(records).markdown()
-    assert "undecided which is faster, so no shares are stated" in table
-    assert table.count("| not stated |") == 4
-    assert "figure10_attribution" not in [picture.name for picture in draw_speed_pictures(records)]
+    assert "undecided which is faster. Times as fast, stage by stage: input pipeline" in table
+    assert "; of the whole no shares are stated." in table
+    assert table.count("| not stated |") == 5
+    # Its factors are drawn all the same.
+    (picture,) = [picture for picture in draw_speed_pictures(records) if picture.name == "figure10_attribution"]
+    assert "of the whole" not in "".join(
+        tick.get_text() for axes in picture.figure.axes for tick in axes.get_yticklabels()
+    )
     # One repeat has shares, and says that they have no interval.
     alone = attribution_table([r for r in records if r.repeat == 0]).markdown()
     assert "One repeat, no interval." in alone
     assert "| 145 % |" in alone
+    assert "dispatch 1.00; of the whole" in alone
     # The opposite outcome.
     slow = study(MILLISECONDS | {EPOCH: 1600.0})
     assert "takes 0.50 (0.50 to 0.50) times as long as JAX's whole-epoch program: JAX is the slower." in (
@@ -257,17 +271,33 @@ def test_break_even_is_where_the_cumulative_times_meet():
 
 
 @pytest.mark.parametrize(
-    ("vit", "verdict"), [(3.0, "3.00 (3.00 to 3.00) times as much as the CNN: more."), (0.5, ": less.")]
+    ("vit", "text"),
+    [
+        (3.0, "is 2.00 (2.00 to 2.00) times as fast for the CNN and 6.00 (6.00 to 6.00) for the ViT; ratio 3.00"),
+        (0.5, "is 2.00 (2.00 to 2.00) times as fast for the CNN and 1.00 (1.00 to 1.00) for the ViT; ratio 0.50"),
+    ],
 )
-def test_interaction_is_a_ratio_of_speed_ups(vit, verdict):
+def test_interaction_is_a_ratio_of_speed_ups(vit, text):
     records = synthetic.both_models(vit)
     eager = dataclasses.replace(EAGER, model="vit")
     ratio = interaction(records, ((dataclasses.replace(STEP, model="vit"), eager), (STEP, EAGER)))
     assert ratio.value == pytest.approx(vit)
-    text = break_even_table(records).markdown()
-    assert "Over PyTorch eager, JAX step, device input speeds up the ViT" in text
-    assert verdict in text
-    assert "host input speeds up" not in text
+    table = break_even_table(records).markdown()
+    assert f"Over PyTorch eager, JAX step, device input {text}" in table
+    assert ("the ViT fares better" if vit > 1 else "the CNN fares better") in table
+    assert "host input is" not in table
+
+
+@pytest.mark.parametrize(("vit_ms", "verdict"), [((125, 126, 124), "the ViT"), ((125, 250, 160), "undecided which")])
+def test_an_interaction_where_both_slow_down_says_so(vit_ms, verdict):
+    cnn_ms, eager_ms = (160, 161, 159), (100, 100, 100)
+    times = {EAGER: eager_ms, COMPILE: cnn_ms}
+    times |= {dataclasses.replace(cell, model="vit"): ms for cell, ms in ((EAGER, eager_ms), (COMPILE, vit_ms))}
+    records = [timed(cell, ms, i) for cell, of_cell in times.items() for i, ms in enumerate(of_cell)]
+    text = break_even_table(records).notes[0]
+    assert "torch.compile, device input is 0.63 (0.62 to 0.63) times as fast for the CNN and 0." in text
+    assert f": {verdict} fares better." in text
+    assert "speeds up" not in text
 
 
 # Tables 4 to 10.
@@ -290,6 +320,10 @@ def test_phases_table_takes_medians():
     assert "| CNN | JAX step | 128 | 2.00 (1.00 to 3.00) | 3.00 (2.00 to 4.00) |" in table
     assert "| 9.00 (8.00 to 10.00) |" in table
     assert "Evaluation, ms" in table
+    assert "median (and range) over processes" in table
+    alone = phases_table([synthetic.phases(cell, 0) for cell in (EAGER, STEP)]).markdown()
+    assert "over processes" not in alone
+    assert "one process a cell" in alone
     assert phases_table([]).rows == []
 
 
@@ -332,6 +366,17 @@ def test_what_a_sweep_does_not_reach_is_said():
     assert fit.fixed_s.mean == 0
     assert fit.max_residual > 0.3
     assert batch_table(study()).rows == []
+
+
+def test_a_batch_size_that_failed_is_said():
+    lost = [failed(Cell("cnn", "step", batch_size=512), "out of memory", repeat) for repeat in range(3)]
+    records = [*study(), *[r for r in sweep(sizes=(32, 512)) if r.cell.batch_size == 32], *lost]
+    table = batch_table(records)
+    assert table.rows == [("CNN", "JAX step", "13.20 (412)", "50.00 (391)", "-", "-", "-", "-", "-")]
+    assert table.notes[0] == "CNN, JAX step, device input, batches of 512: not measured (out of memory)."
+    # Nothing else of the sweep: the table is there to say so.
+    assert batch_table([*study(), *lost]).rows[0][-5] == "-"
+    assert "not measured (" not in speed_table(records).markdown()
 
 
 def test_the_fit_is_to_relative_errors():
@@ -384,6 +429,9 @@ def test_break_even_curves_start_at_what_is_paid_once():
     last = axes.lines[0].get_xdata()[-1]
     assert lines["JAX step"][-1] == pytest.approx(6.0 + 0.05 * last)
     assert axes.get_xlabel() == "optimiser steps"
+    assert [text.get_text() for text in axes.texts] == ["232", "116", "116", "116"]
+    crossings = [dots.get_offsets()[0].tolist() for dots in axes.collections]
+    assert crossings[1] == [pytest.approx(116), pytest.approx(0.2 + 11.6)]
     assert len(break_even_curves(synthetic.both_models()).axes) == 2
 
 
@@ -462,13 +510,20 @@ def test_the_sweep_has_points_a_law_and_its_mark():
     assert eager.get_label() == "PyTorch eager, half fixed: 200 (200 to 200)"
 
 
-def test_the_attributions_bars_are_the_shares():
-    axes, beside = attribution_bars(synthetic.both_models()).axes
-    found = attributions(synthetic.both_models())
-    widths = [100 * stage.share.mean for one in found for stage in one.stages]
-    assert [patch.get_width() for patch in axes.patches] == pytest.approx(widths)
-    assert widths[:3] == pytest.approx([75, 25, 0])
-    assert "compilation: 25 % (25 to 25), 2.00 (2.00 to 2.00) times as fast" in beside.get_yticklabels()[0].get_text()
+def test_the_waterfall_goes_from_the_recipes_time_to_the_epochs():
+    figure = attribution_waterfall(synthetic.both_models())
+    cnn, _, beside, _ = figure.axes
+    bars = [(p.get_x(), p.get_x() + p.get_width()) for p in cnn.patches if isinstance(p, Rectangle)]
+    mean = (1.02 * 0.98) ** (1 / 3)
+    ends = [mean * 1e3 / 128 * ms for ms in (800, 100, 400, 50, 50)]
+    assert bars == [pytest.approx(pair) for pair in itertools.pairwise(ends)]
+    assert cnn.get_xscale() == "log"
+    hatches = [p.get_hatch() for p in cnn.patches]
+    assert hatches[:3] == ["", "////", ""]
+    texts = [tick.get_text() for tick in beside.get_yticklabels()]
+    assert texts[2] == "library: 0.25 (0.25 to 0.25) times as fast; -50 % (-50 to -50) of the whole"
+    titles = [axes.get_title() for axes in figure.axes]
+    assert "CNN: 16.0 (16.0 to 16.0) times as fast in all" in titles
 
 
 def test_a_figure_without_records_is_not_drawn():
@@ -560,10 +615,41 @@ def test_the_summary_holds_the_numbers():
     assert summarise_speed(sweep())["cnn"]["half_fixed_batch_size"]["step, float32"]["mean"] == pytest.approx(100)
 
 
-def test_the_commands_hold_what_was_measured():
-    default, swept_sizes = rebuild_speed_commands([r for r in [*study(), *sweep(), *sweep("eager")] if r.repeat < 3])
-    assert default == (
-        "python experiments/training_speed.py --dataset ... --train-size 1536 --epochs 3 --repeats 3 --seed 42 "
-        "--models cnn --precisions float32 --batch-sizes 128"
-    )
-    assert swept_sizes.endswith("--batch-sizes 32 512 --engines step eager --inputs device --seeds 1")
+def test_the_page_has_each_command_once():
+    second = f"{COMMAND} --engines eager step --batch-sizes 32 512"
+    swept_sizes = [dataclasses.replace(r, command=second) for r in sweep() if r.cell.batch_size != 128]
+    made = Results(cells=[*study(), *swept_sizes])
+    page = build_page(made, draw_pictures(made))
+    assert page.count(f"<pre>{COMMAND}</pre>") == page.count(f"<pre>{second}</pre>") == 1
+    assert "<td>2026-01-02</td>" in page
+
+
+def test_the_main_batch_size_is_the_first_records():
+    sizes = [r for r in sweep(sizes=(16, 32, 64, 256, 512)) if r.cell.batch_size != 128]
+    records = [*study({EAGER: 1.0}), *sizes]
+    assert main_batch_size(records) == 128
+    assert [row[1] for row in speed_table(records).rows] == [EAGER.title]
+
+
+def test_all_roofs_of_a_precision_are_one():
+    # The fastest product was measured beside cells that the table and the figure do not show.
+    fast = [dataclasses.replace(r, ceiling_flops_per_s=6e11) for r in sweep(sizes=(32, 512))]
+    records = [*study({EAGER: 100.0, STEP: 50.0}), *fast]
+    assert common_roofs(records, "float32").flops_per_s == 6e11
+    assert "| 0.50 (0.50 to 0.50) | 27 (26 to 28) |" in speed_table(records).markdown()
+    assert max(roofline(records).axes[0].lines[0].get_ydata()) == pytest.approx(600)
+    (said,) = [picture.alternative for picture in draw_speed_pictures(records) if picture.name == "figure7_roofline"]
+    assert "Roofs in float32: 600 GFLOP/s" in said
+    assert "a large matrix product 600 GFLOP/s" in cost_table(records, [synthetic.costs()]).markdown()
+
+
+def test_the_best_are_compared_on_device_input():
+    text = " ".join(conclusions(study(MILLISECONDS | {Cell("cnn", "step", "arrays"): 1.0}), "cnn", "float32"))
+    assert "arrays" not in text
+    assert "the best JAX engine (JAX step, device input)" in text
+
+
+def test_how_many_steps_were_timed_is_counted():
+    records = [dataclasses.replace(r, epoch_time_s=r.epoch_time_s * 4) if r.cell == EPOCH else r for r in study()]
+    assert "24 to 96 timed steps a process" in speed_table(records).markdown()
+    assert "; 24 timed steps a process" in speed_table(study()).markdown()

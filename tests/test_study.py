@@ -14,7 +14,7 @@ from jaxcompare.cells import Cell, Timing, load_cells
 from jaxcompare.config import DataConfig, InputError, TrainingConfig
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.split import training_subset
-from jaxcompare.study import study
+from jaxcompare.study import study, worker
 from jaxcompare.study.grid import Axes, build_grid, check_padding
 from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
 
@@ -36,6 +36,10 @@ def test_the_default_matrix_has_every_engine_and_its_baselines(gpu):
         assert {Cell(model, "eager"), Cell(model, "eager", "recipe"), Cell(model, "epoch")} < set(cells)
     assert any(cell.engine == "cudagraphs" for cell in cells) is gpu
     assert not any(cell.refusal for cell in cells)
+    assert {cell.engine for cell in cells} == {"eager", "compile", "op", "step", "epoch"} | (
+        {"cudagraphs"} if gpu else set()
+    )
+    assert {cell.input for cell in cells} == {"recipe", "host", "arrays", "device"}
 
 
 def test_axes_that_are_given_are_combined():
@@ -44,6 +48,12 @@ def test_axes_that_are_given_are_combined():
     assert len(set(cells)) == len(cells) == 2**5
     refused = {(cell.engine, cell.input, cell.seeds) for cell in cells if cell.refusal}
     assert refused == {("epoch", "arrays", 1), ("epoch", "arrays", 2), ("eager", "arrays", 2), ("eager", "device", 2)}
+    sweep = build_grid(Axes(("cnn",), batch_sizes=(128, 16, 512)), gpu=False)
+    assert {(cell.engine, cell.input) for cell in sweep if cell.batch_size == 16} == {
+        ("eager", "device"),
+        ("step", "device"),
+    }
+    assert [cell for cell in sweep if cell.batch_size == 128] == build_grid(Axes(("cnn",)), gpu=False)
     assert {cell.input for cell in build_grid(Axes(("cnn",), engines=("step",)), gpu=False)} == {"device"}
     assert {cell.engine for cell in build_grid(Axes(("cnn",), inputs=("host",)), gpu=False)} == {
         "eager",
@@ -138,7 +148,7 @@ def calls(monkeypatch):
 
 def run(tmp_path, cells=CELLS, repeats=2):
     told = []
-    measured = study.load_measured(tmp_path, SETUP)
+    measured = study.load_measured(tmp_path, SETUP, cells)
     study.run_study(cells, repeats, SETUP, measured, told.append)
     return measured, told
 
@@ -171,7 +181,22 @@ def test_the_table_for_data_frames_has_a_row_a_process(calls, tmp_path):
     assert rows[2]["warm_compile_time_s"] == "3.0"
 
 
-def test_a_measurement_goes_on_where_it_stopped_and_grows(calls, tmp_path, monkeypatch):
+def test_a_failed_warm_compilation_leaves_the_cold_one(calls, tmp_path, monkeypatch):
+    real = study.in_fresh_process
+
+    def answer(function, *arguments):
+        if function is worker.time_warm_compilation:
+            raise CellFailed("compiled anew")
+        return real(function, *arguments)
+
+    monkeypatch.setattr(study, "in_fresh_process", answer)
+    measured, told = run(tmp_path, [Cell("cnn", "step")], repeats=1)
+    assert (measured.cells[0].message, measured.cells[0].warm_compile_times) == ("", {})
+    assert measured.cells[0].epoch_time_s == [1.0]
+    assert "  no warm compilation: compiled anew" in told
+
+
+def test_a_measurement_goes_on_where_it_stopped(calls, tmp_path, monkeypatch):
     real, count = study.measure_cell, 0
 
     def stops(*args):
@@ -192,9 +217,9 @@ def test_a_measurement_goes_on_where_it_stopped_and_grows(calls, tmp_path, monke
     calls.clear()
     run(tmp_path)
     assert calls == []
-    grown, _ = run(tmp_path, [*CELLS, Cell("cnn", "step", batch_size=32)])
-    assert [name for name, _ in calls].count("time_cell") == 2
-    assert len(grown.cells) == 10
+    # Cells measured later would not stand beside these.
+    with pytest.raises(InputError, match="holds cnn PyTorch eager, device input, which this call does not measure"):
+        run(tmp_path, [Cell("cnn", "step")])
 
 
 @pytest.mark.parametrize(
@@ -209,7 +234,7 @@ def test_another_measurement_in_the_folder_is_refused(calls, tmp_path, change, m
     run(tmp_path)
     before = (tmp_path / "cells.jsonl").read_text()
     with pytest.raises(InputError, match=message):
-        study.load_measured(tmp_path, dataclasses.replace(SETUP, **change))
+        study.load_measured(tmp_path, dataclasses.replace(SETUP, **change), CELLS)
     assert (tmp_path / "cells.jsonl").read_text() == before
 
 
@@ -240,6 +265,10 @@ def test_the_command_measures_and_shows(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(study, "PIPELINES", (("jaxcompare", 2), ("recipe", 2)))
     console.run(training_speed.Args, training_speed.main, training_speed.PRESETS)
     eager, graphs, step = load_cells(tmp_path / "out" / "cells.jsonl")
+    assert eager.command == (
+        "python experiments/training_speed.py --models cnn --engines eager cudagraphs step --batch-sizes 32 --epochs 2 "
+        "--repeats 1 --dataset digits --train-size 64"
+    )
     assert graphs.message == "CUDA graphs need a GPU that PyTorch can use"
     for record in (eager, step):
         assert record.message == ""
@@ -274,6 +303,7 @@ def test_the_command_measures_and_shows(monkeypatch, capsys, tmp_path):
         (("--dataset", "digits", "--train-size", "200"), "--train-size 200: JAX pads"),
         (("--precisions", "half"), "half"),
         (("--preset", "fast"), "--preset"),
+        (("--workers", "2"), "--workers: every input"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_is_measured(words, message, monkeypatch, capsys, tmp_path):

@@ -1,19 +1,19 @@
-"""Which share of a speed-up is the input pipeline, which compilation, which dispatch: cell records in, numbers out."""
+"""What of a speed-up is the input pipeline, the library, compilation, dispatch: cell records in, numbers out."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from jaxcompare.analysis.speed import Ratio, cells_of, groups, image_times, measured, ratio_interval, recipe_size
+from jaxcompare.analysis.speed import Ratio, cells_of, groups, image_times, main_batch_size, measured, ratio_interval
 from jaxcompare.analysis.statistics import Estimate, estimate
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import ModelName, Precision
 
-STAGES = ("input pipeline", "compilation", "dispatch")
-"""What changes from a cell of the path to the next. Input pipeline: batches are there before the clock starts.
-Compilation: one program a step in place of PyTorch's operations; it makes its batches itself. Dispatch: one call an
-epoch in place of one a step."""
+STAGES = ("input pipeline", "library", "compilation", "dispatch")
+"""What changes from a cell of the path to the next. Input pipeline: batches are there before the clock starts. Library:
+JAX's operations one by one in place of PyTorch's one by one. Compilation: one program a step in place of JAX's
+operations; it makes its batches itself. Dispatch: one call an epoch in place of one a step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Stage:
     factor: Ratio
     """Time before over time after."""
     share: Estimate | None
-    """Of the logarithm of the whole speed-up; negative where the stage slows down. None: not stated, since the whole
-    is not shown to differ from 1."""
+    """Of the logarithm of the whole: negative where the stage goes against it, above 1 where others do. None: not
+    stated, since the whole is not shown to differ from 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +59,7 @@ def attribution(
     path = [
         Cell(model, "eager", "recipe", precision, batch_size),
         Cell(model, "eager", "device", precision, batch_size),
+        Cell(model, "op", "device", precision, batch_size),
         Cell(model, "step", "device", precision, batch_size),
         Cell(model, "epoch", "device", precision, batch_size),
     ]
@@ -79,7 +80,7 @@ def attribution(
 
 
 def attributions(records: Sequence[CellRecord]) -> list[Attribution]:
-    """Of each model and precision whose path was measured at the recipe's batch size."""
-    size = recipe_size(records)
+    """Of each model and precision whose path was measured at the main batch size."""
+    size = main_batch_size(records)
     found = (attribution(records, model, precision, size) for model, precision in groups(measured(records)))
     return [one for one in found if one]

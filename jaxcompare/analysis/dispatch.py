@@ -1,4 +1,4 @@
-"""How much of a step is a fixed cost, and from which batch size on that no longer matters: records in, numbers out."""
+"""How much of a step is a fixed cost, and below which batch size it is most of it: records in, numbers out."""
 
 import dataclasses
 import math
@@ -12,28 +12,38 @@ from jaxcompare.analysis.statistics import Estimate, Interval, estimate
 from jaxcompare.cells import Cell, CellRecord, JaxEngine, TorchEngine
 from jaxcompare.config import ModelName, Precision
 
+Way = tuple[ModelName, TorchEngine | JaxEngine, Precision]
+
 
 @dataclasses.dataclass(frozen=True)
 class FixedCost:
-    """Time of a step = fixed + per image * batch size, fitted to each repeat."""
+    """Time of a step = fixed + per image * batch size, fitted to each repeat.
+
+    Fixed: dispatch, the optimiser's update, all that does not grow with the batch; the fit cannot tell its parts.
+    """
 
     batch_sizes: tuple[int, ...]
     fixed_s: Estimate
     image_s: Estimate
     half_size: Estimate
-    """Batch size at which half of a step is the fixed cost; below it, a step is bound by dispatch. Infinite, without
-    an interval, if a repeat's step does not grow with the batch at all."""
+    """Batch size at which half of a step is the fixed cost; below it, more than half. Infinite, without an interval,
+    if a repeat's step does not grow with the batch at all."""
     max_residual: float
     """Largest |fit / time - 1| of any batch size and repeat: scatter, and whether the law holds at all."""
 
 
-def swept(records: Sequence[CellRecord]) -> dict[tuple[ModelName, TorchEngine | JaxEngine, Precision], list[Cell]]:
-    """Cells of several batch sizes, in order of size, by model, engine and precision: single runs on device input."""
-    found: dict[tuple[ModelName, TorchEngine | JaxEngine, Precision], list[Cell]] = {}
-    for cell in cells_of(measured(records)):
+def swept(records: Sequence[CellRecord]) -> dict[Way, list[Cell]]:
+    """Measured cells of several batch sizes, by way; see `several_sizes`."""
+    return several_sizes(cells_of(measured(records)))
+
+
+def several_sizes(cells: Sequence[Cell]) -> dict[Way, list[Cell]]:
+    """Single runs on device input, in order of size, of each model, engine and precision with two sizes or more."""
+    found: dict[Way, list[Cell]] = {}
+    for cell in cells:
         if (cell.input, cell.seeds) == ("device", 1):
             found.setdefault((cell.model, cell.engine, cell.precision), []).append(cell)
-    return {way: sorted(cells, key=lambda cell: cell.batch_size) for way, cells in found.items() if len(cells) > 1}
+    return {way: sorted(some, key=lambda cell: cell.batch_size) for way, some in found.items() if len(some) > 1}
 
 
 def fixed_cost(records: Sequence[CellRecord], cells: Sequence[Cell]) -> FixedCost | None:

@@ -23,7 +23,11 @@ class Roofs(NamedTuple):
 
 
 def roofs_by_framework(records: Sequence[CellRecord], precision: Precision) -> dict[Framework, Roofs]:
-    """Of each framework that was measured in a precision: the medians over its processes."""
+    """Of each framework that was measured in a precision: the medians over its processes.
+
+    Args:
+        records: all of a study's, wherever a roof is asked for: of some alone it could be another.
+    """
     found: dict[Framework, Roofs] = {}
     for framework in get_args(Framework):
         of_it = [r for r in measured(records) if (r.cell.framework, r.cell.precision) == (framework, precision)]

@@ -57,20 +57,20 @@ def by_repeat(records: Sequence[CellRecord], cell: Cell) -> list[CellRecord]:
     return sorted((record for record in records if record.cell == cell), key=lambda record: record.repeat)
 
 
-def recipe_size(records: Sequence[CellRecord]) -> int:
-    """The batch size that most cells have: all but those of the sweep over batch sizes."""
-    return statistics.mode(cell.batch_size for cell in cells_of(records))
+def main_batch_size(records: Sequence[CellRecord]) -> int:
+    """That of the first record: a study measures its matrix there, and sweeps over the others."""
+    return records[0].cell.batch_size
 
 
-def at_recipe_size(records: Sequence[CellRecord]) -> list[CellRecord]:
+def at_main_size(records: Sequence[CellRecord]) -> list[CellRecord]:
     """Without the sweep over batch sizes."""
-    size = recipe_size(records) if records else 0
+    size = main_batch_size(records) if records else 0
     return [record for record in records if record.cell.batch_size == size]
 
 
 def comparable(records: Sequence[CellRecord]) -> list[CellRecord]:
-    """Single runs of the recipe's batch size on device input: their ratios hold nothing of the host's pipelines."""
-    return [r for r in measured(at_recipe_size(records)) if (r.cell.input, r.cell.seeds) == ("device", 1)]
+    """Single runs of the main batch size on device input: their ratios hold nothing of the host's pipelines."""
+    return [r for r in measured(at_main_size(records)) if (r.cell.input, r.cell.seeds) == ("device", 1)]
 
 
 def groups(records: Sequence[CellRecord]) -> list[tuple[ModelName, Precision]]:
@@ -164,7 +164,7 @@ def break_evens(records: Sequence[CellRecord], cell: Cell, eager: Cell) -> list[
 
 
 def interaction(records: Sequence[CellRecord], ways: tuple[tuple[Cell, Cell], tuple[Cell, Cell]]) -> Ratio:
-    """Ratio of ratios: how many times as much compiling speeds up one model as another, repeat by repeat.
+    """Ratio of ratios: times as fast as eager one model is over times as fast the other is, repeat by repeat.
 
     Args:
         ways: (compiled cell, eager cell) of the one model, and of the other.
@@ -180,7 +180,8 @@ def interaction(records: Sequence[CellRecord], ways: tuple[tuple[Cell, Cell], tu
 
 
 def interactions(records: Sequence[CellRecord]) -> dict[Cell, Ratio]:
-    """For each compiled way that both models were run in, by the CNN's cell: the ViT's speed-up over the CNN's."""
+    """For each compiled way that both models were run in, by the CNN's cell: the ViT's times as fast as PyTorch eager
+    over the CNN's."""
     records = comparable(records)
     cells, found = cells_of(records), {}
     for cnn in (cell for cell in cells if cell.model == "cnn" and cell.compiled):

@@ -9,7 +9,7 @@ from jaxcompare.analysis.attribution import attributions
 from jaxcompare.analysis.dispatch import fixed_cost, swept
 from jaxcompare.analysis.speed import (
     Ratio,
-    at_recipe_size,
+    at_main_size,
     baseline,
     break_evens,
     cells_of,
@@ -25,7 +25,7 @@ from jaxcompare.config import ModelName
 
 
 def summarise_speed(records: Sequence[CellRecord]) -> dict[str, Any]:
-    """By model, and `interaction`: the ViT's speed-up by compiling over the CNN's. None: no finite number."""
+    """By model, and `interaction`: the ViT's times as fast as PyTorch eager over the CNN's. None: no finite number."""
     models = dict.fromkeys(record.cell.model for record in records)
     found: dict[str, Any] = {model: _model(records, model) for model in models}
     found["interaction"] = {execution(cell): _ratio(ratio) for cell, ratio in interactions(records).items()}
@@ -33,7 +33,7 @@ def summarise_speed(records: Sequence[CellRecord]) -> dict[str, Any]:
 
 
 def _model(records: Sequence[CellRecord], model: ModelName) -> dict[str, Any]:
-    at_size = [record for record in at_recipe_size(records) if record.cell.model == model]
+    at_size = [record for record in at_main_size(records) if record.cell.model == model]
     timed, ours = measured(at_size), [record for record in comparable(records) if record.cell.model == model]
     ratios = {
         cell: time_ratio(timed, cell, eager) for cell in cells_of(timed) if (eager := baseline(cells_of(timed), cell))

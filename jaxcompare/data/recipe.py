@@ -17,6 +17,9 @@ from jaxcompare.data.split import Dataset, Split
 WORKERS = 2
 """The recipe's."""
 
+ROUNDS = 1_000_000
+"""Passes that a stream can give: more than anyone takes."""
+
 
 class _PilImages(TorchDataset):
     """What torchvision's CIFAR10 does on access: make a PIL image of an array, transform it."""
@@ -32,13 +35,15 @@ class _PilImages(TorchDataset):
 
 
 class RecipeStream:
-    """The recipe's training loader: NCHW tensors and int64 labels, in a new order every pass.
+    """The recipe's training loader as one epoch without an end: NCHW tensors and int64 labels, in a new order every
+    time round. Use as a context manager.
 
-    Several passes are one epoch of it. The recipe's epochs have 391 batches, in which starting the workers and waiting
-    for the first batch are next to nothing; of a short pass they would be most.
+    The recipe's epochs have 391 batches, in which starting the workers, waiting for the first batch and having the last
+    four made already are next to nothing; in a pass of a few batches they would decide its time. So a pass is cut out
+    of the stream: what is made ahead at its beginning and at its end is the same.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, *, passes: int, workers: int, beside_jax: bool = False):
+    def __init__(self, dataset: Dataset, batch_size: int, *, workers: int, beside_jax: bool = False):
         """`beside_jax`: JAX runs in this process, where a forked worker may hang for ever: take a fork server's."""
         split = dataset.train
         transform = transforms.Compose(
@@ -55,54 +60,42 @@ class RecipeStream:
         self._loader = DataLoader(
             images,
             batch_size=batch_size,
-            sampler=RandomSampler(images, num_samples=passes * len(split)),
+            sampler=RandomSampler(images, num_samples=ROUNDS * len(split)),
             num_workers=workers,
             multiprocessing_context=context if workers else None,
         )
-        self._per_pass = len(self._loader) // passes
-        self._batches: Iterator[list[torch.Tensor]] | None = None
+        self._per_pass = round(len(split) / batch_size)
 
     def epoch(self, epoch: int) -> Iterator[list[torch.Tensor]]:
-        """The next pass, whatever its number: batches of [images, labels]. The first starts the workers."""
+        """The next pass, whatever its number: full batches of [images, labels]."""
         del epoch
-        if self._batches is None:
-            self._batches = iter(self._loader)
         return itertools.islice(self._batches, self._per_pass)
 
-    def close(self) -> None:
+    def __enter__(self) -> "RecipeStream":
+        self._batches = iter(self._loader)
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """End the workers."""
         if hasattr(self._batches, "_shutdown_workers"):
-            self._batches._shutdown_workers()  # type: ignore[union-attr]
+            self._batches._shutdown_workers()
 
 
 class RecipeLoader:
-    """The same for JAX: NHWC batches as NumPy, the short one padded and masked. A `data.batch.Loader`."""
+    """The same for JAX: NHWC batches as NumPy. A `data.batch.Loader`."""
 
     def __init__(self, dataset: Dataset, training: TrainingConfig):
-        self._stream = RecipeStream(
-            dataset, training.batch_size, passes=training.epochs, workers=WORKERS, beside_jax=True
-        )
-        self._size = training.batch_size
+        self._stream = RecipeStream(dataset, training.batch_size, workers=WORKERS, beside_jax=True)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The next pass, whatever its number."""
         for images, labels in self._stream.epoch(epoch):
-            yield _to_batch(images, labels, self._size)
+            nhwc = np.ascontiguousarray(images.numpy().transpose(0, 2, 3, 1))
+            yield Batch(nhwc, labels.numpy().astype(np.int32), np.ones(len(labels), np.float32))
 
     def __enter__(self) -> "RecipeLoader":
+        self._stream.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-
-def _to_batch(images: torch.Tensor, labels: torch.Tensor, size: int) -> Batch:
-    batch = Batch(
-        np.ascontiguousarray(images.numpy().transpose(0, 2, 3, 1)),
-        labels.numpy().astype(np.int32),
-        np.ones(len(labels), np.float32),
-    )
-    missing = size - len(labels)
-    if not missing:
-        return batch
-    return Batch(*(np.pad(part, [(0, missing)] + [(0, 0)] * (part.ndim - 1)) for part in batch))
+    def __exit__(self, *exception: object) -> None:
+        self._stream.__exit__(*exception)

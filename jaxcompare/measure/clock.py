@@ -11,6 +11,9 @@ T = TypeVar("T")
 STEPS = 10
 WARM_UP = 3
 
+TIMED_S = 1.0
+"""Seconds of epochs that a process times at the least: of a fast cell, more epochs than it was asked for."""
+
 UNFINISHED = 0.05
 """Share of an epoch's time that may still be missing when its clock is read."""
 

@@ -1,13 +1,10 @@
-"""The commands that would train saved runs, or time saved cells, again: rebuilt from their records."""
+"""The commands that would train saved runs again: rebuilt from their records."""
 
 import dataclasses
-import math
 import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from jaxcompare.analysis.speed import cells_of
-from jaxcompare.cells import CellRecord
 from jaxcompare.config import DataConfig, ExecutionConfig, TrainingConfig
 from jaxcompare.records import RunRecord
 
@@ -43,33 +40,6 @@ def rebuild_commands(records: Sequence[RunRecord]) -> list[str]:
         shlex.join([*words, "--seed", str(first), "--seeds", str(count)])
         for first, count in _ranges(sorted({record.config.training.seed for record in records}))
     ]
-
-
-def rebuild_speed_commands(records: Sequence[CellRecord]) -> list[str]:
-    """The command lines of a speed study: one for all batch sizes that were measured in the same ways."""
-    sizes_of: dict[frozenset[tuple[str, str, int]], list[int]] = {}
-    cells = cells_of(records)
-    for size in dict.fromkeys(cell.batch_size for cell in cells):
-        ways = frozenset((cell.engine, cell.input, cell.seeds) for cell in cells if cell.batch_size == size)
-        sizes_of.setdefault(ways, []).append(size)
-    commands = []
-    for ways, sizes in sizes_of.items():
-        flags = {"models": [c.model for c in cells], "precisions": [c.precision for c in cells], "batch-sizes": sizes}
-        of_ways = [c for c in cells if c.batch_size == sizes[0]]
-        axes = {name: list(dict.fromkeys(getattr(c, name) for c in of_ways)) for name in ("engine", "input", "seeds")}
-        # The default matrix alone is not every combination of its axes.
-        if len(ways) == math.prod(map(len, axes.values())):
-            flags |= {"engines": axes["engine"], "inputs": axes["input"], "seeds": axes["seeds"]}
-        words = [f"--{flag} {' '.join(dict.fromkeys(map(str, values)))}" for flag, values in flags.items()]
-        commands.append(" ".join([*_speed_words(records), *words]))
-    return commands
-
-
-def _speed_words(records: Sequence[CellRecord]) -> list[str]:
-    first, repeats = records[0], len({record.repeat for record in records})
-    epochs = max(len(record.warm_up_time_s + record.epoch_time_s) for record in records)
-    words = ["python experiments/training_speed.py --dataset ...", f"--train-size {first.train_images}"]
-    return [*words, f"--epochs {epochs}", f"--repeats {repeats}", f"--seed {first.seed}"]
 
 
 def _changed(config: Any, default: Any) -> list[str]:

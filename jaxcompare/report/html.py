@@ -15,7 +15,7 @@ from jaxcompare.analysis.speed import measured
 from jaxcompare.analysis.statistics import BOOTSTRAP_FROM
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.records import RunRecord
-from jaxcompare.report.commands import rebuild_commands, rebuild_speed_commands
+from jaxcompare.report.commands import rebuild_commands
 from jaxcompare.report.figures import Picture, complete_comparison, data_efficiency, figure_svg, training_curves
 from jaxcompare.report.results import Results
 from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures, find_speed_sentences
@@ -135,12 +135,13 @@ def _machines(results: Results) -> list[tuple[str, ...]]:
             record.git_commit or "not known",
         )
         rows.setdefault(key, []).append(record.started_at[:10])
-    for record in measured(results.cells)[:1]:
+    timed = measured(results.cells)
+    for record in timed[:1]:
         environment, commit = record.environment, record.git_commit or "not known"
         versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
         device = "no GPU" if environment["backend"] == "cpu" else environment["device"]
         machine = f"{environment['cpu']}, {environment['cpu_cores']} cores, {device}"
-        rows["training speed", machine, versions, commit] = ["-"]
+        rows["training speed", machine, versions, commit] = [record.started_at[:10] for record in timed]
     return [
         (*key, min(days) if min(days) == max(days) else f"{min(days)} to {max(days)}") for key, days in rows.items()
     ]
@@ -199,4 +200,4 @@ def _limits(results: Results) -> list[str]:
 def _commands(results: Results) -> list[str]:
     sweep = list(results.sweep.runs.values()) if results.sweep else []
     lines = [line for runs in (results.comparison, sweep, results.agreement) for line in rebuild_commands(runs)]
-    return lines + rebuild_speed_commands(results.cells)
+    return lines + list(dict.fromkeys(record.command for record in results.cells))

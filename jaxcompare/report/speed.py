@@ -11,7 +11,7 @@ from jaxcompare.analysis.roofline import common_roofs, flops_per_s
 from jaxcompare.analysis.speed import (
     RECIPE_IMAGES,
     Ratio,
-    at_recipe_size,
+    at_main_size,
     baseline,
     break_evens,
     by_repeat,
@@ -24,12 +24,19 @@ from jaxcompare.analysis.speed import (
     image_times,
     interactions,
     measured,
-    recipe_size,
     time_ratio,
 )
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import ModelName, Precision
-from jaxcompare.report.speed_text import known, model_label, ratio_text, share_text, spread, spread_or_never
+from jaxcompare.report.speed_text import (
+    factor_text,
+    known,
+    model_label,
+    ratio_text,
+    share_text,
+    spread,
+    spread_or_never,
+)
 from jaxcompare.report.tables import Table, machine
 
 
@@ -40,7 +47,7 @@ def speed_tables(records: Sequence[CellRecord]) -> list[Table]:
 
 
 def speed_table(records: Sequence[CellRecord]) -> Table:
-    """A row per cell of the recipe's batch size, beside PyTorch eager of the same model; then the best JAX engine
+    """A row per cell of the main batch size, beside PyTorch eager of the same model; then the best JAX engine
     beside the best of PyTorch.
 
     Raises:
@@ -48,13 +55,13 @@ def speed_table(records: Sequence[CellRecord]) -> Table:
             is missing.
     """
     check_one_measurement(measured(records))
-    size, records = recipe_size(records), at_recipe_size(records)
-    failed = {record.cell: record.message for record in records if record.message}
-    timed = measured(records)
+    at_size = at_main_size(records)
+    failed = {record.cell: record.message for record in at_size if record.message}
     rows = [
-        (LABELS[cell.model], execution(cell), *(["-"] * 5 if cell in failed else _speed_cells(timed, cell)))
-        for cell in cells_of(records)
+        (LABELS[cell.model], execution(cell), *(["-"] * 5 if cell in failed else _speed_cells(records, cell)))
+        for cell in cells_of(at_size)
     ]
+    timed = measured(at_size)
     sentences = [
         f"{LABELS[cell.model]}, {execution(cell)}: not measured ({message})." for cell, message in failed.items()
     ]
@@ -69,12 +76,12 @@ def speed_table(records: Sequence[CellRecord]) -> Table:
         "Compile cold, s",
         "Compile warm, s",
     )
-    notes = [" ".join(sentences), _speed_note(timed, size)]
+    notes = [" ".join(sentences), _speed_note(timed)]
     return Table(header, rows, notes, "Speed: every execution beside PyTorch eager")
 
 
 def _speed_cells(records: Sequence[CellRecord], cell: Cell) -> tuple[str, ...]:
-    runs, eager = by_repeat(records, cell), baseline(cells_of(records), cell)
+    runs, eager = by_repeat(records, cell), baseline(cells_of(measured(records)), cell)
     roof = common_roofs(records, cell.precision).flops_per_s
     return (
         spread((1e6 * run.image_time_s for run in runs), ",.0f"),
@@ -85,19 +92,31 @@ def _speed_cells(records: Sequence[CellRecord], cell: Cell) -> tuple[str, ...]:
     )
 
 
-def _speed_note(records: Sequence[CellRecord], size: int) -> str:
+def _speed_note(records: Sequence[CellRecord]) -> str:
     first, repeats = records[0], len({record.repeat for record in records})
     return (
         f"Time, share and compilation: median (and range) of {repeats} fresh processes, interleaved. "
-        f"{interval_note(records)} {first.dataset_title}, {first.train_images:,} images, batches of {size}, "
-        f"{', '.join(dict.fromkeys(record.cell.precision for record in records))}, dropout on; the first epoch, "
-        "evaluation and compilation excluded; of several seeds, the time per image and seed. PyTorch's device batches "
-        "are prepared before the clock starts; JAX's device input makes its batches inside the program, so JAX does "
-        "more work. Ceiling: a large matrix product, the same for both frameworks: the faster one's median; "
+        f"{interval_note(records)} {first.dataset_title}, {first.train_images:,} images, batches of "
+        f"{first.cell.batch_size}, {', '.join(dict.fromkeys(record.cell.precision for record in records))}, dropout "
+        f"on; {_timed_steps(records)} timed steps a process; the first epoch, evaluation and compilation excluded; of "
+        "several seeds, the time per image and seed. PyTorch's device batches are prepared before the clock starts; "
+        "JAX's device input makes its batches inside the program, so JAX does more work. Ceiling: a large matrix "
+        "product, the same for both frameworks: the faster one's median over all its processes of a precision; "
         "floating-point operations a training image by formula. Compile: all programs ahead of time, of torch.compile "
         "the whole first step, which compiles; warm: a second process with the first one's cache. Best: by the "
-        f"median, of these same repeats. {_gate_note(records)} {machine(first.environment)}"
+        "median, of these same repeats, on device input on both sides. "
+        f"{_gate_note(records)} {machine(first.environment)}"
     )
+
+
+def _timed_steps(records: Sequence[CellRecord]) -> str:
+    """From the cell with the fewest to the one with the most: fast cells are timed for more epochs."""
+    of_cells = [
+        statistics.median(len(run.epoch_time_s) * run.steps for run in by_repeat(records, cell))
+        for cell in cells_of(records)
+    ]
+    low, high = (f"{of(of_cells):,.0f}" for of in (min, max))
+    return low if low == high else f"{low} to {high}"
 
 
 def interval_note(records: Sequence[CellRecord]) -> str:
@@ -127,15 +146,16 @@ def _gate_note(records: Sequence[CellRecord]) -> str:
 
 
 def conclusions(records: Sequence[CellRecord], model: ModelName, precision: Precision) -> list[str]:
-    """The best JAX engine over the best of PyTorch and over the recipe's loop; seeds over single runs."""
-    records = measured(at_recipe_size(records))
+    """The best JAX engine over the best of PyTorch, both on device input, and over the recipe's loop; seeds over single
+    runs."""
+    records = measured(at_main_size(records))
     cells = [cell for cell in cells_of(records) if (cell.model, cell.precision) == (model, precision)]
 
     def best(some: Iterable[Cell]) -> Cell:
         return min(some, key=lambda cell: statistics.median(image_times(records, cell)))
 
-    jax_cells = [cell for cell in cells if cell.framework == "jax" and cell.seeds == 1]
-    torch_cells = [cell for cell in cells if cell.framework == "torch" and cell.input == "device"]
+    on_device = [cell for cell in cells if (cell.input, cell.seeds) == ("device", 1)]
+    jax_cells, torch_cells = ([cell for cell in on_device if cell.framework == name] for name in ("jax", "torch"))
     if not jax_cells or not torch_cells:
         return []
     ours, theirs = best(jax_cells), best(torch_cells)
@@ -147,9 +167,8 @@ def conclusions(records: Sequence[CellRecord], model: ModelName, precision: Prec
     ]
     recipe = Cell(model, "eager", "recipe", precision, ours.batch_size)
     if recipe in cells:
-        sentences.append(
-            f"The recipe's own loop takes {ratio_text(time_ratio(records, recipe, ours))} times as long as it."
-        )
+        longer = ratio_text(time_ratio(records, recipe, ours))
+        sentences.append(f"The recipe's own loop takes {longer} times as long as that JAX engine.")
     for several in (cell for cell in cells if cell.seeds > 1):
         single = dataclasses.replace(several, seeds=1)
         if single in cells:
@@ -176,40 +195,46 @@ def attribution_table(records: Sequence[CellRecord]) -> Table:
         for stage in one.stages:
             share = share_text(stage.share) if stage.share else "not stated"
             way = (execution(stage.before), execution(stage.after))
-            rows.append((label, stage.name, *way, ratio_text(stage.factor), share))
+            rows.append((label, stage.name, *way, factor_text(stage.factor), share))
         whole = "100 %" if one.stated else "not stated"
         ends = (execution(one.stages[0].before), execution(one.stages[-1].after))
-        rows.append((label, "all", *ends, ratio_text(one.total), whole))
+        rows.append((label, "all", *ends, factor_text(one.total), whole))
+    steps = at_main_size(measured(records))[0].steps if found else 0
     note = (
-        "Times as fast: time before over time after. Shares are of the logarithm of the whole, in which factors add; "
-        "a negative share: that stage slows down. Input pipeline: batches prepared on the device before the clock, in "
-        "place of the recipe's DataLoader. Compilation: one compiled program a step in place of PyTorch's operations; "
-        "it makes its batches itself, which costs this stage something, and it holds all else in which the frameworks "
-        "differ (kernels, layouts); what compiling does within PyTorch is in torch.compile's row above. Dispatch: one "
-        "call an epoch in place of one a step. The shares belong to this path: another between the same ends may give "
-        "others. Where the interval of the whole includes 1, no shares are stated."
+        "Times as fast: time before over time after; undecided: the interval includes 1. Shares are of the logarithm "
+        "of the whole, in which factors add: negative where a stage goes against the whole, above 100 % where others "
+        "do; where the interval of the whole includes 1, none are stated. Input pipeline: batches prepared on the "
+        "device before the clock, in place of the recipe's DataLoader. Library: JAX's operations one by one in place "
+        "of PyTorch's one by one; kernels and dropout generator differ. Compilation: one compiled program a step in "
+        "place of JAX's operations one by one; it holds all that a program makes possible here (fusion, slices that "
+        "stay in a core's cache, a core for each slice, convolutions as matrix products), and it makes its batches "
+        "itself. What compiling does within PyTorch is in torch.compile's row above. Dispatch: one call an epoch, of "
+        f"{steps} steps with these images, in place of one a step. Factors and shares belong to this path: another "
+        "between the same ends may give others."
     )
     header = ("Model", "Stage", "From", "To", "Times as fast", "Share")
     return Table(header, rows, [*map(attribution_sentence, found), note], "Where the speed-up comes from")
 
 
 def attribution_sentence(one: Attribution) -> str:
-    """A speed-up and its shares in words, undecided where the records do not decide."""
+    """A speed-up, its factors and their shares in words, undecided where the records do not decide."""
     slower = "JAX is the slower" if one.total.direction == -1 else "JAX is the faster"
     lead = (
         f"{model_label(one.model, one.precision)}: the recipe's own loop in PyTorch eager takes "
         f"{ratio_text(one.total)} times as long as JAX's whole-epoch program"
     )
+    factors = ", ".join(f"{stage.name} {factor_text(stage.factor)}" for stage in one.stages)
+    by_stage = f"Times as fast, stage by stage: {factors}"
     if not one.stated:
-        return f"{lead}: undecided which is faster, so no shares are stated."
-    shares = [f"{stage.name} {share_text(stage.share)}" for stage in one.stages if stage.share]
+        return f"{lead}: undecided which is faster. {by_stage}; of the whole no shares are stated."
+    shares = ", ".join(f"{stage.name} {share_text(stage.share)}" for stage in one.stages if stage.share)
     alone = " One repeat, no interval." if one.total.interval is None else ""
-    return f"{lead}: {slower}. Of that, in logarithms: {', '.join(shares)}.{alone}"
+    return f"{lead}: {slower}. {by_stage}; of the whole, in logarithms: {shares}.{alone}"
 
 
 def break_even_table(records: Sequence[CellRecord]) -> Table:
     """What each compiled way of one run costs once, and after how many steps it has caught up with PyTorch eager; then
-    whether compiling speeds up the two models alike."""
+    whether compiling does as much for the one model as for the other."""
     records = comparable(records)
     cells, rows = cells_of(records), []
     for cell in (cell for cell in cells if cell.compiled):
@@ -249,9 +274,20 @@ def break_even_table(records: Sequence[CellRecord]) -> Table:
 
 
 def interaction_sentences(records: Sequence[CellRecord]) -> list[str]:
-    """Whether compiling speeds up the two models alike, in words."""
-    return [
-        f"Over PyTorch eager, {execution(cnn)} speeds up the ViT {ratio_text(ratio)} times as much as the CNN: "
-        f"{_verdict(ratio, 'more', 'less', 'undecided which more')}."
-        for cnn, ratio in interactions(records).items()
-    ]
+    """Whether compiling does as much for the one model as for the other, in words."""
+    sentences = []
+    for cnn, ratio in interactions(records).items():
+        both = (cnn, dataclasses.replace(cnn, model="vit"))
+        cnn_text, vit_text = (_times_as_fast(records, cell) for cell in both)
+        verdict = _verdict(ratio, "the ViT fares better", "the CNN fares better", "undecided which fares better")
+        sentences.append(
+            f"Over PyTorch eager, {execution(cnn)} is {cnn_text} times as fast for the CNN and {vit_text} for the ViT; "
+            f"ratio {ratio_text(ratio)}: {verdict}."
+        )
+    return sentences
+
+
+def _times_as_fast(records: Sequence[CellRecord], cell: Cell) -> str:
+    """As PyTorch eager, which was measured."""
+    eager = dataclasses.replace(cell, engine="eager")
+    return ratio_text(time_ratio(records, eager, cell))

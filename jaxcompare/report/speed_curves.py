@@ -5,26 +5,25 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.dispatch import fixed_cost, swept
 from jaxcompare.analysis.roofline import common_roofs, flops_per_s, intensity
-from jaxcompare.analysis.speed import at_recipe_size, by_repeat, cells_of, comparable, image_times, measured
+from jaxcompare.analysis.speed import at_main_size, by_repeat, cells_of, comparable, image_times, measured
 from jaxcompare.cells import INPUTS, Cell, CellRecord
 from jaxcompare.report.figures import COLOURS
 from jaxcompare.report.speed_details import ladders
-from jaxcompare.report.speed_figures import ENGINES, add_caption, panels, with_errors
+from jaxcompare.report.speed_figures import ENGINES, add_caption, log_scale, panels, with_errors
 from jaxcompare.report.speed_text import engine_label, half_size_text, model_label
 
 
 def roofline(records: Sequence[CellRecord]) -> Figure:
     """Figure 7: what each execution makes of the machine, under the roofs of its memory and its arithmetic."""
-    records = comparable(records)
+    all_records, records = records, comparable(records)
     precisions = list(dict.fromkeys(record.cell.precision for record in records))
     figure, axes_of = panels(len(precisions), width=7.5)
     for axes, precision in zip(axes_of, precisions, strict=True):
-        _roof(axes, records, [record for record in records if record.cell.precision == precision])
+        _roof(axes, all_records, [record for record in records if record.cell.precision == precision])
         axes.set_title(precision)
     add_caption(figure, records, "geometric mean and 95 % interval")
     return figure
@@ -52,7 +51,7 @@ def _roof(axes: Axes, all_records: Sequence[CellRecord], records: Sequence[CellR
             fill = COLOURS[model] if model == "cnn" else "white"
             label = f"{LABELS[model]}, {cell.title.partition(',')[0]}"
             axes.errorbar(x, y, yerr=errors, markersize=7, capsize=2, label=label, markerfacecolor=fill, **style)
-    _log(axes, "xy")
+    log_scale(axes, "xy")
     axes.set(xlabel="FLOP a byte, by formula (log scale)", ylabel="GFLOP/s, by formula (log scale)", xlim=ends)
     axes.set_ylim(top=1.5 * axes.get_ylim()[1])  # room for the roof's name
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
@@ -75,11 +74,11 @@ def input_ladder(records: Sequence[CellRecord]) -> Figure:
             style = ENGINES[first.engine] | {"label": engine_label(first), "capsize": 3, "markerfacecolor": fill}
             axes.errorbar(x, times, yerr=errors, **style)
         axes.set_xticks(range(len(places)), places)
-        _log(axes, "y")
+        log_scale(axes, "y")
         axes.set(title=model_label(model, precision), xlabel="input", ylabel="µs per training image (log scale)")
         axes.margins(x=0.12)
         axes.legend()
-    add_caption(figure, measured(at_recipe_size(records)), "geometric mean and 95 % interval")
+    add_caption(figure, measured(at_main_size(records)), "geometric mean and 95 % interval")
     return figure
 
 
@@ -93,7 +92,7 @@ def batch_sweep(records: Sequence[CellRecord]) -> Figure:
         for cells in of_group:
             _swept_engine(axes, records, cells)
         sizes = sorted({cell.batch_size for cells in of_group for cell in cells})
-        _log(axes, "xy")
+        log_scale(axes, "xy")
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.set_xticks([], minor=True)
         axes.set(title=model_label(*group), xlabel="batch size (log scale)", ylabel="ms a step (log scale)")
@@ -115,14 +114,3 @@ def _swept_engine(axes: Axes, records: Sequence[CellRecord], cells: Sequence[Cel
             axes.axvline(fit.half_size.mean, color=style["color"], linestyle=style["linestyle"], alpha=0.5)
     points = {"color": style["color"], "marker": style["marker"], "linestyle": "none", "capsize": 3}
     axes.errorbar(sizes, times, yerr=errors, label=label, **points)
-
-
-def _log(axes: Axes, which: str) -> None:
-    """Logarithmic axes with numbers that are read without powers."""
-    for name in which:
-        axes.set(**{f"{name}scale": "log"})
-        axis = axes.xaxis if name == "x" else axes.yaxis
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-        axis.set_minor_formatter(NullFormatter())
-    axes.grid(alpha=0.3)

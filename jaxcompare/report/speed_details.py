@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxcompare.analysis.comparison import LABELS
-from jaxcompare.analysis.dispatch import FixedCost, fixed_cost, swept
+from jaxcompare.analysis.dispatch import FixedCost, fixed_cost, several_sizes, swept
 from jaxcompare.analysis.roofline import common_roofs, roofs_by_framework
 from jaxcompare.analysis.speed import (
     STEADY,
-    at_recipe_size,
+    at_main_size,
     baseline,
     by_repeat,
     cells_of,
@@ -74,7 +74,7 @@ def detail_tables(
 
 def ledger_table(records: Sequence[CellRecord]) -> Table:
     """What each compiled way pays before its steps are steady on device input, and PyTorch eager for comparison."""
-    records = [record for record in measured(at_recipe_size(records)) if record.cell.input == "device"]
+    records = [record for record in measured(at_main_size(records)) if record.cell.input == "device"]
     cells, rows = cells_of(records), []
     for cell in (cell for cell in cells if cell.compiled or cell == baseline(cells, cell)):
         runs = by_repeat(records, cell)
@@ -126,14 +126,15 @@ def phases_table(records: Measurements) -> Table:
         values = [spread((record[name] for record in of_cell), ".2f") for name in PHASES]
         rows.append((LABELS[cell.model], engine_label(cell), str(cell.batch_size), *values))
     header = ("Model", "Execution", "Batch", *(f"{title}, ms" for title in PHASES.values()))
+    over = ", then median (and range) over processes" if len(records) > len(cells) else ", one process a cell"
     note = (
-        f"Median of {STEPS} steps, then median (and range) over processes; the device is waited for after each phase. "
+        f"Median of {STEPS} steps{over}; the device is waited for after each phase. "
         "Input: the next batch of the host's pipeline. Copy: from host to device. Forward and backward have dropout "
         "on. In JAX they are programs of their own: backward is what the gradient takes beyond the loss, update what "
         "the step takes beyond the gradient: differences, which scatter may make negative. Step: all three in one "
         "call; less than their sum where a compiler fuses or the device works on while Python goes ahead. Call "
-        "returns after: how soon that call gives Python back. Evaluation: the forward pass of a test batch, dropout "
-        "off."
+        "returns after: how soon that call gives Python back. Evaluation: the forward pass of a batch, dropout "
+        "off; PyTorch's holds the loss too."
     )
     return Table(header, rows, [note], "Where a step's time goes")
 
@@ -156,7 +157,7 @@ def ladder_table(records: Sequence[CellRecord]) -> Table:
 def ladders(records: Sequence[CellRecord]) -> list[dict[CellInput, Cell]]:
     """Cells by input, of each model, precision and engine with two rungs or more: PyTorch eager and JAX's step."""
     found: dict[tuple, dict[CellInput, Cell]] = {}
-    for cell in cells_of(measured(at_recipe_size(records))):
+    for cell in cells_of(measured(at_main_size(records))):
         if cell.engine in ("eager", "step") and cell.seeds == 1:
             found.setdefault((cell.model, cell.precision, cell.engine), {})[cell.input] = cell
     return [{place: rungs[place] for place in INPUTS if place in rungs} for rungs in found.values() if len(rungs) > 1]
@@ -171,13 +172,14 @@ def _rung(records: Sequence[CellRecord], cell: Cell) -> str:
 
 def batch_table(records: Sequence[CellRecord]) -> Table:
     """A step's time over batch sizes, and the size below which most of it is a fixed cost."""
-    ways = swept(records)
+    timed, ways = measured(records), several_sizes(cells_of(records))
     sizes = sorted({cell.batch_size for cells in ways.values() for cell in cells})
     rows = []
-    for cells in ways.values():
-        by_size = {cell.batch_size: by_repeat(records, cell) for cell in cells}
-        steps = [_step_text(by_size[size]) if size in by_size else "-" for size in sizes]
-        rows.append((LABELS[cells[0].model], engine_label(cells[0]), *steps, *_fit_texts(fixed_cost(records, cells))))
+    for way, cells in ways.items():
+        runs_of = {cell.batch_size: by_repeat(timed, cell) for cell in cells}
+        steps = [_step_text(runs_of[size]) if runs_of.get(size) else "-" for size in sizes]
+        fit = fixed_cost(timed, swept(timed).get(way, []))
+        rows.append((LABELS[cells[0].model], engine_label(cells[0]), *steps, *_fit_texts(fit)))
     header = (
         "Model",
         "Execution",
@@ -189,11 +191,24 @@ def batch_table(records: Sequence[CellRecord]) -> Table:
     )
     note = (
         "Medians over repeats by batch size, device input. The law, step = fixed + batch · each image, is fitted to "
-        "every repeat by relative errors: mean and 95 % interval over repeats. Half fixed at: the batch size fixed "
-        "/ each image; below it a step is bound by what it costs whatever it holds. Residual: of any batch size and "
-        "repeat; a large one says that the law does not hold."
+        "every repeat by relative errors: mean and 95 % interval over repeats. Fixed: the "
+        "fixed cost of a step (dispatch, the optimiser's update, all that does not grow with the batch), of which the "
+        "fit cannot tell the parts. Half fixed at: the batch size fixed / each image; below it more than half of a "
+        "step is fixed cost. Residual: of any batch size and repeat; a large one says that the law does not hold."
     )
-    return Table(header, rows, [note], "Batch sizes, and the fixed cost of a step")
+    lost = [
+        f"{LABELS[cell.model]}, {execution(dataclasses.replace(cell, batch_size=128))}, batches of {cell.batch_size}: "
+        f"not measured ({message})."
+        for cell, message in _lost_sizes(records).items()
+    ]
+    notes = [*([" ".join(lost)] if lost else []), note]
+    return Table(header, rows, notes, "Batch sizes, and the fixed cost of a step")
+
+
+def _lost_sizes(records: Sequence[CellRecord]) -> dict[Cell, str]:
+    """Why cells of other batch sizes than the main one were not measured; the speed table has that one's."""
+    at_size = set(cells_of(at_main_size(records)))
+    return {record.cell: record.message for record in records if record.message and record.cell not in at_size}
 
 
 def _step_text(runs: Sequence[CellRecord]) -> str:
@@ -262,7 +277,7 @@ def roof_sentences(records: Sequence[CellRecord]) -> list[str]:
 
 def memory_table(records: Sequence[CellRecord]) -> Table:
     """Peak memory as three witnesses have it."""
-    records = measured(at_recipe_size(records))
+    records = measured(at_main_size(records))
     rows = []
     for cell in cells_of(records):
         peaks = [run.memory for run in by_repeat(records, cell)]
@@ -271,8 +286,9 @@ def memory_table(records: Sequence[CellRecord]) -> Table:
     header = ("Model", "Execution", *(f"{title}, MB" for title in MEMORY.values()))
     note = (
         "Median (and range) over repeats. Allocator: most in use on the device at once. XLA's plan: what the largest "
-        "training program was compiled to need. Process: largest resident set, by the operating system; it holds the "
-        "libraries and the data set too. A dash: there is no such number there."
+        "training program was compiled to need. Process: largest resident set, by the operating system (where Linux "
+        "has VmHWM, that process's own, not what it had of the one that started it); it holds the libraries and the "
+        "data set too. A dash: there is no such number there."
     )
     return Table(header, rows, [note], "Peak memory")
 
@@ -291,7 +307,7 @@ def input_table(records: Measurements) -> Table:
         rows.append((str(workers), spread(ours, ",.0f"), spread(recipe, ",.0f"), spread(ratios, ".1f")))
     header = ("Workers", "Host pipeline, images/s", "Recipe's pipeline, images/s", "Ratio")
     note = (
-        f"The second pass over {records[0]['images'] if records else 0:,} images; workers are started before "
-        "the first, as of the recipe's 391 batches an epoch all but a few come after that."
+        f"The second pass over {records[0]['images'] if records else 0:,} images; workers start in the first, "
+        "which is not counted: of the recipe's 391 batches an epoch all but a few come after that."
     )
     return Table(header, rows, [note], "Input pipelines")

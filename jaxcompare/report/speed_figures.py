@@ -14,12 +14,13 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from jaxcompare.analysis.attribution import attributions
+from jaxcompare.analysis.attribution import Attribution, attributions
 from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.speed import (
     Ratio,
-    at_recipe_size,
+    at_main_size,
     baseline,
     by_repeat,
     cells_of,
@@ -28,6 +29,7 @@ from jaxcompare.analysis.speed import (
     execution,
     first_run_s,
     groups,
+    image_times,
     measured,
     ratio_interval,
     time_ratio,
@@ -35,7 +37,7 @@ from jaxcompare.analysis.speed import (
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import ModelName
 from jaxcompare.report.speed_details import COMPILE_PHASES, phase_s
-from jaxcompare.report.speed_text import engine_label, known, model_label, ratio_text, share_text
+from jaxcompare.report.speed_text import engine_label, factor_text, known, model_label, ratio_text, share_text
 
 ENGINES: dict[str, dict[str, Any]] = {
     "eager": {"color": "#000000", "marker": "o", "linestyle": "-"},
@@ -59,7 +61,8 @@ PIECES = {
 }
 """Of a bar of the compile ledger: colour, hatch."""
 
-STAGE_STYLES = (("#e69f00", ""), ("#0072b2", "////"), ("#999999", "...."))
+STAGE_STYLES = {1: ("#0072b2", "", "faster"), -1: ("#d55e00", "////", "slower"), 0: ("#bbbbbb", "....", "undecided")}
+"""By a factor's direction: colour, hatch, name."""
 
 
 def break_even_curves(records: Sequence[CellRecord]) -> Figure:
@@ -86,21 +89,43 @@ def _cumulative_seconds(axes: Axes, records: Sequence[CellRecord]) -> None:
         for cell in cells_of(records)
     }
     eager_once, eager_step = next((c for cell, c in costs.items() if cell.engine == "eager"), (0.0, 0.0))
-    crossings = [(once - eager_once) / (eager_step - step) for once, step in costs.values() if step < eager_step]
-    last = 1.5 * max([crossing for crossing in crossings if crossing > 0], default=200.0)
+    crossings = {
+        cell: (once - eager_once) / (eager_step - step)
+        for cell, (once, step) in costs.items()
+        if step < eager_step and once > eager_once
+    }
+    last = 1.5 * max(crossings.values(), default=200.0)
     steps = np.array([0.0, last])
     for cell, (once, step) in costs.items():
         style = ENGINES[cell.engine] | {"marker": None, "linewidth": 2}
         axes.plot(steps, once + steps * step, label=engine_label(cell), **style)
+    for place, (cell, crossing) in enumerate(sorted(crossings.items(), key=lambda item: -item[1])):
+        point = (crossing, eager_once + crossing * eager_step)
+        style = {"color": ENGINES[cell.engine]["color"], "marker": ENGINES[cell.engine]["marker"]}
+        axes.scatter(*point, s=36, zorder=3, edgecolor="black", linewidth=0.6, **style)
+        _number(axes, f"{crossing:,.0f}", point, place, style["color"])
     axes.set(xlabel="optimiser steps", ylabel="cumulative seconds, compilation included", xlim=(0, last))
     axes.set_ylim(0)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
 
 
+def _number(axes: Axes, text: str, point: tuple[float, float], place: int, colour: str) -> None:
+    """Right of and below a point. From the last crossing to the first each is lower, so that none covers another."""
+    axes.annotate(
+        text,
+        point,
+        (14, -20 - 17 * place),
+        textcoords="offset points",
+        fontsize=8,
+        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "relpos": (0, 0.5)},
+        bbox={"facecolor": "white", "edgecolor": colour, "linewidth": 0.8, "pad": 1.5},
+    )
+
+
 def speed_matrix(records: Sequence[CellRecord]) -> Figure:
     """Figure 5: every execution's time over PyTorch eager's, by model; without eager, the times themselves."""
-    records = at_recipe_size(records)
+    records = at_main_size(records)
     timed, cells = measured(records), cells_of(records)
     models = [model for model in LABELS if any(cell.model == model for cell in cells)]
     ways = list(dict.fromkeys(dataclasses.replace(cell, model=models[0]) for cell in cells))
@@ -203,34 +228,51 @@ def _stack(axes: Axes, place: float, pieces: dict[str, float]) -> None:
     axes.annotate(text, (left, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
 
 
-def attribution_bars(records: Sequence[CellRecord]) -> Figure:
-    """Figure 10: shares of the logarithm of the speed-up from the recipe's loop to JAX's program of an epoch."""
-    found = [one for one in attributions(records) if one.stated]
-    figure = Figure(figsize=(11, 1.6 + 0.9 * len(found)), layout=_layout())
-    axes = figure.subplots()
-    numbers = []
-    for place, one in enumerate(found):
-        right, left, lines = 0.0, 0.0, []
-        for stage, (face, hatch) in zip(one.stages, STAGE_STYLES, strict=True):
-            width = 100 * (stage.share.mean if stage.share else 0.0)
-            start = right if width >= 0 else left
-            label = "" if place else stage.name
-            axes.barh(place, width, 0.5, start, color=face, hatch=hatch, edgecolor="white", label=label)
-            right, left = right + max(width, 0.0), left + min(width, 0.0)
-            share = share_text(stage.share) if stage.share else ""
-            lines.append(f"{stage.name}: {share}, {ratio_text(stage.factor)} times as fast")
-        numbers.append("\n".join(lines))
-    axes.axvline(0, color="black", linewidth=0.8)
-    labels = [f"{model_label(one.model, one.precision)}\n{ratio_text(one.total)} times as fast" for one in found]
-    axes.set_yticks(range(len(found)), labels)
-    axes.set(xlabel="share of the logarithm of the speed-up (%)", ylim=(len(found) - 0.5, -0.5))
+def attribution_waterfall(records: Sequence[CellRecord]) -> Figure:
+    """Figure 10: the time of an image from the recipe's loop to JAX's program of an epoch, stage by stage."""
+    found = attributions(records)
+    figure = Figure(figsize=(11, 1.4 + 2.7 * len(found)), layout=_layout())
+    for axes, one in zip(np.ravel(figure.subplots(len(found), 1)), found, strict=True):
+        _waterfall(axes, one, ratio_interval(image_times(records, one.stages[0].before)).value)
+    styles = STAGE_STYLES.values()
+    handles = [Patch(facecolor=face, hatch=hatch, edgecolor="white", label=name) for face, hatch, name in styles]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    add_caption(figure, measured(at_main_size(records)), "geometric mean and 95 % interval")
+    return figure
+
+
+def _waterfall(axes: Axes, one: Attribution, start: float) -> None:
+    """A bar a stage, from the time before it to the time after it; its factor and share beside it. Start: seconds an
+    image of the recipe's loop."""
+    names, numbers, times = [execution(one.stages[0].before)], ["recipe's loop"], [1e6 * start]
+    for place, stage in enumerate(one.stages, 1):
+        before, after = times[-1], times[-1] / stage.factor.value
+        face, hatch, _ = STAGE_STYLES[stage.factor.direction]
+        axes.barh(place, after - before, 0.6, before, color=face, hatch=hatch, edgecolor="white")
+        if stage.factor.interval:
+            ends = (before / stage.factor.interval.high, before / stage.factor.interval.low)
+            axes.plot(ends, (place, place), color="black", linewidth=1, marker="|")
+        names.append(execution(stage.after))
+        share = f"; {share_text(stage.share)} of the whole" if stage.share else ""
+        numbers.append(f"{stage.name}: {factor_text(stage.factor)} times as fast{share}")
+        times.append(after)
+    for place, time in enumerate(times):
+        axes.plot((time, time), (place - 0.3, min(place + 1.3, len(times) - 0.7)), color="black", linewidth=0.8)
+    for place in (0, len(times) - 1):
+        axes.plot(times[place], place, color="black", marker="D")
+    axes.set_yticks(range(len(times)), names)
+    log_scale(axes, "x")
+    axes.set(xlabel="µs an image (log scale)", ylim=(len(times) - 0.5, -0.5))
+    axes.set_title(
+        f"{model_label(one.model, one.precision)}: {factor_text(one.total)} times as fast in all", fontsize=10
+    )
+    axes.set_axisbelow(True)
+    axes.use_sticky_edges = False
+    axes.margins(x=0.08)
     beside = axes.twinx()
     beside.set_ylim(axes.get_ylim())
-    beside.set_yticks(range(len(found)), numbers, fontsize=8)
+    beside.set_yticks(range(len(times)), numbers, fontsize=8)
     beside.tick_params(length=0)
-    figure.legend(loc="outside lower center", ncols=3)
-    add_caption(figure, measured(at_recipe_size(records)), "geometric mean and 95 % interval")
-    return figure
 
 
 def panels(count: int, width: float = 6.0, height: float = 4.4) -> tuple[Figure, Sequence[Axes]]:
@@ -242,6 +284,17 @@ def panels(count: int, width: float = 6.0, height: float = 4.4) -> tuple[Figure,
 def _layout() -> ConstrainedLayoutEngine:
     # Laid out for the SVG; in the PNG letters are a little wider, and long labels would be cut off.
     return ConstrainedLayoutEngine(w_pad=0.12)
+
+
+def log_scale(axes: Axes, which: str) -> None:
+    """Logarithmic axes with numbers that are read without powers."""
+    for name in which:
+        axes.set(**{f"{name}scale": "log"})
+        axis = axes.xaxis if name == "x" else axes.yaxis
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.3)
 
 
 def with_errors(values: Sequence[Sequence[float]]) -> tuple[list[float], np.ndarray | None]:

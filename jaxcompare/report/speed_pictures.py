@@ -28,7 +28,7 @@ from jaxcompare.report.speed import (
 )
 from jaxcompare.report.speed_curves import batch_sweep, input_ladder, roofline
 from jaxcompare.report.speed_details import batch_table, ladder_table, ledger_table
-from jaxcompare.report.speed_figures import attribution_bars, break_even_curves, compile_ledger, speed_matrix
+from jaxcompare.report.speed_figures import attribution_waterfall, break_even_curves, compile_ledger, speed_matrix
 from jaxcompare.report.speed_text import engine_label, half_size_text, spread
 from jaxcompare.report.tables import Table
 
@@ -77,11 +77,11 @@ def _say_ledger(records: Sequence[CellRecord]) -> str:
 
 
 def _say_roofs(records: Sequence[CellRecord]) -> str:
-    records = comparable(records)
+    all_records, records = records, comparable(records)
     parts = [
         f"Roofs in {precision}: {roofs.flops_per_s / 1e9:,.0f} GFLOP/s and {roofs.bytes_per_s / 1e9:,.0f} GB/s."
         for precision in dict.fromkeys(record.cell.precision for record in records)
-        for roofs in [common_roofs(records, precision)]
+        for roofs in [common_roofs(all_records, precision)]
     ]
     for cell in cells_of(records):
         runs = by_repeat(records, cell)
@@ -95,8 +95,8 @@ def _say_roofs(records: Sequence[CellRecord]) -> str:
 def _say_fits(records: Sequence[CellRecord]) -> str:
     fits = [(cells[0], fixed_cost(records, cells)) for cells in swept(records).values()]
     return " ".join(
-        f"{LABELS[cell.model]}, {engine_label(cell)}: batch size at which half of a step is fixed cost, and below "
-        f"which it is bound by dispatch: {half_size_text(fit)}."
+        f"{LABELS[cell.model]}, {engine_label(cell)}: batch size at which half of a step is its fixed cost "
+        f"(dispatch, the optimiser's update, all that does not grow with the batch): {half_size_text(fit)}."
         for cell, fit in fits
         if fit
     )
@@ -112,7 +112,8 @@ DESIGNS = (
         "figure4_break_even",
         break_even_curves,
         "Figure 4. Cumulative time of one run by optimiser steps. Where a line crosses PyTorch eager's (black) "
-        "compilation has paid for itself.",
+        "compilation has paid for itself: a marker and the step's number, of the medians' lines; the table has the "
+        "median of the repeats' own.",
         _say_break_even,
     ),
     Design(
@@ -135,7 +136,8 @@ DESIGNS = (
         roofline,
         "Figure 7. What each execution reaches of the formulas' operations, under the roofs of a large copy and of a "
         "large matrix product, the same for both frameworks. Executions of a model have one arithmetic intensity and "
-        "stand side by side to be told apart.",
+        "stand side by side to be told apart. Bytes are by the formula for float32, in "
+        "other precisions too.",
         _say_roofs,
     ),
     Design(
@@ -148,14 +150,16 @@ DESIGNS = (
         "figure9_batch",
         batch_sweep,
         "Figure 9. Time of a step by batch size, the law fixed + batch · each image (thin lines), and the batch size "
-        "at which half of a step is the fixed cost (upright lines).",
+        "at which half of a step is its fixed cost: dispatch, the optimiser's update, all that does not grow with the "
+        "batch (upright lines).",
         _say_sweep,
     ),
     Design(
         "figure10_attribution",
-        attribution_bars,
-        "Figure 10. Which share of the speed-up from the recipe's loop to JAX's program of an epoch, in logarithms, is "
-        "the input pipeline, which compilation, which dispatch, along this path.",
-        lambda records: " ".join(attribution_sentence(one) for one in attributions(records) if one.stated),
+        attribution_waterfall,
+        "Figure 10. From the recipe's own loop to JAX's program of an epoch: each stage's bar goes from the time "
+        "before it to the time after it, to the left where that is less; thin lines: the 95 % interval of the stage's "
+        "factor. Equal lengths are equal factors within a panel. The bars belong to this path.",
+        lambda records: " ".join(map(attribution_sentence, attributions(records))),
     ),
 )

@@ -40,12 +40,19 @@ def ratio_text(ratio: Ratio) -> str:
     return f"{ratio.value:{form}} ({ratio.interval.low:{form}} to {ratio.interval.high:{form}})"
 
 
+def factor_text(factor: Ratio) -> str:
+    """Times as fast, and "undecided" where the interval includes 1."""
+    text = ratio_text(factor)
+    undecided = factor.interval is not None and factor.direction == 0
+    return f"{text.removesuffix(')')}, undecided)" if undecided else text
+
+
 def share_text(share: Estimate) -> str:
     """Per cent, with the interval if there is one."""
     if share.interval is None:
         return f"{_per_cent(share.mean)} %"
     low, high = _per_cent(share.interval.low), _per_cent(share.interval.high)
-    return f"{_per_cent(share.mean)} % ({low} to {high}{', undecided' if share.sign == 0 else ''})"
+    return f"{_per_cent(share.mean)} % ({low} to {high})"
 
 
 def _per_cent(fraction: float) -> int:

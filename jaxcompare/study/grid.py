@@ -2,12 +2,11 @@
 
 import dataclasses
 from itertools import product
-from typing import Literal
 
-from jaxcompare.cells import Cell, CellInput
-from jaxcompare.config import InputError, ModelName, Precision
+from jaxcompare.cells import Cell, CellInput, JaxEngine, TorchEngine
+from jaxcompare.config import InputError, ModelName, Precision, TrainingConfig
 
-EngineName = Literal["eager", "compile", "cudagraphs", "op", "step", "chunk", "epoch"]
+EngineName = TorchEngine | JaxEngine
 
 DEFAULT: list[tuple[EngineName, CellInput]] = [
     ("eager", "recipe"),
@@ -32,6 +31,9 @@ ON_GPUS: list[tuple[EngineName, CellInput]] = [
 WHOLE_EPOCHS: tuple[EngineName, CellInput] = ("epoch", "device")
 """What trains several seeds in one program."""
 
+SWEPT: list[tuple[EngineName, CellInput]] = [("eager", "device"), ("step", "device")]
+"""What is measured at every batch size."""
+
 DEVICE: tuple[CellInput, ...] = ("device",)
 
 
@@ -43,25 +45,28 @@ class Axes:
     engines: tuple[EngineName, ...] | None = None
     inputs: tuple[CellInput, ...] | None = None
     precisions: tuple[Precision, ...] = ("float32",)
-    batch_sizes: tuple[int, ...] = (128,)
+    batch_sizes: tuple[int, ...] = (TrainingConfig.batch_size,)
     seeds: tuple[int, ...] | None = None
 
 
 def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
     """Every cell, model by model, in the order of a table.
 
-    With neither engines nor inputs given, the default matrix, and whole epochs of the numbers of seeds that are given.
-    With either, every combination, those that no machine can run among them: each is to say why.
+    With neither engines nor inputs given: the default matrix at the first batch size, with whole epochs of the numbers
+    of seeds that are given; at the other sizes PyTorch eager and JAX's step. With either: every combination, those that
+    no machine can run among them: each is to say why.
     """
     default, cells = DEFAULT + (ON_GPUS if gpu else []), []
     for model, precision, size in product(axes.models, axes.precisions, axes.batch_sizes):
         ways: list[tuple[EngineName, CellInput, int]] = []
-        if axes.engines is None and axes.inputs is None:
+        if axes.engines is not None or axes.inputs is not None:
+            engines = axes.engines or tuple(dict.fromkeys(engine for engine, _ in default))
+            ways += product(engines, axes.inputs or DEVICE, axes.seeds or (1,))
+        elif size == axes.batch_sizes[0]:
             ways += [(engine, place, 1) for engine, place in default]
             ways += [(*WHOLE_EPOCHS, count) for count in axes.seeds or () if count > 1]
         else:
-            engines = axes.engines or tuple(dict.fromkeys(engine for engine, _ in default))
-            ways += product(engines, axes.inputs or DEVICE, axes.seeds or (1,))
+            ways += [(engine, place, 1) for engine, place in SWEPT]
         cells += [Cell(model, engine, place, precision, size, count) for engine, place, count in ways]
     return cells
 

@@ -1,6 +1,7 @@
 """A speed study: gates first, then every cell in turn, again and again; what is measured is on disk at once.
 
-One measurement is one folder. Called again with other axes it grows; what is there already is not repeated.
+One measurement is one folder. Called again it goes on; what is there already is not repeated. Other cells need another
+folder: measured later, they would not stand beside these.
 """
 
 import dataclasses
@@ -8,11 +9,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jaxcompare.cells import ENGINES, Cell, CellRecord, load_cells, save_cells
-from jaxcompare.config import InputError, ModelName
+from jaxcompare.config import InputError, ModelName, TrainingConfig
 from jaxcompare.measure.environment import git_commit
 from jaxcompare.measure.parity import Deviation
 from jaxcompare.records import load_lines, save_lines
@@ -46,7 +48,7 @@ class Measured:
 
     def add(self, kind: str, place: dict[str, Any], values: dict[str, Any]) -> None:
         """One of OTHERS: what `place` names, in memory and on disk."""
-        self.others[kind].append(place | values)
+        self.others[kind].append(place | values | {"git_commit": git_commit()})
         save_lines(self.folder / f"{kind}.jsonl", self.others[kind])
 
     def has(self, kind: str, place: dict[str, Any]) -> bool:
@@ -62,11 +64,11 @@ class Job:
     run: Callable[[], None]
 
 
-def load_measured(folder: Path, setup: Setup) -> Measured:
+def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Measured:
     """What an earlier call of the same measurement left.
 
     Raises:
-        InputError: another measurement is there, or one that another commit began.
+        InputError: another measurement is there.
     """
     path = folder / "cells.jsonl"
     cells = load_cells(path) if path.exists() else []
@@ -77,12 +79,11 @@ def load_measured(folder: Path, setup: Setup) -> Measured:
         "--epochs": setup.training.epochs,
     }
     for record in cells:
-        epochs = len(record.warm_up_time_s + record.epoch_time_s) or setup.training.epochs
         found = {
             "the images": record.data_fingerprint,
             "--train-size": record.train_images,
             "--seed": record.seed,
-            "--epochs": epochs,
+            "--epochs": record.epochs,
         }
         for name, value in found.items():
             if value != asked[name]:
@@ -90,6 +91,11 @@ def load_measured(folder: Path, setup: Setup) -> Measured:
                     f"--out {folder}: holds another measurement, {name} is {value} there and {asked[name]} here; give "
                     "another folder"
                 )
+        if record.cell not in cells_asked:
+            raise InputError(
+                f"--out {folder}: holds {record.cell.model} {record.cell.title}, which this call does not measure; "
+                "give another folder"
+            )
     others = {name: folder / f"{name}.jsonl" for name in OTHERS}
     return Measured(
         folder,
@@ -111,7 +117,9 @@ def run_study(cells: Sequence[Cell], repeats: int, setup: Setup, measured: Measu
     gates = open_gates([cell for cell in missing if not cell.refusal], setup, tell)
     jobs = [_cost_job(model, setup, measured) for model in models if not measured.has("costs", {"model": model})]
     for repeat in range(repeats):
-        jobs += [_cell_job(cell, repeat, setup, measured, gates) for cell in missing if (cell, repeat) not in done]
+        jobs += [
+            _cell_job(cell, repeat, setup, measured, gates, tell) for cell in missing if (cell, repeat) not in done
+        ]
         jobs += _input_jobs(repeat, setup, measured)
     jobs += _phase_jobs(cells, setup, measured)
     _run(jobs, tell)
@@ -133,26 +141,31 @@ def _run(jobs: Sequence[Job], tell: Tell) -> None:
         took[job.title] = time.perf_counter() - start
 
 
-def _cell_job(cell: Cell, repeat: int, setup: Setup, measured: Measured, gates: Gates) -> Job:
+def _cell_job(cell: Cell, repeat: int, setup: Setup, measured: Measured, gates: Gates, tell: Tell) -> Job:
     def run() -> None:
         # What failed once is not tried again.
         failed = next((record.message for record in measured.cells if record.cell == cell and record.message), "")
         parity, shut = gates.get(_gate_of(cell), ({}, ""))
-        record = measure_cell(cell, repeat, setup, parity, cell.refusal or shut or failed)
+        record = measure_cell(cell, repeat, setup, parity, tell, cell.refusal or shut or failed)
         measured.add_cell(record)
         if record.message and not failed:
             raise CellFailed(record.message)
 
-    return Job(f"{cell.model} {cell.title}", run)
+    return Job(f"{cell.model} {cell.title}{'' if cell.precision == 'float32' else f', {cell.precision}'}", run)
 
 
-def measure_cell(cell: Cell, repeat: int, setup: Setup, parity: dict[str, float], message: str = "") -> CellRecord:
+def measure_cell(
+    cell: Cell, repeat: int, setup: Setup, parity: dict[str, float], tell: Tell, message: str = ""
+) -> CellRecord:
     """Two fresh processes, the second for what compiling takes with a cache. With a `message`, the reason not to
     measure, none at all."""
     dataset = setup.dataset
     context: dict[str, Any] = {
         "cell": cell,
         "repeat": repeat,
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": setup.command,
+        "epochs": setup.training.epochs,
         "train_images": len(dataset.train),
         "image_size": dataset.train.images.shape[1],
         "num_classes": len(dataset.class_names),
@@ -167,11 +180,14 @@ def measure_cell(cell: Cell, repeat: int, setup: Setup, parity: dict[str, float]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         try:
             timing = in_fresh_process(worker.time_cell, cell, setup, Path(cache))
-            warm = {}
-            if _has_ledger(cell):
-                warm = in_fresh_process(worker.time_warm_compilation, cell, setup, Path(cache))
         except CellFailed as error:
             return CellRecord(**context, message=str(error))
+        warm = {}
+        if _has_ledger(cell):
+            try:
+                warm = in_fresh_process(worker.time_warm_compilation, cell, setup, Path(cache))
+            except CellFailed as error:
+                tell(f"  no warm compilation: {error}")
     return CellRecord(**context, **vars(timing), warm_compile_times=warm)
 
 
@@ -186,7 +202,7 @@ def _gate_of(cell: Cell) -> Cell:
     engine = cell.engine
     if cell.framework == "jax" and cell.compiled:
         engine = "step" if cell.seeds == 1 else "epoch"
-    return dataclasses.replace(cell, engine=engine, input="device", batch_size=128)
+    return dataclasses.replace(cell, engine=engine, input="device", batch_size=TrainingConfig.batch_size)
 
 
 def open_gates(cells: Sequence[Cell], setup: Setup, tell: Tell) -> Gates:
@@ -250,16 +266,14 @@ def _phase_jobs(cells: Sequence[Cell], setup: Setup, measured: Measured) -> list
     jobs = []
     for cell in cells:
         place = {"repeat": 0, "cell": dataclasses.asdict(cell)}
-        stands_for_all = (cell.engine, cell.input, cell.batch_size) in (
-            ("eager", "device", 128),
-            ("step", "device", 128),
-        )
+        stands_for_all = (cell.engine, cell.input, cell.seeds) in (("eager", "device", 1), ("step", "device", 1))
+        at_main_size = cell.batch_size == cells[0].batch_size
 
         def run(cell: Cell = cell, place: dict[str, Any] = place) -> None:
             if not any(record.cell == cell and record.message for record in measured.cells):
                 measured.add("phases", place, in_fresh_process(worker.measure_phases, cell, setup))
 
-        if stands_for_all and cell.seeds == 1 and not measured.has("phases", place):
+        if stands_for_all and at_main_size and not measured.has("phases", place):
             jobs.append(Job(f"{cell.model} {cell.title}: phases of a step", run))
     return jobs
 

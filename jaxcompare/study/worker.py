@@ -1,4 +1,4 @@
-"""What a fresh process does: one cell, one gate, one phase table. It runs one framework, and imports it only here."""
+"""What a fresh process does: one cell, one gate, one phase table. It trains in one framework, imported only here."""
 
 import dataclasses
 import logging
@@ -32,6 +32,8 @@ class Setup:
     """The training images of the study, all of them used; a few test images."""
     training: TrainingConfig
     """But for its batch size, which is a cell's."""
+    command: str = ""
+    """See `CellRecord.command`."""
 
     def training_of(self, cell: Cell) -> TrainingConfig:
         """A cell's."""
@@ -206,25 +208,26 @@ def measure_input(pipeline: str, workers: int, setup: Setup) -> dict[str, Any]:
     """Images per second over a pass of an input pipeline, after a pass of warm-up. No model is run."""
     from jaxcompare.data.host import HostLoader
     from jaxcompare.data.recipe import RecipeStream
-    from jaxcompare.measure.environment import describe_environment, git_commit
+    from jaxcompare.measure.environment import describe_environment
 
     dataset, size = setup.dataset, setup.training.batch_size
     if pipeline == "jaxcompare":
         loader = HostLoader(dataset.train, size, dataset.statistics, augment=True, shuffle=True, workers=workers)
     else:
-        loader = RecipeStream(dataset, size, passes=2, workers=workers)
-    marks = [time.perf_counter()]
-    for epoch in range(2):
-        for _ in loader.epoch(epoch):
-            pass
-        marks.append(time.perf_counter())
+        loader = RecipeStream(dataset, size, workers=workers)
+    marks = []
+    with loader:
+        for epoch in range(2):
+            marks.append(time.perf_counter())
+            for _ in loader.epoch(epoch):
+                pass
+    marks.append(time.perf_counter())
     return {
         "pipeline": pipeline,
         "workers": workers,
         "images": len(dataset.train),
         "images_per_s": len(dataset.train) / (marks[-1] - marks[-2]),
         "environment": describe_environment("torch"),
-        "git_commit": git_commit(),
     }
 
 
@@ -265,4 +268,8 @@ def _build_loader(cell: Cell, setup: Setup) -> "Loader | None":
     if cell.input == "recipe":
         return RecipeLoader(dataset, training)
     pipeline, _ = build_loaders(dataset, training, workers=0)
+    if cell.engine == "op":
+        import torch
+
+        torch.set_num_threads(1)  # as `HostEngine` does: it only prepares batches here
     return pipeline if cell.input == "host" else ready_batches(pipeline, on_device=cell.input == "device")

@@ -26,6 +26,7 @@ from jaxcompare.training.step import (
     TrainState,
     build_eval_step,
     build_train_step,
+    count_slices,
     init_state,
 )
 
@@ -88,6 +89,13 @@ class Engine(abc.ABC):
             "conv_lowering": getattr(self.model, "lowering", None),
             "planned_bytes": {name: sum(plan) for name, plan in self.memory_plans.items()},
         }
+
+    @property
+    def computed_batch_size(self) -> int:
+        """Examples that a step computes, those included that pad a batch to whole slices on every device."""
+        batch = self.config.training.batch_size
+        size = min(self.slicing.size or batch, batch)
+        return size * count_slices(batch, size, self.devices if self.slicing.axis else 1)
 
     def count_params(self) -> int:
         """Trainable parameters of one model."""

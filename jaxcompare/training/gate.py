@@ -1,6 +1,7 @@
 """JAX's side of what makes a time comparable: the parity gate, an engine's own step on the reference's weights and
 batches, dropout off; and the fairness manifest."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxcompare.cells import Cell
-from jaxcompare.config import DropoutGenerator, Precision, RunConfig
+from jaxcompare.config import Precision, RunConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.measure.environment import cpu_cores
 from jaxcompare.measure.parity import Outcome, Reference
@@ -22,20 +23,23 @@ from jaxcompare.training.engine import Engine
 from jaxcompare.training.step import TrainState, build_gradient, build_train_step
 
 
-def build_manifest(cell: Cell, dropout_generator: DropoutGenerator) -> dict[str, Any]:
+def build_manifest(cell: Cell, config: RunConfig) -> dict[str, Any]:
     """What decides this process's speed, as `cells.MUST_AGREE` compares it with PyTorch's."""
     device = jax.local_devices()[0]
+    with jax.default_matmul_precision(MATMUL_PRECISION[cell.precision]):
+        products = jax.config.values["jax_default_matmul_precision"]
     return {
-        "tf32": MATMUL_PRECISION[cell.precision] == "tensorfloat32",
+        "tf32": products == "tensorfloat32",
         "bfloat16": cell.precision == "bfloat16",
-        # On CPUs, cores are devices; XLA's own threads within one have nothing to share there.
+        # That may compute: XLA takes what the process has, whatever number of devices the cores are grouped into.
         "threads": cpu_cores(),
         "devices": jax.local_device_count(),
         "layout": "NHWC",
         "attention": "two products and a softmax",
-        "optimiser": "in the step's program",
-        "dropout_generator": dropout_generator,
-        "donation": True,
+        "optimiser": "in the step's program" if cell.compiled else "operation by operation",
+        "dropout_generator": config.training.dropout_generator,
+        "donation": cell.compiled,
+        "preallocation": os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "true"),
         "device": device.device_kind,
     }
 

@@ -15,7 +15,7 @@ from jaxcompare.config import ExecutionConfig, InputError, RunConfig
 from jaxcompare.data.batch import Loader, ReadyBatches
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure.ceiling import measure_ceilings
-from jaxcompare.measure.clock import time_epoch
+from jaxcompare.measure.clock import TIMED_S, time_epoch
 from jaxcompare.measure.environment import describe_environment
 from jaxcompare.measure.memory import peak_bytes
 from jaxcompare.measure.runtime import MATMUL_PRECISION
@@ -27,8 +27,9 @@ from jaxcompare.training.execution import check_precision
 from jaxcompare.training.gate import build_manifest
 from jaxcompare.training.step import Metrics, TrainState, build_train_step, init_state
 
-Epoch = Callable[[int], tuple[Any, float]]
-"""Trains the epoch of this number. Returns its metrics, perhaps under way still, and the input wait in seconds."""
+Epoch = Callable[[int], tuple[TrainState, list[Metrics], float]]
+"""Trains the epoch of this number. Returns the state and the metrics, perhaps under way still, and the input wait in
+seconds."""
 
 
 def build_execution(cell: Cell) -> ExecutionConfig:
@@ -38,7 +39,8 @@ def build_execution(cell: Cell) -> ExecutionConfig:
 
 
 def time_epochs(cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None) -> Timing:
-    """Train `config.training.epochs` epochs and time each; the first is warm-up.
+    """Train epochs and time each: `config.training.epochs`, or more until TIMED_S seconds are timed. The first is
+    warm-up.
 
     Args:
         config: the cell's, with its data and training.
@@ -47,7 +49,8 @@ def time_epochs(cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence
         loader: where batches come from; None: device input of compiled engines.
 
     Raises:
-        InputError: the device lacks the precision or the memory, or the loss is no longer finite.
+        InputError: the device lacks the precision or the memory, the loss is no longer finite, or batches would be
+            padded to more work than PyTorch's.
         RuntimeError: a program was compiled after the first epoch, or a clock was read too early.
     """
     check_precision(cell.precision)
@@ -62,13 +65,14 @@ def time_epochs(cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence
         timing,
         ceiling_flops_per_s=ceilings.flops_per_s,
         copy_bytes_per_s=ceilings.copy_bytes_per_s,
-        manifest=build_manifest(cell, config.training.dropout_generator),
+        manifest=build_manifest(cell, config),
         environment=describe_environment("jax"),
     )
 
 
 def _time_engine(config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None) -> Timing:
     with explain_memory(len(seeds)), build_engine(config, dataset, seeds, loader=loader) as engine:
+        check_batch(engine)
         with CompileGuard() as guard:
             timing = _time(config.training.epochs, _epochs_of(engine), guard, compiled_ahead=True)
         plans = [sum(plan) for name, plan in engine.memory_plans.items() if name.startswith("train")]
@@ -101,7 +105,7 @@ def _epochs_op_by_op(config: RunConfig, dataset: Dataset, loader: Loader, marks:
     state = init_state(model, tx, jax.random.key(config.training.seed), jnp.zeros(shape, jnp.float32))
     train_step = build_train_step(model, tx)
 
-    def train(epoch: int) -> tuple[list[Metrics], float]:
+    def train(epoch: int) -> tuple[TrainState, list[Metrics], float]:
         nonlocal state
         metrics, start = [], time.perf_counter()
         for batch in loader.epoch(epoch):
@@ -111,16 +115,19 @@ def _epochs_op_by_op(config: RunConfig, dataset: Dataset, loader: Loader, marks:
                 wait(state)
                 marks.append(time.perf_counter() - start)
                 start = time.perf_counter()
-        return metrics, 0.0
+        return state, metrics, 0.0
 
     return train
 
 
 def _time(epochs: int, train: Epoch, guard: CompileGuard, *, compiled_ahead: bool) -> Timing:
     """Time each epoch; whatever is compiled in one where nothing should be is an error."""
-    times, waits, declared = [], [], 0
-    for epoch in range(epochs):
-        (metrics, waited), seconds = time_epoch(lambda epoch=epoch: train(epoch), wait, settle)
+    times: list[float] = []
+    waits: list[float] = []
+    declared = 0
+    while len(times) < epochs or sum(times[1:]) < TIMED_S:
+        epoch = len(times)
+        (_, metrics, waited), seconds = time_epoch(lambda epoch=epoch: train(epoch), wait, settle)
         if epoch == 0 and not compiled_ahead:
             declared = len(guard.programs)
         guard.check(declared, during=f"epoch {epoch + 1}")
@@ -131,13 +138,23 @@ def _time(epochs: int, train: Epoch, guard: CompileGuard, *, compiled_ahead: boo
     return Timing(warm_up_time_s=times[:1], epoch_time_s=times[1:], input_wait_s=waits[1:])
 
 
+def check_batch(engine: Engine) -> None:
+    """Raise InputError where an engine computes more examples than a batch has."""
+    size, computed = engine.config.training.batch_size, engine.computed_batch_size
+    if computed != size:
+        raise InputError(
+            f"batches of {size} are padded to {computed}, whole slices for each of {engine.devices} devices, and "
+            "PyTorch's are not; take a larger size"
+        )
+
+
 def _epochs_of(engine: Engine) -> Epoch:
     state: TrainState = engine.init()
 
-    def train(epoch: int) -> tuple[list[Metrics], float]:
+    def train(epoch: int) -> tuple[TrainState, list[Metrics], float]:
         nonlocal state
         state, metrics, waited = engine.train_epoch(state, epoch, lambda done: None)
-        return metrics, waited
+        return state, metrics, waited
 
     return train
 

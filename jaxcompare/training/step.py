@@ -83,7 +83,7 @@ def sum_over_slices(function: Callable[[Array, Batch], T], batch: Batch, slicing
     if devices == 1 and size == examples:
         return function(jnp.zeros((), jnp.int32), batch)
     # Slices are the same for any number of devices, and so are their dropout masks; the last ones may be empty.
-    count = math.ceil(math.ceil(examples / size) / devices) * devices
+    count = count_slices(examples, size, devices)
 
     def split(x: Array) -> Array:
         padding = [(0, count * size - examples)] + [(0, 0)] * (x.ndim - 1)
@@ -101,6 +101,11 @@ def sum_over_slices(function: Callable[[Array, Batch], T], batch: Batch, slicing
 
     total = jax.lax.scan(add, zeros, items)[0]
     return jax.lax.psum(total, slicing.axis) if slicing.axis else total
+
+
+def count_slices(examples: int, size: int, devices: int) -> int:
+    """Slices of `size` that a batch is cut into: whole ones, and as many for each device."""
+    return math.ceil(math.ceil(examples / size) / devices) * devices
 
 
 def build_train_step(

@@ -1,8 +1,10 @@
-"""Timed epochs of the PyTorch twin, in every way that PyTorch can run them. For a process without JAX."""
+"""Timed epochs of the PyTorch twin, in every way that PyTorch can run them. For a process in which JAX does not run."""
 
+import contextlib
+import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from jaxcompare.data.batch import Batch
 from jaxcompare.data.host import HostLoader
 from jaxcompare.data.recipe import WORKERS, RecipeStream
 from jaxcompare.data.split import Dataset
-from jaxcompare.measure.clock import time_epoch
+from jaxcompare.measure.clock import TIMED_S, time_epoch
 from jaxcompare.measure.environment import cpu_cores, describe_environment, process_peak_bytes
 from jaxcompare.measure.parity import Outcome, Reference
 from jaxcompare.twin.fit import build_optimiser, to_tensors
@@ -34,32 +36,34 @@ def find_device() -> str:
 
 
 def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Timing:
-    """Train `training.epochs` epochs on all images and time each; the first, which holds all compilation, is warm-up.
+    """Train epochs on all images and time each: `training.epochs`, or more until TIMED_S seconds are timed. The first,
+    which holds all compilation, is warm-up.
 
     The clock is read with the device synchronised, at the start and the end of an epoch only; the loss stays on the
     device, as it does in JAX.
 
     Raises:
         InputError: the cell needs a GPU and there is none, or the loss is no longer finite.
-        RuntimeError: a program was compiled after the first epoch, or a clock was read too early.
+        RuntimeError: a program came from a cache or was compiled after the first epoch, or a clock was read too early.
     """
     device = set_up(cell)
     step = _build_step(cell, dataset, training, device)
-    batches = _batches(cell, dataset, training, device)
     times, first_step_time_s, compiled = [], [], 0
-    for epoch in range(training.epochs):
-        marks = first_step_time_s if epoch == 0 else None
-        loss, seconds = time_epoch(
-            lambda epoch=epoch, marks=marks: _train(step, batches(epoch), device, marks),
-            lambda _: synchronise(device),
-            lambda: synchronise(device),
-        )
-        times.append(seconds)
-        compiled = compiled or _programs()
-        if _programs() != compiled:
-            raise RuntimeError(f"torch.compile compiled {_programs() - compiled} program(s) in epoch {epoch + 1}")
-        if not torch.isfinite(loss):
-            raise InputError("the training loss is no longer finite")
+    with _open_batches(cell, dataset, training, device) as batches:
+        while len(times) < training.epochs or sum(times[1:]) < TIMED_S:
+            epoch = len(times)
+            marks = None if epoch else first_step_time_s
+            loss, seconds = time_epoch(
+                lambda epoch=epoch, marks=marks: _train(step, batches(epoch), device, marks),
+                lambda _: synchronise(device),
+                lambda: synchronise(device),
+            )
+            times.append(seconds)
+            compiled = compiled or _count_cold_programs()
+            if _programs() != compiled:
+                raise RuntimeError(f"torch.compile compiled {_programs() - compiled} program(s) in epoch {epoch + 1}")
+            if not torch.isfinite(loss):
+                raise InputError("the training loss is no longer finite")
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
     memory = {"allocator": peak, "plan": None, "process": process_peak_bytes()}
     # The ceilings' own arrays come after the peak is read.
@@ -86,7 +90,8 @@ def time_first_step(cell: Cell, dataset: Dataset, training: TrainingConfig) -> f
     device = set_up(cell)
     step = _build_step(cell, dataset, training, device)
     marks: list[float] = []
-    _train(step, list(_batches(cell, dataset, training, device)(0))[:1], device, marks)
+    with _open_batches(cell, dataset, training, device) as batches:
+        _train(step, itertools.islice(batches(0), 1), device, marks)
     if counters["inductor"]["fxgraph_cache_miss"] or not counters["inductor"]["fxgraph_cache_hit"]:
         raise RuntimeError("torch.compile did not find its programs in the cache")
     return marks[0]
@@ -96,12 +101,12 @@ def save_trace(cell: Cell, dataset: Dataset, training: TrainingConfig, folder: P
     """Write a profiler's trace of the second epoch, for chrome://tracing or Perfetto."""
     device = set_up(cell)
     step = _build_step(cell, dataset, training, device)
-    batches = _batches(cell, dataset, training, device)
-    _train(step, batches(0), device)
     folder.mkdir(parents=True, exist_ok=True)
-    with torch.profiler.profile() as profile:
-        _train(step, batches(1), device)
-        synchronise(device)
+    with _open_batches(cell, dataset, training, device) as batches:
+        _train(step, batches(0), device)
+        with torch.profiler.profile() as profile:
+            _train(step, batches(1), device)
+            synchronise(device)
     profile.export_chrome_trace(str(folder / "trace.json"))
 
 
@@ -147,9 +152,16 @@ def _programs() -> int:
     return counters["stats"]["unique_graphs"]
 
 
+def _count_cold_programs() -> int:
+    """The same, once it is known that none came from a cache."""
+    if counters["inductor"]["fxgraph_cache_hit"]:
+        raise RuntimeError("torch.compile did not compile anew: it found programs in a cache")
+    return _programs()
+
+
 def _build_manifest(cell: Cell, device: torch.device) -> dict[str, object]:
     return {
-        "tf32": device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32,
+        "tf32": device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32,
         "bfloat16": cell.precision == "bfloat16",
         "threads": torch.get_num_threads() if device.type == "cpu" else cpu_cores(),
         "layout": "NCHW",
@@ -201,29 +213,33 @@ def build_loss(cell: Cell, model: torch.nn.Module, device: torch.device) -> Loss
     return torch.compile(compute_loss, mode=mode, dynamic=False)
 
 
-def _batches(
+@contextlib.contextmanager
+def _open_batches(
     cell: Cell, dataset: Dataset, training: TrainingConfig, device: torch.device
-) -> Callable[[int], Iterable[Sequence[torch.Tensor]]]:
+) -> Iterator[Callable[[int], Iterable[Sequence[torch.Tensor]]]]:
     """The batches of an epoch, by the cell's input; see `cells.INPUTS`."""
     if cell.input == "recipe":
-        return RecipeStream(dataset, training.batch_size, passes=training.epochs, workers=WORKERS).epoch
+        with RecipeStream(dataset, training.batch_size, workers=WORKERS) as stream:
+            yield stream.epoch
+        return
     pipeline = HostLoader(
         dataset.train, training.batch_size, dataset.statistics, augment=True, shuffle=True, seed=training.seed
     )
     if cell.input == "host":
-        return lambda epoch: map(to_tensors, pipeline.epoch(epoch))
+        yield lambda epoch: map(to_tensors, pipeline.epoch(epoch))
+        return
     place = device if cell.input == "device" else torch.device("cpu")
     ready = [(images.to(place), labels.to(place)) for images, labels in map(to_tensors, pipeline.epoch(0))]
-    return lambda epoch: ready
+    yield lambda epoch: ready
 
 
 def _measure_ceilings(cell: Cell, device: torch.device) -> tuple[float, float]:
     """FLOP/s of a large matrix product and bytes/s of a large copy; see `measure.ceiling`."""
-    side, values = (8192, 2**28) if device.type == "cuda" else (2048, 2**25)
-    factor = torch.ones(side, side, device=device, dtype=getattr(torch, cell.precision, torch.float32))
+    side, values = (8192, 2**28) if device.type == "cuda" else (2048, 2**26)
+    factor = torch.randn(side, side, device=device).to(getattr(torch, cell.precision, torch.float32))
     product_s = _median_seconds(lambda: factor @ factor, device)
-    source = torch.ones(values, device=device)
-    copy_s = _median_seconds(lambda: torch.neg(source), device)
+    source, place = torch.ones(values, device=device), torch.empty(values, device=device)
+    copy_s = _median_seconds(lambda: torch.neg(source, out=place), device)
     return 2 * side**3 / product_s, 2 * source.nbytes / copy_s
 
 
