@@ -307,7 +307,7 @@ def input_table(records: Measurements) -> Table:
         rows.append((str(workers), spread(ours, ",.0f"), spread(recipe, ",.0f"), spread(ratios, ".1f")))
     header = ("Workers", "Host pipeline, images/s", "Recipe's pipeline, images/s", "Ratio")
     note = (
-        f"The second pass over {records[0]['images'] if records else 0:,} images; workers start in the first, "
-        "which is not counted: of the recipe's 391 batches an epoch all but a few come after that."
+        f"Over {records[0]['images'] if records else 0:,} images, after a pass of warm-up in which workers start: the "
+        "steady state, in which all but a few of the recipe's 391 batches an epoch are made."
     )
     return Table(header, rows, [note], "Input pipelines")

@@ -1,6 +1,7 @@
 """What a fresh process does: one cell, one gate, one phase table. It trains in one framework, imported only here."""
 
 import dataclasses
+import itertools
 import logging
 import os
 import time
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 FAILURES = (InputError, RuntimeError, MemoryError, OSError)
 """What ends a cell but not the study. RuntimeError: torch's and XLA's."""
+
+PASSES = 8
+"""Over the training images: what an input pipeline is timed for."""
 
 KILLED = "its process was killed: out of memory, or stopped from outside"
 
@@ -205,28 +209,40 @@ def count_costs(model: ModelName, setup: Setup) -> dict[str, Any]:
 
 
 def measure_input(pipeline: str, workers: int, setup: Setup) -> dict[str, Any]:
-    """Images per second over a pass of an input pipeline, after a pass of warm-up. No model is run."""
+    """Images per second of an input pipeline in its steady state, over PASSES passes after one of warm-up. No model is
+    run."""
     from jaxcompare.data.host import HostLoader
     from jaxcompare.data.recipe import RecipeStream
     from jaxcompare.measure.environment import describe_environment
 
     dataset, size = setup.dataset, setup.training.batch_size
+    images = len(dataset.train)
     if pipeline == "jaxcompare":
-        loader = HostLoader(dataset.train, size, dataset.statistics, augment=True, shuffle=True, workers=workers)
+        loader = HostLoader(
+            dataset.train,
+            size,
+            dataset.statistics,
+            augment=True,
+            shuffle=True,
+            epoch_images=(PASSES + 2) * images,  # one epoch; more than is taken, so that workers never run out
+            workers=workers,
+        )
     else:
         loader = RecipeStream(dataset, size, workers=workers)
-    marks = []
     with loader:
-        for epoch in range(2):
-            marks.append(time.perf_counter())
-            for _ in loader.epoch(epoch):
-                pass
-    marks.append(time.perf_counter())
+        batches = itertools.chain.from_iterable(loader.epoch(epoch) for epoch in itertools.count())
+        per_pass = round(images / size)
+        for _ in itertools.islice(batches, per_pass):
+            pass
+        start = time.perf_counter()
+        for _ in itertools.islice(batches, PASSES * per_pass):
+            pass
+        seconds = time.perf_counter() - start
     return {
         "pipeline": pipeline,
         "workers": workers,
-        "images": len(dataset.train),
-        "images_per_s": len(dataset.train) / (marks[-1] - marks[-2]),
+        "images": PASSES * per_pass * size,
+        "images_per_s": PASSES * per_pass * size / seconds,
         "environment": describe_environment("torch"),
     }
 
