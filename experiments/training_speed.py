@@ -9,8 +9,8 @@ Before a side is timed it passes a parity gate: from shared weights and batches,
 10 steps are PyTorch's in float64, within its precision's tolerance. A side that does not pass has no time. A cell that
 fails is a row that says why; the others go on.
 
-    python experiments/training_speed.py --preset quick                      scikit-learn's digits, DURATION_QUICK
-    python experiments/training_speed.py --dataset folder --data-dir DIR     DURATION_FULL on 2 cores
+    python experiments/training_speed.py --preset quick                      scikit-learn's digits, 4 minutes
+    python experiments/training_speed.py --dataset folder --data-dir DIR     15 minutes on 2 cores
     python experiments/training_speed.py --dataset folder --data-dir DIR --batch-sizes 128 16 32 512 --seeds 4
                                                                              and a sweep, and several seeds in a program
     python experiments/training_speed.py --precisions tf32 --train-size 49920          on a GPU
@@ -69,8 +69,9 @@ PRESETS = {
     "full": Args(),
     "quick": Args(
         preset="quick",
-        engines=("eager", "compile", "step", "epoch"),
-        data=DataConfig("digits", train_size=512),
+        engines=("eager", "compile", "step"),
+        data=DataConfig("digits", train_size=256),
+        epochs=2,
         repeats=1,
         out=Path("runs/training_speed_quick"),
     ),
