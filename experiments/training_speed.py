@@ -85,7 +85,7 @@ def main(args: Args) -> None:
     from jaxcompare.study.study import find_gpu, load_measured, run_study, save_traces
     from jaxcompare.study.worker import Setup
 
-    training = TrainingConfig(epochs=args.epochs, seed=args.seed)
+    training = TrainingConfig(args.epochs, args.batch_sizes[0], seed=args.seed)
     dataset = training_subset(load_dataset(args.data), args.data.resolve(1), args.seed)
     # Evaluation is not what is measured here: a few test images will do.
     dataset = dataclasses.replace(dataset, test=dataset.test.head(training.batch_size))
