@@ -62,8 +62,9 @@ class Setup:
         )
 
 
-class CellFailed(Exception):
-    """A process did not come to its end; one line of why."""
+class CellFailed(InputError):
+    """A process did not come to its end; one line of why. Where no cell can say it (a reference, the search for a GPU)
+    it ends the command as any mistake does."""
 
 
 def in_fresh_process(function: Callable, *arguments: Any) -> Any:
