@@ -39,7 +39,7 @@ INPUTS: dict[CellInput, str] = {
 }
 """Where training batches come from, the ladder's lowest rung first."""
 
-MUST_AGREE = ("tf32", "bfloat16", "threads")
+MUST_AGREE = ("tf32", "bfloat16", "threads", "malloc")
 """What the manifests of two cells of one precision must have in common for a ratio of their times to mean anything. The
 rest differs between the frameworks by nature (layout, dropout generator, donation) and is there to be read."""
 
@@ -97,7 +97,11 @@ class Timing:
     """Of each step of the first epoch, the device waited for after each: how many it takes until they are steady. Empty
     for compiled JAX, whose programs are compiled ahead."""
     input_wait_s: list[float] = dataclasses.field(default_factory=list)
-    """Of each epoch after the warm-up: how long the device had nothing to do for want of a batch, as far as known."""
+    """Of each epoch after the warm-up: how long the device had nothing to do for want of a batch, as far as known; of
+    PyTorch, how long the next batch took to come. Empty for JAX op by op."""
+    page_faults: list[int] = dataclasses.field(default_factory=list)
+    """Of each epoch after the warm-up: pages that the process touched for the first time, or anew after giving them
+    back."""
     compile_times: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """Of each program compiled ahead (JAX): see `measure.timing.CompileTimes`. torch.compile compiles in its first
     step."""
@@ -220,6 +224,7 @@ def _row(record: CellRecord) -> dict[str, Any]:
         "compile_time_s": record.compile_time_s,
         "warm_compile_time_s": record.warm_compile_time_s,
         "programs": record.programs if measured else None,
+        "page_faults_per_epoch": statistics.median(record.page_faults) if record.page_faults else None,
         "ceiling_flops_per_s": record.ceiling_flops_per_s if measured else None,
         "copy_bytes_per_s": record.copy_bytes_per_s if measured else None,
         **{f"{name}_bytes": record.memory.get(name) for name in ("allocator", "plan", "process")},

@@ -53,7 +53,7 @@ def timed(cell: Cell, step_ms: float, repeat: int = 0, **changes) -> CellRecord:
         "ceiling_flops_per_s": 3e11 if cell.framework == "jax" else 1.5e11,
         "copy_bytes_per_s": 1e10 if cell.framework == "jax" else 2e10,
         "memory": {"allocator": None, "plan": 10**8 if ahead else None, "process": 10**9},
-        "manifest": {"tf32": False, "bfloat16": cell.precision == "bfloat16", "threads": 2},
+        "manifest": {"tf32": False, "bfloat16": cell.precision == "bfloat16", "threads": 2, "malloc": ""},
         "environment": record().environment,
         "train_images": IMAGES,
         "image_size": 32,

@@ -102,6 +102,8 @@ def test_the_twins_timed_loop_trains(monkeypatch, no_ceilings):
     timing = twin_timing(EAGER, epochs=8)
     assert (len(timing.warm_up_time_s), len(timing.epoch_time_s), len(losses)) == (1, 7, 16)
     assert len(timing.first_step_time_s) == 2
+    assert len(timing.page_faults) == 7
+    assert all(0 <= wait < epoch for wait, epoch in zip(timing.input_wait_s, timing.epoch_time_s, strict=True))
     assert float(losses[-1].detach()) < float(losses[0].detach())
 
 

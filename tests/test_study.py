@@ -1,9 +1,11 @@
 """The study: its grid, the order of its processes, what it does about failures, and how it goes on."""
 
 import csv
+import ctypes
 import dataclasses
 import json
 import os
+import platform
 import sys
 
 import pytest
@@ -14,6 +16,7 @@ from jaxcompare.cells import Cell, Timing, load_cells
 from jaxcompare.config import DataConfig, InputError, TrainingConfig
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.split import training_subset
+from jaxcompare.measure.environment import malloc_settings, page_faults
 from jaxcompare.study import study, worker
 from jaxcompare.study.grid import Axes, build_grid, check_padding
 from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
@@ -111,6 +114,26 @@ def test_a_process_that_fails_is_one_line(failure, message):
     with pytest.raises(CellFailed) as failed:
         in_fresh_process(failure)
     assert str(failed.value) == message
+
+
+def faults_of_a_block_taken_again():
+    """Pages cleared for 60 MB, which the process had before and gave back; and what the manifest says of it."""
+    block = 60_000_000
+    ctypes.memset(ctypes.create_string_buffer(block), 1, block)
+    before = page_faults()
+    ctypes.memset(ctypes.create_string_buffer(block), 1, block)
+    return page_faults() - before, malloc_settings()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is told")
+def test_a_fresh_process_keeps_freed_memory(monkeypatch):
+    """Pages that are cleared again in every step are a cost by chance."""
+    kept, settings = in_fresh_process(faults_of_a_block_taken_again)
+    assert settings == "MALLOC_ARENA_MAX=1, MALLOC_MMAP_THRESHOLD_=4294967296, MALLOC_TRIM_THRESHOLD_=17179869184"
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")  # what the user sets stays
+    anew, settings = in_fresh_process(faults_of_a_block_taken_again)
+    assert "MALLOC_MMAP_THRESHOLD_=65536" in settings
+    assert kept < 1_000 < 10_000 < anew
 
 
 def test_a_mistake_of_our_own_is_no_failed_cell():

@@ -74,6 +74,17 @@ def process_peak_bytes() -> int:
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def page_faults() -> int:
+    """Pages that this process has touched for the first time, or anew after giving them back: the system had to find
+    and clear one for each."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def malloc_settings() -> str:
+    """What the environment tells glibc's allocator, for a fairness manifest; empty: nothing."""
+    return ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("MALLOC_"))
+
+
 def cpu_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxcompare.cells import Cell
 from jaxcompare.config import Precision, RunConfig
 from jaxcompare.data.batch import Batch
-from jaxcompare.measure.environment import cpu_cores
+from jaxcompare.measure.environment import cpu_cores, malloc_settings
 from jaxcompare.measure.parity import Outcome, Reference
 from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.training import op_by_op
@@ -33,6 +33,7 @@ def build_manifest(cell: Cell, config: RunConfig) -> dict[str, Any]:
         "bfloat16": cell.precision == "bfloat16",
         # That may compute: XLA takes what the process has, whatever number of devices the cores are grouped into.
         "threads": cpu_cores(),
+        "malloc": malloc_settings(),
         "devices": jax.local_device_count(),
         "layout": "NHWC",
         "attention": "two products and a softmax",

@@ -1,6 +1,7 @@
 """Timed epochs of JAX, compiled or operation by operation; compilation alone; a profiler's trace."""
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from jaxcompare.data.batch import Loader, ReadyBatches
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure.ceiling import measure_ceilings
 from jaxcompare.measure.clock import TIMED_S, time_epoch
-from jaxcompare.measure.environment import describe_environment
+from jaxcompare.measure.environment import describe_environment, page_faults
 from jaxcompare.measure.memory import peak_bytes
 from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.measure.timing import CompileGuard
@@ -124,6 +125,7 @@ def _time(epochs: int, train: Epoch, guard: CompileGuard, *, compiled_ahead: boo
     """Time each epoch; whatever is compiled in one where nothing should be is an error."""
     times: list[float] = []
     waits: list[float] = []
+    faults: list[int] = []
     declared = 0
     while len(times) < epochs or sum(times[1:]) < TIMED_S:
         epoch = len(times)
@@ -135,7 +137,13 @@ def _time(epochs: int, train: Epoch, guard: CompileGuard, *, compiled_ahead: boo
             raise InputError("the training loss is no longer finite")
         times.append(seconds)
         waits.append(waited)
-    return Timing(warm_up_time_s=times[:1], epoch_time_s=times[1:], input_wait_s=waits[1:])
+        faults.append(page_faults())
+    return Timing(
+        warm_up_time_s=times[:1],
+        epoch_time_s=times[1:],
+        input_wait_s=waits[1:],
+        page_faults=[after - before for before, after in itertools.pairwise(faults)],
+    )
 
 
 def check_batch(engine: Engine) -> None:

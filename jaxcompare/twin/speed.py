@@ -19,7 +19,13 @@ from jaxcompare.data.host import HostLoader
 from jaxcompare.data.recipe import WORKERS, RecipeStream
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure.clock import TIMED_S, time_epoch
-from jaxcompare.measure.environment import cpu_cores, describe_environment, process_peak_bytes
+from jaxcompare.measure.environment import (
+    cpu_cores,
+    describe_environment,
+    malloc_settings,
+    page_faults,
+    process_peak_bytes,
+)
 from jaxcompare.measure.parity import Outcome, Reference
 from jaxcompare.twin.fit import build_optimiser, to_tensors
 from jaxcompare.twin.gate import Loss, load_weights, run_side
@@ -48,17 +54,19 @@ def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Timin
     """
     device = set_up(cell)
     step = _build_step(cell, dataset, training, device)
-    times, first_step_time_s, compiled = [], [], 0
+    times, waits, faults, first_step_time_s, compiled = [], [], [], [], 0
     with _open_batches(cell, dataset, training, device) as batches:
         while len(times) < training.epochs or sum(times[1:]) < TIMED_S:
             epoch = len(times)
             marks = None if epoch else first_step_time_s
-            loss, seconds = time_epoch(
+            (loss, waited), seconds = time_epoch(
                 lambda epoch=epoch, marks=marks: _train(step, batches(epoch), device, marks),
                 lambda _: synchronise(device),
                 lambda: synchronise(device),
             )
             times.append(seconds)
+            waits.append(waited)
+            faults.append(page_faults())
             compiled = compiled or _count_cold_programs()
             if _programs() != compiled:
                 raise RuntimeError(f"torch.compile compiled {_programs() - compiled} program(s) in epoch {epoch + 1}")
@@ -72,6 +80,8 @@ def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Timin
         warm_up_time_s=times[:1],
         epoch_time_s=times[1:],
         first_step_time_s=first_step_time_s,
+        input_wait_s=waits[1:],
+        page_faults=[after - before for before, after in itertools.pairwise(faults)],
         programs=compiled,
         ceiling_flops_per_s=flops_per_s,
         copy_bytes_per_s=copy_bytes_per_s,
@@ -135,16 +145,20 @@ def _train(
     batches: Iterable[Sequence[torch.Tensor]],
     device: torch.device,
     marks: list[float] | None = None,
-) -> torch.Tensor:
-    """One epoch; the last loss, perhaps under way still. Into `marks` the seconds of each step, waited for."""
-    start, loss = time.perf_counter(), torch.tensor(torch.nan)
+) -> tuple[torch.Tensor, float]:
+    """One epoch; the last loss, perhaps under way still, and how many seconds the batches took to come. Into `marks`
+    the seconds of each step, waited for."""
+    start, loss, waited = time.perf_counter(), torch.tensor(torch.nan), 0.0
+    asked = start
     for images, labels in batches:
+        waited += time.perf_counter() - asked
         loss = step(images.to(device), labels.to(device))
         if marks is not None:
             synchronise(device)
             marks.append(time.perf_counter() - start)
             start = time.perf_counter()
-    return loss
+        asked = time.perf_counter()
+    return loss, waited
 
 
 def _programs() -> int:
@@ -164,6 +178,7 @@ def _build_manifest(cell: Cell, device: torch.device) -> dict[str, object]:
         "tf32": device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32,
         "bfloat16": cell.precision == "bfloat16",
         "threads": torch.get_num_threads() if device.type == "cpu" else cpu_cores(),
+        "malloc": malloc_settings(),
         "layout": "NCHW",
         "attention": "torch.nn.MultiheadAttention",
         "optimiser": "fused" if device.type == "cuda" else "for each parameter",
