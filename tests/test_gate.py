@@ -13,7 +13,7 @@ from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.split import training_subset
 from jaxcompare.measure.parity import Deviation, load_reference, measure_deviation, save_reference
 from jaxcompare.models import layers
-from jaxcompare.study import study, worker
+from jaxcompare.study import gates, worker
 from jaxcompare.study.worker import Setup
 from jaxcompare.training import gate
 from jaxcompare.training.engines import build_engine
@@ -101,10 +101,10 @@ def test_a_gate_that_does_not_open_leaves_its_cells_without_a_time(monkeypatch):
             return {"logits": 0.5 if far else 0.0, "gradients": 0.0, "losses": 0.0}
         return None
 
-    monkeypatch.setattr(study, "in_fresh_process", answer)
+    monkeypatch.setattr(gates, "in_fresh_process", answer)
     told = []
-    gates = study.open_gates([Cell("cnn", "eager", "recipe"), Cell("cnn", "chunk", "host")], SETUP, told.append)
-    assert gates == {
+    opened = gates.open_gates([Cell("cnn", "eager", "recipe"), Cell("cnn", "chunk", "host")], SETUP, told.append)
+    assert opened == {
         Cell("cnn", "eager"): (
             {"logits": 0.5, "gradients": 0.0, "losses": 0.0},
             "parity gate: logits off by 5.0e-01, 1e-05 allowed",
@@ -121,6 +121,6 @@ def test_a_missing_compiler_is_why_a_cell_has_no_time(monkeypatch, tmp_path):
     for name in ("CXX", "CC"):
         monkeypatch.setenv(name, "/bin/false")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    ((parity, message),) = study.open_gates([Cell("cnn", "compile")], SETUP, print).values()
+    ((parity, message),) = gates.open_gates([Cell("cnn", "compile")], SETUP, print).values()
     assert parity == {}
     assert "C++ compiler" in message

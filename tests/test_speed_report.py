@@ -13,10 +13,12 @@ import pytest
 import synthetic_speed as synthetic
 from matplotlib.patches import Rectangle
 from synthetic_speed import COMMAND, COMPILE, EAGER, EPOCH, MILLISECONDS, OP, RECIPE, STEP, failed, study, sweep, timed
+from test_records import record as run_record
 
 import report
 from jaxcompare.analysis.attribution import attribution, attributions
 from jaxcompare.analysis.dispatch import fixed_cost, swept
+from jaxcompare.analysis.repeated_study import repeat_ratios
 from jaxcompare.analysis.roofline import common_roofs, intensity
 from jaxcompare.analysis.speed import (
     baseline,
@@ -31,22 +33,24 @@ from jaxcompare.analysis.speed import (
 from jaxcompare.analysis.speed_summary import summarise_speed
 from jaxcompare.cells import Cell, load_cells, save_cells
 from jaxcompare.config import InputError
-from jaxcompare.records import TruncatedLine, save_lines
+from jaxcompare.records import History, TruncatedLine, save_lines
 from jaxcompare.report.html import build_page, draw_pictures
-from jaxcompare.report.results import PAGE_ONLY, Results
-from jaxcompare.report.speed import attribution_table, break_even_table, conclusions, speed_table
+from jaxcompare.report.results import PAGE_ONLY, Results, gather
+from jaxcompare.report.speed import attribution_table, break_even_table, conclusions, repeated_table, speed_table
+from jaxcompare.report.speed_costs import cost_table, memory_table
 from jaxcompare.report.speed_curves import batch_sweep, input_ladder, roofline
 from jaxcompare.report.speed_details import (
+    accuracy_table,
     batch_table,
-    cost_table,
     input_table,
     ladder_table,
     ledger_table,
-    memory_table,
     phases_table,
 )
 from jaxcompare.report.speed_figures import attribution_waterfall, break_even_curves, compile_ledger, speed_matrix
 from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures
+
+WIDE = {STEP: (49.5, 50, 50.5), EPOCH: (60, 40, 20), COMPILE: (74, 75, 76)}
 
 UNEVEN = {EAGER: (2.0, 4.0, 5.0), EPOCH: (1.0, 3.0, 2.0)}
 """Steps in ms by repeat: medians 4 and 2; ratios 0.5, 0.75, 0.4."""
@@ -64,10 +68,10 @@ def loaded(records, *drop, **changes):
 # Ratios: paired by repeat, with intervals, of one measurement.
 
 
-def test_ratios_are_geometric_means_of_pairs():
+def test_ratios_are_of_medians_and_intervals_of_pairs():
     ratio = time_ratio(uneven(), EPOCH, EAGER)
-    assert ratio.value == pytest.approx((0.5 * 0.75 * 0.4) ** (1 / 3))
-    # Student's t with 2 degrees of freedom, 4.303, of the logarithms.
+    assert ratio.value == pytest.approx(2 / 4)
+    # Student's t with 2 degrees of freedom, 4.303, of the pairs' logarithms.
     assert (ratio.interval.low, ratio.interval.high) == pytest.approx((0.241, 1.173), abs=0.001)
     assert ratio.interval.method == "Student's t, 3 repeats"
     assert ratio.direction == 0
@@ -93,6 +97,7 @@ def test_cells_that_are_no_one_measurement_are_refused_and_named(tmp_path):
         ({"git_commit": "abc"}, "commit is"),
         ({"train_images": 64}, "data is"),
         ({"manifest": last.manifest | {"tf32": True}}, "tf32 is False in one, True in another, both float32"),
+        ({"manifest": last.manifest | {"malloc": "MALLOC_ARENA_MAX=1"}}, "malloc is  in one, MALLOC_ARENA_MAX=1 in"),
         ({"manifest": last.manifest | {"threads": 1}}, "threads is 2 in one, 1 in another"),
         ({"data_fingerprint": "other"}, "data is"),
     ):
@@ -121,6 +126,38 @@ def test_precisions_and_batch_sizes_stand_side_by_side():
     assert "float32, bfloat16, dropout on" in table
 
 
+# The same grid twice.
+
+
+def test_a_second_study_confirms_what_is_within_the_interval_or_close():
+    first = [timed(cell, ms, i) for cell, of in {EAGER: (99, 100, 101), **WIDE}.items() for i, ms in enumerate(of)]
+    again = study({EAGER: 100.0, STEP: 60.0, EPOCH: 30.0, COMPILE: 70.0, OP: 1.0})
+    found = {(one.cell.engine, one.other.engine): one for one in repeat_ratios(first, again)}
+    # Six pairs of four cells; a cell that one study lacks has none.
+    assert len(found) == 6
+    # 50 to 60 is more than 10 % apart, and outside an interval that is narrow.
+    step, epoch, compiled = (found["eager", name] for name in ("step", "epoch", "compile"))
+    assert (step.change, step.confirmed) == (pytest.approx(1.2), False)
+    assert (epoch.change, epoch.confirmed, epoch.confirmed_backwards) == (pytest.approx(40 / 30), True, False)
+    assert (compiled.change, compiled.confirmed, compiled.confirmed_backwards) == (pytest.approx(75 / 70), True, True)
+    table = repeated_table(first, again).markdown()
+    assert "| CNN | 6 | 4 | 2 | 1.25 | JAX step, device input over JAX epoch, device input: 1.25 (" in table
+    assert repeated_table(first, ()).rows == []
+    assert len(repeat_ratios(synthetic.both_models(), synthetic.both_models())) == 2 * 55
+    assert {one.change for one in repeat_ratios(study(), study())} == {1.0}
+
+
+def test_studies_that_differ_confirm_nothing():
+    other = [dataclasses.replace(r, environment=r.environment | {"cpu": "another"}) for r in study()]
+    with pytest.raises(InputError, match="two speed studies that differ: cpu is"):
+        repeat_ratios(study(), other)
+    told = [dataclasses.replace(r, manifest=r.manifest | {"malloc": "MALLOC_ARENA_MAX=1"}) for r in study()]
+    with pytest.raises(InputError, match="malloc is"):
+        repeat_ratios(study(), told)
+    with pytest.raises(InputError, match=r"repeats \[0, 1\] only"):
+        repeat_ratios(study(), study()[:-1])
+
+
 # Tables 1 to 3.
 
 
@@ -137,7 +174,9 @@ def test_speed_table_takes_medians_ratios_and_the_larger_ceiling():
     assert "takes 0.67 (0.67 to 0.67) of the time of the best of PyTorch (torch.compile, device input): JAX is" in table
     assert "The recipe's own loop takes 16.0 (16.0 to 16.0) times as long as that JAX engine." in table
     assert "take 0.80 (0.80 to 0.80) of the time of 4 single runs: less." in table
-    assert "geometric mean and 95 % interval of the mean logarithm (Student's t, 3 repeats)" in table
+    assert (
+        "Ratios are of medians over repeats; their 95 % intervals (Student's t, 3 repeats, of the logarithm)" in table
+    )
     assert "came within logits 1e-06, gradients 1e-05, losses 1e-05 in float32 of PyTorch in float64" in table
     roofs = common_roofs(study(), "float32")
     assert (roofs.flops_per_s, roofs.bytes_per_s, roofs.ridge) == (3e11, 2e10, 15.0)
@@ -187,10 +226,10 @@ def test_attribution_finds_the_planted_factors():
     one = attribution(study(), "cnn", "float32", 128)
     assert [stage.name for stage in one.stages] == ["input pipeline", "library", "compilation", "dispatch"]
     assert [stage.factor.value for stage in one.stages] == pytest.approx([8, 0.25, 8, 1])
-    assert [stage.share.mean for stage in one.stages] == pytest.approx([0.75, -0.5, 0.75, 0])
+    assert [stage.share.value for stage in one.stages] == pytest.approx([0.75, -0.5, 0.75, 0])
     assert one.total.value == pytest.approx(16)
     for stage in one.stages:
-        assert stage.share.interval.low == pytest.approx(stage.share.mean, abs=1e-9)
+        assert stage.share.interval.low == pytest.approx(stage.share.value, abs=1e-9)
     table = attribution_table(study()).markdown()
     way = "PyTorch eager, device input | JAX op by op, device input"
     assert f"| CNN | library | {way} | 0.25 (0.25 to 0.25) | -50 % (-50 to -50) |" in table
@@ -207,15 +246,12 @@ def test_shares_add_to_one_whatever_the_scatter_and_may_be_negative_or_above_1()
     records = [timed(cell, ms, i) for cell, of_cell in times.items() for i, ms in enumerate(of_cell)]
     one = attribution(records, "cnn", "float32", 128)
     shares = [stage.share for stage in one.stages]
-    assert sum(share.mean for share in shares) == pytest.approx(1)
-    logs = [
-        sum(math.log(b / a) for a, b in zip(times[y], times[x], strict=True))
-        for x, y in ((STEP, EPOCH), (RECIPE, EPOCH))
-    ]
-    assert shares[3].mean == pytest.approx(logs[0] / logs[1])
-    assert shares[1].mean < 0
-    assert shares[2].mean > 1
-    assert all(share.interval.low < share.mean < share.interval.high for share in shares)
+    assert sum(share.value for share in shares) == pytest.approx(1)
+    assert shares[3].value == pytest.approx(math.log(21 / 30) / math.log(100 / 30))
+    assert math.prod(stage.factor.value for stage in one.stages) == pytest.approx(one.total.value)
+    assert shares[1].value < 0
+    assert shares[2].value > 1
+    assert all(share.interval.low < share.value < share.interval.high for share in shares)
     # Dispatch's interval includes 1: neither said nor drawn to slow down.
     assert one.stages[3].factor.direction == 0
     assert re.search(
@@ -327,6 +363,26 @@ def test_phases_table_takes_medians():
     assert phases_table([]).rows == []
 
 
+def test_time_to_accuracy_is_epochs_of_the_comparison_at_the_cells_speed():
+    history = History([2.0] * 4, [0.3] * 4, [0.2, 0.55, 0.4, 0.61], [9.0] * 4, [0.1] * 4, [0.0] * 4)
+    (run, other) = (run_record(history=history, train_images=128_000), run_record("vit", losses=(2.0,)))
+    table = accuracy_table(synthetic.both_models(), [run, other])
+    assert table.header == ("Model", "Execution", "30 %, s", "40 %, s", "50 %, s", "60 %, s")
+    # 2 and 4 epochs of 1,000 batches of 128 at 50 ms, and 6 s paid once.
+    assert ("CNN", "JAX step, device input", *["100 (106)"] * 3, "200 (206)") in table.rows
+    assert ("CNN", "PyTorch eager, device input", *["200 (200)"] * 3, "400 (400)") in table.rows
+    (vit,) = [row for row in table.rows if row[:2] == ("ViT", "JAX step, device input")]
+    assert vit[3:] == ("67 (73)", "not reached", "not reached")
+    assert not [row for row in table.rows if "4 seeds" in row[1]]
+    assert accuracy_table(study(), []).rows == []
+    # Another precision or batch size learns otherwise.
+    assert accuracy_table(study({dataclasses.replace(STEP, precision="bfloat16"): 1.0}), [run]).rows == []
+    assert accuracy_table(sweep(sizes=(32,)), [run]).rows == []
+    lower = dataclasses.replace(run, history=dataclasses.replace(history, test_accuracy=[0.2, 0.2, 0.3, 0.51]))
+    rows = accuracy_table(study({STEP: 50.0}), [run, lower]).rows
+    assert rows == [("CNN", "JAX step, device input", "125 (131)", "150 (156)", "150 (156)", "1 of 2 seeds")]
+
+
 def test_the_ladder_has_a_rung_for_each_input():
     (eager, step) = ladder_table(study()).rows
     assert eager == ("CNN", "PyTorch eager", "6,250 (6,125 to 6,375); 25 % wait", "-", "-", "781 (766 to 797)")
@@ -406,8 +462,8 @@ def test_costs_that_are_far_apart_are_pointed_at():
 
 def test_memory_has_three_witnesses():
     table = memory_table(study()).markdown()
-    assert "| CNN | JAX step, device input | - | 100 | 1,000 |" in table
-    assert "| CNN | PyTorch eager, device input | - | - | 1,000 |" in table
+    assert "| CNN | JAX step, device input | - | 100 | 1,000 | 7 |" in table
+    assert "| CNN | PyTorch eager, device input | - | - | 1,000 | 7 |" in table
 
 
 def test_input_table_takes_medians_and_paired_ratios():
@@ -487,11 +543,10 @@ def test_the_roofline_has_a_marker_for_each_execution():
 def test_the_ladders_points_are_where_the_records_are():
     (axes,) = input_ladder(study()).axes
     eager, step = axes.containers
-    mean = (1.02 * 0.98) ** (1 / 3)
     assert eager.lines[0].get_xdata().tolist() == [0, 3]
-    assert step.lines[0].get_ydata().tolist() == pytest.approx([mean * 1e3 / 128 * ms for ms in (750, 70, 60, 50)])
+    assert step.lines[0].get_ydata().tolist() == pytest.approx([1e3 / 128 * ms for ms in (750, 70, 60, 50)])
     ((low, high), *_) = [segment[:, 1] for segment in step.lines[2][0].get_segments()]
-    assert low < mean * 1e3 / 128 * 750 < high
+    assert low < 1e3 / 128 * 750 < high
     assert not input_ladder(study(repeats=1)).axes[0].containers[0].has_yerr
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["recipe", "host", "arrays", "device"]
 
@@ -499,9 +554,8 @@ def test_the_ladders_points_are_where_the_records_are():
 def test_the_sweep_has_points_a_law_and_its_mark():
     (axes,) = batch_sweep([*sweep(), *sweep("eager", 20.0, 0.1)]).axes
     step, eager = axes.containers
-    mean = (1.02 * 0.98) ** (1 / 3)
     assert step.lines[0].get_xdata().tolist() == [32, 128, 512]
-    assert step.lines[0].get_ydata().tolist() == pytest.approx([mean * ms for ms in (13.2, 22.8, 61.2)])
+    assert step.lines[0].get_ydata().tolist() == pytest.approx([13.2, 22.8, 61.2])
     laws = [line for line in axes.lines if len(line.get_xdata()) == 50]
     assert laws[0].get_ydata()[0] == pytest.approx(13.2, rel=0.01)
     marks = [line.get_xdata()[0] for line in axes.lines if list(line.get_ydata()) == [0, 1]]
@@ -514,8 +568,7 @@ def test_the_waterfall_goes_from_the_recipes_time_to_the_epochs():
     figure = attribution_waterfall(synthetic.both_models())
     cnn, _, beside, _ = figure.axes
     bars = [(p.get_x(), p.get_x() + p.get_width()) for p in cnn.patches if isinstance(p, Rectangle)]
-    mean = (1.02 * 0.98) ** (1 / 3)
-    ends = [mean * 1e3 / 128 * ms for ms in (800, 100, 400, 50, 50)]
+    ends = [1e3 / 128 * ms for ms in (800, 100, 400, 50, 50)]
     assert bars == [pytest.approx(pair) for pair in itertools.pairwise(ends)]
     assert cnn.get_xscale() == "log"
     hatches = [p.get_hatch() for p in cnn.patches]
@@ -606,13 +659,25 @@ def test_the_summary_holds_the_numbers():
     cnn = summary["cnn"]
     assert cnn["over_pytorch_eager"]["JAX step, device input"]["ratio"] == pytest.approx(0.5)
     assert cnn["over_pytorch_eager"]["JAX step, device input"]["interval"] == pytest.approx([0.5, 0.5])
-    assert cnn["attribution"]["float32"]["input pipeline"]["share"]["mean"] == pytest.approx(0.75)
+    assert cnn["attribution"]["float32"]["input pipeline"]["share"]["value"] == pytest.approx(0.75)
     assert cnn["break_even_steps"]["JAX step, device input"] == pytest.approx(116)
     assert cnn["not_measured"] == {Cell("cnn", "cudagraphs").title: "<b>no GPU</b>"}
     assert summary["interaction"]["JAX step, device input"]["ratio"] == pytest.approx(3.0)
     never = summarise_speed(study({EAGER: 10.0, STEP: 20.0}))
     assert never["cnn"]["break_even_steps"] == {STEP.title: None}
     assert summarise_speed(sweep())["cnn"]["half_fixed_batch_size"]["step, float32"]["mean"] == pytest.approx(100)
+
+
+def test_a_second_folder_of_the_same_cells_is_a_repetition(tmp_path):
+    for name in ("one", "two", "three"):
+        save_cells(tmp_path / name / "cells.jsonl", study())
+    save_lines(tmp_path / "one" / "costs.jsonl", [synthetic.costs()])
+    made = gather([tmp_path / "one", tmp_path / "two"])
+    assert (made.cells, made.cells_again, len(made.costs)) == (study(), study(), 1)
+    assert made.tables()["training_speed"][-1].title == "The same grid measured again"
+    assert made.summary()["training_speed"]["repeated"] == {"ratios": 55, "confirmed": 55, "confirmed_backwards": 55}
+    with pytest.raises(InputError, match="three: a third folder of speed measurements"):
+        gather([tmp_path / name for name in ("one", "two", "three")])
 
 
 def test_the_page_has_each_command_once():

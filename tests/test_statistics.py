@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from scipy import stats
 
 from jaxcompare.analysis.statistics import (
     GRID,
+    Interval,
     _mean_intervals,
+    contrast_of_medians,
     crossover_size,
     extrapolated_crossover,
     fit_power_law,
@@ -73,6 +76,55 @@ def test_rows_together_have_the_interval_of_each_alone(seeds):
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
 def test_equal_values_have_zero_width(seeds):
     assert bounds([0.1] * seeds) == (0.1, 0.1)
+
+
+# The interval of a contrast of medians
+
+
+def test_a_contrast_is_of_medians_and_few_repeats_have_students_interval_of_pairs():
+    rows = np.array([[1.0, 2.0, 9.0], [0.5, 4.0, 3.0]])
+    value, interval = contrast_of_medians(rows, [1, -1])
+    assert value == pytest.approx(2 - 3)
+    expected = stats.ttest_1samp(rows[0] - rows[1], 0).confidence_interval(0.95)
+    assert (interval.low, interval.high) == pytest.approx(tuple(expected))
+    assert interval.method == "Student's t, 3 repeats"
+    assert contrast_of_medians([[2.0], [5.0]], [1, -1]) == (-3.0, None)
+
+
+def test_five_repeats_have_the_bootstrap_of_whole_repeats_at_the_expanded_level():
+    rows = np.array([[0.13, 0.2, 0.55, 0.6, 0.95], [1.2, 1.1, 1.0, 1.9, 1.4]])
+    value, interval = contrast_of_medians(rows, [1, -1])
+    assert value == pytest.approx(0.55 - 1.2)
+    tail = math.erfc(math.sqrt(5 / 4) * 2.776445 / math.sqrt(2)) / 2
+    drawn = rows[:, list(itertools.product(range(5), repeat=5))]
+    contrasts = np.median(drawn[0], axis=1) - np.median(drawn[1], axis=1)
+    assert (interval.low, interval.high) == pytest.approx(np.quantile(contrasts, [tail, 1 - tail]), abs=1e-12)
+    assert interval.method == "expanded percentile bootstrap, 5 repeats"
+
+
+@pytest.mark.parametrize(("repeats", "samples", "least"), [(3, 2000, 0.94), (5, 200, 0.92), (9, 200, 0.93)])
+def test_a_contrast_is_covered_as_often_as_it_says(repeats, samples, least):
+    """Of times whose logarithms are normal, half of the scatter common to both sides of a repeat."""
+    noise = rng().normal(0, 0.05, (samples, 3, repeats))
+    found = [contrast_of_medians([2 + a + both, 1 + b + both], [1, -1])[1] for a, b, both in noise]
+    assert np.mean([interval.low <= 1 <= interval.high for interval in found]) > least
+
+
+@pytest.mark.parametrize("repeats", [3, 6])
+def test_the_order_of_repeats_changes_no_bit_and_one_burst_moves_the_value_little(repeats):
+    rows = rng().normal(size=(2, repeats))
+    order = rng(1).permutation(repeats)
+    assert contrast_of_medians(rows[:, order], [1, -1]) == contrast_of_medians(rows, [1, -1])
+    assert contrast_of_medians([[0.1] * repeats], [1])[1] == Interval(0.1, 0.1, ANY)
+    burst = rows.copy()
+    burst[0, np.argmax(rows[0])] += 100
+    assert contrast_of_medians(burst, [1, -1])[0] == contrast_of_medians(rows, [1, -1])[0]
+
+
+@pytest.mark.parametrize(("rows", "signs"), [([], []), ([[]], [1]), ([[1.0, math.inf]], [1]), ([[1.0]], [1, -1])])
+def test_a_contrast_of_nothing_is_refused(rows, signs):
+    with pytest.raises(ValueError, match="one or more finite numbers a term, and one sign"):
+        contrast_of_medians(rows, signs)
 
 
 def test_one_value_has_no_interval():

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxcompare.analysis.speed import Ratio, cells_of, groups, image_times, main_batch_size, measured, ratio_interval
-from jaxcompare.analysis.statistics import Estimate, estimate
+from jaxcompare.analysis.speed import Ratio, cells_of, groups, image_times, main_batch_size, measured, time_ratio
+from jaxcompare.analysis.statistics import Interval, mean_interval
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import ModelName, Precision
 
@@ -25,7 +25,7 @@ class Stage:
     after: Cell
     factor: Ratio
     """Time before over time after."""
-    share: Estimate | None
+    share: Ratio | None
     """Of the logarithm of the whole: negative where the stage goes against it, above 1 where others do. None: not
     stated, since the whole is not shown to differ from 1."""
 
@@ -53,8 +53,8 @@ def attribution(
     logarithms, where factors add. None if a cell of the path was not measured.
 
     In logarithms the shares add up to 1, and the order in which the factors are multiplied does not matter. They belong
-    to this path all the same: with other cells between the same ends they could be others. A share is the ratio of two
-    means over repeats; its interval is that of the ratio, linearised (Taylor).
+    to this path all the same: with other cells between the same ends they could be others. A share is a ratio of
+    medians' differences; its interval is that of the ratio of means over repeats, linearised (Taylor), and holds it.
     """
     path = [
         Cell(model, "eager", "recipe", precision, batch_size),
@@ -66,17 +66,24 @@ def attribution(
     records = measured(records)
     if not set(path) <= set(cells_of(records)):
         return None
-    logs = np.log([image_times(records, cell) for cell in path])
-    totals, factors = logs[0] - logs[-1], logs[:-1] - logs[1:]
-    total = ratio_interval(np.exp(totals).tolist())
+    total = time_ratio(records, path[0], path[-1])
     stages = []
-    for name, before, after, factor in zip(STAGES, path, path[1:], factors, strict=False):
-        share = None
-        if total.direction:
-            middle = factor.mean() / totals.mean()
-            share = estimate((middle + (factor - middle * totals) / totals.mean()).tolist())
-        stages.append(Stage(name, before, after, ratio_interval(np.exp(factor).tolist()), share))
+    for name, before, after in zip(STAGES, path, path[1:], strict=False):
+        share = _share(records, (before, after), (path[0], path[-1])) if total.direction else None
+        stages.append(Stage(name, before, after, time_ratio(records, before, after), share))
     return Attribution(model, precision, total, tuple(stages))
+
+
+def _share(records: Sequence[CellRecord], stage: tuple[Cell, Cell], whole: tuple[Cell, Cell]) -> Ratio:
+    """Of a stage's logarithm in the whole's, each from a slower or faster cell to the next."""
+    logs = {cell: np.log(image_times(records, cell)) for cell in (*stage, *whole)}
+    factors, totals = (logs[before] - logs[after] for before, after in (stage, whole))
+    factor, total = (np.median(logs[before]) - np.median(logs[after]) for before, after in (stage, whole))
+    share = float(factor / total)
+    interval = mean_interval((share + (factors - share * totals) / total).tolist())
+    if interval is None:
+        return Ratio(share, None)
+    return Ratio(share, Interval(min(interval.low, share), max(interval.high, share), interval.method))
 
 
 def attributions(records: Sequence[CellRecord]) -> list[Attribution]:

@@ -137,12 +137,14 @@ def time_to_accuracy(record: RunRecord, target: float) -> float:
 
     Evaluation and compilation are not in it; add `record.compile_time_s` for the latter.
     """
-    spent = 0.0
-    for seconds, accuracy in zip(record.history.epoch_time_s, record.history.test_accuracy, strict=True):
-        spent += seconds
-        if accuracy >= target:
-            return spent
-    return math.inf
+    epochs = epochs_to_accuracy(record, target)
+    return math.inf if epochs is None else sum(record.history.epoch_time_s[:epochs])
+
+
+def epochs_to_accuracy(record: RunRecord, target: float) -> int | None:
+    """Epochs until a run's test accuracy was first at least `target`, a fraction; None: it never was."""
+    found = (epoch for epoch, accuracy in enumerate(record.history.test_accuracy, 1) if accuracy >= target)
+    return next(found, None)
 
 
 def summarise(records: Sequence[RunRecord]) -> dict[str, Any]:

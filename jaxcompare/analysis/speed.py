@@ -1,7 +1,7 @@
 """What compiling buys, what it costs, and when it has paid for itself: cell records in, numbers out.
 
-Times are compared repeat by repeat, so that a machine that drifts slows both sides of a ratio; a ratio over repeats is
-their geometric mean.
+A time is the median over repeats, and a ratio is one of medians: a burst on the machine moves neither, and factors
+along a path multiply to the whole. Intervals pair what ran in one repeat: a machine that drifts slows both sides.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from jaxcompare.analysis.comparison import LABELS
-from jaxcompare.analysis.statistics import Interval, mean_interval
+from jaxcompare.analysis.statistics import Interval, contrast_of_medians
 from jaxcompare.cells import MUST_AGREE, Cell, CellRecord
 from jaxcompare.config import InputError, ModelName, Precision
 
@@ -23,7 +23,7 @@ STEADY = 1.1
 
 
 class Ratio(NamedTuple):
-    """Geometric mean over repeats."""
+    """Of medians over repeats."""
 
     value: float
     interval: Interval | None
@@ -87,23 +87,24 @@ def check_one_measurement(records: Sequence[CellRecord]) -> None:
         raise InputError("cells.jsonl: holds no measurement; measure anew")
     first_of: dict[Precision | None, dict[str, Any]] = {}
     for record in records:
-        for group, facts in ((None, _facts(record)), (record.cell.precision, _manifest(record))):
-            for name, value in first_of.setdefault(group, facts).items():
-                if value != facts[name]:
+        for group, found in ((None, facts(record)), (record.cell.precision, manifest(record))):
+            for name, value in first_of.setdefault(group, found).items():
+                if value != found[name]:
                     within = f", both {group}" if group else ""
                     raise InputError(
-                        f"cells of different measurements: {name} is {value} in one, {facts[name]} in another{within}"
+                        f"cells of different measurements: {name} is {value} in one, {found[name]} in another{within}"
                     )
     repeats = {cell: [record.repeat for record in by_repeat(records, cell)] for cell in cells_of(records)}
     whole = max(repeats.values(), key=len)
-    for cell, found in repeats.items():
-        if found != whole:
+    for cell, of_cell in repeats.items():
+        if of_cell != whole:
             raise InputError(
-                f"{LABELS[cell.model]} {cell.title}: repeats {found} only; the measurement did not come to its end"
+                f"{LABELS[cell.model]} {cell.title}: repeats {of_cell} only; the measurement did not come to its end"
             )
 
 
-def _facts(record: CellRecord) -> dict[str, Any]:
+def facts(record: CellRecord) -> dict[str, Any]:
+    """What all cells of a study have in common."""
     environment = record.environment
     return {
         "data": (record.data_fingerprint, record.train_images, record.image_size, record.num_classes, record.seed),
@@ -114,7 +115,8 @@ def _facts(record: CellRecord) -> dict[str, Any]:
     }
 
 
-def _manifest(record: CellRecord) -> dict[str, Any]:
+def manifest(record: CellRecord) -> dict[str, Any]:
+    """What all cells of a precision have in common."""
     return {name: record.manifest[name] for name in MUST_AGREE}
 
 
@@ -131,18 +133,22 @@ def image_times(records: Sequence[CellRecord], cell: Cell) -> list[float]:
 
 def time_ratio(records: Sequence[CellRecord], cell: Cell, other: Cell) -> Ratio:
     """A cell's time per image over another's."""
-    pairs = zip(image_times(records, cell), image_times(records, other), strict=True)
-    return ratio_interval([time / reference for time, reference in pairs])
+    return ratio_of_medians([image_times(records, cell)], [image_times(records, other)])
 
 
-def ratio_interval(ratios: Sequence[float]) -> Ratio:
-    """Geometric mean of ratios over repeats, and its 95 % interval: of the mean logarithm."""
-    logs = [math.log(ratio) for ratio in ratios]
-    interval = mean_interval(logs)
+def ratio_of_medians(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]] = ()) -> Ratio:
+    """Product of medians over repeats, over a product of others, and the 95 % interval: of the logarithm, in which they
+    add; see `statistics.contrast_of_medians`.
+
+    Args:
+        above: values by repeat, a list a factor.
+        below: the same of the divisors.
+    """
+    logs = [[math.log(value) for value in row] for row in (*above, *below)]
+    value, interval = contrast_of_medians(logs, [1] * len(above) + [-1] * len(below))
     if interval is None:
-        return Ratio(math.exp(logs[0]), None)
-    method = interval.method.replace("seeds", "repeats")
-    return Ratio(math.exp(statistics.fmean(logs)), Interval(math.exp(interval.low), math.exp(interval.high), method))
+        return Ratio(math.exp(value), None)
+    return Ratio(math.exp(value), Interval(math.exp(interval.low), math.exp(interval.high), interval.method))
 
 
 def break_even_steps(compiled: CellRecord, eager: CellRecord) -> float:
@@ -164,19 +170,13 @@ def break_evens(records: Sequence[CellRecord], cell: Cell, eager: Cell) -> list[
 
 
 def interaction(records: Sequence[CellRecord], ways: tuple[tuple[Cell, Cell], tuple[Cell, Cell]]) -> Ratio:
-    """Ratio of ratios: times as fast as eager one model is over times as fast the other is, repeat by repeat.
+    """Ratio of ratios: times as fast as eager one model is over times as fast the other is.
 
     Args:
         ways: (compiled cell, eager cell) of the one model, and of the other.
     """
-    speedups = [
-        [
-            e.image_time_s / c.image_time_s
-            for c, e in zip(by_repeat(records, fast), by_repeat(records, slow), strict=True)
-        ]
-        for fast, slow in ways
-    ]
-    return ratio_interval([one / other for one, other in zip(*speedups, strict=True)])
+    (fast, slow), (other_fast, other_slow) = ([image_times(records, cell) for cell in way] for way in ways)
+    return ratio_of_medians([slow, other_fast], [fast, other_slow])
 
 
 def interactions(records: Sequence[CellRecord]) -> dict[Cell, Ratio]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxcompare.analysis.attribution import attributions
 from jaxcompare.analysis.dispatch import fixed_cost, swept
+from jaxcompare.analysis.repeated_study import repeat_ratios
 from jaxcompare.analysis.speed import (
     Ratio,
     at_main_size,
@@ -24,11 +25,19 @@ from jaxcompare.cells import CellRecord
 from jaxcompare.config import ModelName
 
 
-def summarise_speed(records: Sequence[CellRecord]) -> dict[str, Any]:
-    """By model, and `interaction`: the ViT's times as fast as PyTorch eager over the CNN's. None: no finite number."""
+def summarise_speed(records: Sequence[CellRecord], again: Sequence[CellRecord] = ()) -> dict[str, Any]:
+    """By model, and `interaction`: the ViT's times as fast as PyTorch eager over the CNN's; `repeated`: how many ratios
+    a second study confirms. None: no finite number."""
     models = dict.fromkeys(record.cell.model for record in records)
     found: dict[str, Any] = {model: _model(records, model) for model in models}
     found["interaction"] = {execution(cell): _ratio(ratio) for cell, ratio in interactions(records).items()}
+    if again:
+        ratios = repeat_ratios(records, again)
+        found["repeated"] = {
+            "ratios": len(ratios),
+            "confirmed": sum(one.confirmed for one in ratios),
+            "confirmed_backwards": sum(one.confirmed_backwards for one in ratios),
+        }
     return found
 
 
@@ -57,7 +66,7 @@ def _model(records: Sequence[CellRecord], model: ModelName) -> dict[str, Any]:
         },
         "break_even_steps": {execution(cell): steps if math.isfinite(steps) else None for cell, steps in paid.items()},
         "half_fixed_batch_size": {
-            f"{cell.engine}, {cell.precision}": _share(fit.half_size) for cell, fit in fits.items() if fit
+            f"{cell.engine}, {cell.precision}": _estimate(fit.half_size) for cell, fit in fits.items() if fit
         },
     }
 
@@ -66,8 +75,12 @@ def _ratio(ratio: Ratio) -> dict[str, Any]:
     return {"ratio": ratio.value, "interval": _ends(ratio.interval)}
 
 
-def _share(estimate: Estimate | None) -> dict[str, Any] | None:
-    if estimate is None or not math.isfinite(estimate.mean):
+def _share(share: Ratio | None) -> dict[str, Any] | None:
+    return {"value": share.value, "interval": _ends(share.interval)} if share else None
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any] | None:
+    if not math.isfinite(estimate.mean):
         return None
     return {"mean": estimate.mean, "interval": _ends(estimate.interval)}
 

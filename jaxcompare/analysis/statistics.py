@@ -99,6 +99,44 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     return Interval(float(low[0]), float(high[0]), _method(row.size))
 
 
+def contrast_of_medians(rows: ArrayLike, signs: Sequence[int]) -> tuple[float, Interval | None]:
+    """Medians over repeats, added up with their signs, and the 95 % interval of that sum; None for a single repeat.
+
+    From five repeats on the percentile bootstrap at Hesterberg's expanded level, which draws whole repeats. A bootstrap
+    of fewer cannot cover 95 %: of those, Student's t for the mean over repeats of the same sum, which is the sum of
+    medians where scatter is as likely up as down. The interval holds the value; the order of repeats does not matter.
+
+    Args:
+        rows: (terms, repeats); what stands in one column belongs together.
+        signs: (terms,) each 1 or -1.
+
+    Raises:
+        ValueError: no repeat, signs that are not one a row, or a value that is not finite.
+    """
+    table, weights = np.asarray(rows, dtype=float), np.asarray(signs)
+    if table.ndim != 2 or not table.size or weights.shape != table.shape[:1] or not np.isfinite(table).all():
+        raise ValueError(f"repeats must be one or more finite numbers a term, and one sign a term, not {rows}, {signs}")
+    table, repeats = table[:, np.lexsort(table)], table.shape[1]
+    value = float(weights @ np.median(table, axis=1))
+    if repeats == 1:
+        return value, None
+    if repeats < BOOTSTRAP_FROM:
+        lows, highs = _mean_intervals((weights @ table)[None])
+        low, high = float(lows[0]), float(highs[0])
+    else:
+        found = stats.bootstrap(
+            table,
+            lambda *terms, axis: sum(sign * np.median(term, axis) for sign, term in zip(signs, terms, strict=True)),
+            paired=True,
+            n_resamples=RESAMPLES,
+            confidence_level=1 - 2 * _expanded_tail(repeats),
+            method="percentile",
+            rng=0,
+        ).confidence_interval
+        low, high = float(found.low), float(found.high)
+    return value, Interval(min(low, value), max(high, value), _method(repeats, "repeats"))
+
+
 def estimate(values: Sequence[float]) -> Estimate:
     """Mean and interval over seeds."""
     return Estimate(float(np.mean(np.sort(values))), mean_interval(values))
@@ -188,23 +226,29 @@ def _mean_intervals(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows = np.sort(rows, axis=1)
     least, seeds = rows[:, 0], rows.shape[1]
     rows = rows - least[:, None]
-    t = stats.t.ppf((1 + LEVEL) / 2, seeds - 1)
     if seeds < BOOTSTRAP_FROM:
-        middle, half = least + rows.mean(axis=1), t * stats.sem(rows, axis=1)
+        middle, half = least + rows.mean(axis=1), _students_t(seeds) * stats.sem(rows, axis=1)
         return middle - half, middle + half
-    # Hesterberg's expansion: resampled values vary by (n - 1) / n too little, and the normal's tails stand in for t's.
-    tail = stats.norm.cdf(-math.sqrt(seeds / (seeds - 1)) * t)
     found = stats.bootstrap(
         (rows,),
         np.mean,
         axis=1,
         n_resamples=RESAMPLES,
         batch=max(1, 4_000_000 // rows.size),  # 32 MB of resampled values at a time
-        confidence_level=1 - 2 * tail,
+        confidence_level=1 - 2 * _expanded_tail(seeds),
         method="percentile",
         rng=0,
     ).confidence_interval
     return least + found.low, least + found.high
+
+
+def _students_t(count: int) -> float:
+    return float(stats.t.ppf((1 + LEVEL) / 2, count - 1))
+
+
+def _expanded_tail(count: int) -> float:
+    """Hesterberg's: resampled values vary by (n - 1) / n too little, and the normal's tails stand in for t's."""
+    return float(stats.norm.cdf(-math.sqrt(count / (count - 1)) * _students_t(count)))
 
 
 def _turns(sizes: np.ndarray, mean: np.ndarray) -> tuple[float, tuple[float, ...]]:
@@ -266,5 +310,6 @@ def _checked(sizes: Sequence[float], rows: ArrayLike, *, least: int) -> tuple[np
     return images, table
 
 
-def _method(seeds: int) -> str:
-    return f"Student's t, {seeds} seeds" if seeds < BOOTSTRAP_FROM else f"expanded percentile bootstrap, {seeds} seeds"
+def _method(count: int, of: str = "seeds") -> str:
+    kind = "Student's t" if count < BOOTSTRAP_FROM else "expanded percentile bootstrap"
+    return f"{kind}, {count} {of}"

@@ -1,6 +1,7 @@
 """What was measured, gathered from folders of records: the one thing that a report is made of."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -29,6 +30,8 @@ class Results:
     sweep: Sweep | None = None
     agreement: Sequence[RunRecord] = ()
     cells: Sequence[CellRecord] = ()
+    cells_again: Sequence[CellRecord] = ()
+    """A second study's, which confirms the first one's ratios or does not."""
     inputs: Sequence[dict[str, Any]] = ()
     phases: Sequence[dict[str, Any]] = ()
     costs: Sequence[dict[str, Any]] = ()
@@ -60,8 +63,8 @@ class Results:
             "full_comparison": [table for table in compared if table.rows],
             "data_efficiency": efficiency_tables(self.sweep) if self.sweep else [],
             "framework_agreement": [agreement_table(self.agreement)] if self.agreement else [],
-            "training_speed": speed_tables(self.cells) if self.cells else [],
-            "training_speed_details": detail_tables(self.cells, self.phases, self.inputs, self.costs)
+            "training_speed": speed_tables(self.cells, self.cells_again) if self.cells else [],
+            "training_speed_details": detail_tables(self.cells, self.phases, self.inputs, self.costs, self.comparison)
             if self.cells
             else [],
         }
@@ -76,7 +79,7 @@ class Results:
         if self.sweep:
             summary["data_efficiency"] = summarise_sweep(self.sweep)
         if self.cells:
-            summary["training_speed"] = summarise_speed(self.cells)
+            summary["training_speed"] = summarise_speed(self.cells, self.cells_again)
         return summary
 
 
@@ -88,7 +91,7 @@ def gather(folders: Sequence[Path]) -> Results:
             the others': the message names what differs.
     """
     records: list[RunRecord] = []
-    cells: list[CellRecord] = []
+    studies: list[list[CellRecord]] = []
     others: dict[str, list[dict[str, Any]]] = {}
     for folder in folders:
         found = 0
@@ -98,16 +101,17 @@ def gather(folders: Sequence[Path]) -> Results:
             # A copy of a record that is there already is no second run.
             records += [record for record in loaded if record not in records]
         if (folder / "cells.jsonl").exists():
-            if cells:
-                raise InputError(f"{folder}: a second folder of speed measurements; give one")
-            cells = load_cells(folder / "cells.jsonl")
+            if len(studies) == 2:
+                raise InputError(f"{folder}: a third folder of speed measurements; give one, or one and its repetition")
+            studies.append(load_cells(folder / "cells.jsonl"))
             files = {name: folder / f"{name}.jsonl" for name in ("inputs", "phases", "costs")}
-            others = {name: load_lines(path, dict, "measurement") for name, path in files.items() if path.exists()}
-            found += len(cells)
+            if len(studies) == 1:
+                others = {name: load_lines(path, dict, "measurement") for name, path in files.items() if path.exists()}
+            found += len(studies[-1])
         if not found:
             kind = "holds no records, in runs.jsonl or cells.jsonl" if folder.is_dir() else "no such folder"
             raise InputError(f"{folder}: {kind}; name a folder that an experiment wrote")
-    titles = {record.data_fingerprint: record.dataset_title for record in [*records, *cells]}
+    titles = {record.data_fingerprint: record.dataset_title for record in [*records, *itertools.chain(*studies)]}
     if len(titles) > 1:
         raise InputError(f"runs of different images: {' and '.join(sorted(titles.values()))}; make a report of each")
     # The folders' order decides nothing.
@@ -118,4 +122,5 @@ def gather(folders: Sequence[Path]) -> Results:
     # What one page puts side by side is of one recipe, but for what the experiments differ in by their design.
     check_one_recipe([*comparison[:1], *swept[:1]], "train_size", "subsets", "epochs", "epoch_images")
     sweep = build_sweep(swept) if swept else None
-    return Results(comparison, sweep, of.get("framework_agreement", []), cells, **others)
+    cells, again = (*studies, (), ())[:2]
+    return Results(comparison, sweep, of.get("framework_agreement", []), cells, again, **others)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from jaxcompare.analysis.attribution import Attribution, attributions
 from jaxcompare.analysis.comparison import LABELS
+from jaxcompare.analysis.repeated_study import CLOSE, repeat_ratios
 from jaxcompare.analysis.roofline import common_roofs, flops_per_s
 from jaxcompare.analysis.speed import (
     RECIPE_IMAGES,
@@ -40,9 +41,14 @@ from jaxcompare.report.speed_text import (
 from jaxcompare.report.tables import Table, machine
 
 
-def speed_tables(records: Sequence[CellRecord]) -> list[Table]:
-    """The three that answer: how fast, why, and when it has paid."""
-    tables = [speed_table(records), attribution_table(records), break_even_table(records)]
+def speed_tables(records: Sequence[CellRecord], again: Sequence[CellRecord] = ()) -> list[Table]:
+    """Those that answer: how fast, why, when it has paid, and whether a second study found the same."""
+    tables = [
+        speed_table(records),
+        attribution_table(records),
+        break_even_table(records),
+        repeated_table(records, again),
+    ]
     return [table for table in tables if table.rows]
 
 
@@ -126,8 +132,8 @@ def interval_note(records: Sequence[CellRecord]) -> str:
     interval = time_ratio(records, records[0].cell, records[0].cell).interval
     method = interval.method if interval else ""
     return (
-        "Ratios are taken repeat by repeat: geometric mean and 95 % interval of the mean logarithm "
-        f"({method}); each interval has its 95 % for itself, not all together."
+        f"Ratios are of medians over repeats; their 95 % intervals ({method}, of the logarithm) pair what ran in one "
+        "repeat, and each has its 95 % for itself, not all together."
     )
 
 
@@ -291,3 +297,29 @@ def _times_as_fast(records: Sequence[CellRecord], cell: Cell) -> str:
     """As PyTorch eager, which was measured."""
     eager = dataclasses.replace(cell, engine="eager")
     return ratio_text(time_ratio(records, eager, cell))
+
+
+def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -> Table:
+    """How many ratios between cells a second study confirms; without rows if there is none."""
+    found, rows = repeat_ratios(records, again) if again else [], []
+    for model, precision in dict.fromkeys((one.cell.model, one.cell.precision) for one in found):
+        of_model = [one for one in found if (one.cell.model, one.cell.precision) == (model, precision)]
+        most = max(of_model, key=lambda one: one.change)
+        rows.append(
+            (
+                model_label(model, precision),
+                f"{len(of_model):,}",
+                f"{sum(one.confirmed for one in of_model):,}",
+                f"{sum(one.confirmed_backwards for one in of_model):,}",
+                f"{statistics.median(one.change for one in of_model):.2f}",
+                f"{execution(most.cell)} over {execution(most.other)}: {ratio_text(most.first)}, then "
+                f"{ratio_text(most.again)}",
+            )
+        )
+    header = ("Model", "Ratios", "Confirmed", "Confirmed backwards", "Median change, factor", "Largest change")
+    note = (
+        "Every ratio between two cells of a model that both studies measured. Confirmed: the second study's is within "
+        f"the first's 95 % interval or a factor of {CLOSE:g}, whichever is wider; backwards: the first's within the "
+        "second's. A study's intervals are of its own processes: they hold nothing of another day."
+    )
+    return Table(header, rows, [note], "The same grid measured again")

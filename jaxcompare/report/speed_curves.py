@@ -25,7 +25,7 @@ def roofline(records: Sequence[CellRecord]) -> Figure:
     for axes, precision in zip(axes_of, precisions, strict=True):
         _roof(axes, all_records, [record for record in records if record.cell.precision == precision])
         axes.set_title(precision)
-    add_caption(figure, records, "geometric mean and 95 % interval")
+    add_caption(figure, records, "medians and 95 % intervals")
     return figure
 
 
@@ -78,7 +78,7 @@ def input_ladder(records: Sequence[CellRecord]) -> Figure:
         axes.set(title=model_label(model, precision), xlabel="input", ylabel="µs per training image (log scale)")
         axes.margins(x=0.12)
         axes.legend()
-    add_caption(figure, measured(at_main_size(records)), "geometric mean and 95 % interval")
+    add_caption(figure, measured(at_main_size(records)), "medians and 95 % intervals")
     return figure
 
 
@@ -97,7 +97,7 @@ def batch_sweep(records: Sequence[CellRecord]) -> Figure:
         axes.set_xticks([], minor=True)
         axes.set(title=model_label(*group), xlabel="batch size (log scale)", ylabel="ms a step (log scale)")
         axes.legend(fontsize=8)
-    add_caption(figure, measured(records), "geometric mean and 95 % interval")
+    add_caption(figure, measured(records), "medians and 95 % intervals")
     return figure
 
 

@@ -1,13 +1,12 @@
-"""Speed cells as tables, in detail: what compiling is made of, a step's phases, input, batch sizes, costs, memory."""
+"""Speed cells as tables, in detail: the compile ledger, phases of a step, time to accuracy, inputs, batch sizes."""
 
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxcompare.analysis.comparison import LABELS
+from jaxcompare.analysis.comparison import LABELS, by_model, epochs_to_accuracy, mean
 from jaxcompare.analysis.dispatch import FixedCost, fixed_cost, several_sizes, swept
-from jaxcompare.analysis.roofline import common_roofs, roofs_by_framework
 from jaxcompare.analysis.speed import (
     STEADY,
     at_main_size,
@@ -21,8 +20,10 @@ from jaxcompare.analysis.speed import (
     slow_first_steps,
 )
 from jaxcompare.cells import INPUTS, Cell, CellInput, CellRecord
-from jaxcompare.config import Framework, InputError
+from jaxcompare.config import InputError
 from jaxcompare.measure.clock import STEPS
+from jaxcompare.records import RunRecord
+from jaxcompare.report.speed_costs import Measurements, cost_table, memory_table
 from jaxcompare.report.speed_text import (
     engine_label,
     estimate_text,
@@ -31,18 +32,9 @@ from jaxcompare.report.speed_text import (
     spread,
     spread_or_never,
 )
-from jaxcompare.report.tables import Table
-
-Measurements = Sequence[Mapping[str, Any]]
-
-APART = 0.05
-"""Difference of two counts of one thing, from which on it is pointed at."""
+from jaxcompare.report.tables import TARGETS, Table
 
 COMPILE_PHASES = {"trace_s": "Trace", "lower_s": "Lower", "compile_s": "Compile"}
-
-FRAMEWORKS: dict[Framework, str] = {"jax": "JAX", "torch": "PyTorch"}
-
-MEMORY = {"allocator": "Allocator", "plan": "XLA's plan", "process": "Process"}
 
 PHASES = {
     "input_ms": "Input",
@@ -57,12 +49,17 @@ PHASES = {
 
 
 def detail_tables(
-    records: Sequence[CellRecord], phases: Measurements = (), inputs: Measurements = (), costs: Measurements = ()
+    records: Sequence[CellRecord],
+    phases: Measurements = (),
+    inputs: Measurements = (),
+    costs: Measurements = (),
+    runs: Sequence[RunRecord] = (),
 ) -> list[Table]:
     """Those that there are records of, for the page."""
     tables = [
         ledger_table(records),
         phases_table(phases),
+        accuracy_table(records, runs),
         ladder_table(records),
         batch_table(records),
         cost_table(records, costs),
@@ -137,6 +134,46 @@ def phases_table(records: Measurements) -> Table:
         "off; PyTorch's holds the loss too."
     )
     return Table(header, rows, [note], "Where a step's time goes")
+
+
+def accuracy_table(records: Sequence[CellRecord], runs: Sequence[RunRecord]) -> Table:
+    """Seconds of training until a test accuracy is reached, by execution: epochs from a full comparison, their length
+    from the cells.
+
+    Args:
+        runs: the full comparison's; without them there are no rows.
+    """
+    models = by_model(runs)
+    targets = [t for t in TARGETS if any(epochs_to_accuracy(run, t) is not None for run in runs)]
+    rows = []
+    for cell in cells_of(measured(at_main_size(records))):
+        alike = [
+            run
+            for run in models.get(cell.model, [])
+            if (run.config.training.batch_size, run.config.execution.precision) == (cell.batch_size, cell.precision)
+        ]
+        if alike and cell.seeds == 1:
+            texts = [_accuracy_text(by_repeat(records, cell), alike, target) for target in targets]
+            rows.append((LABELS[cell.model], execution(cell), *texts))
+    header = ("Model", "Execution", *(f"{100 * target:g} %, s" for target in targets))
+    note = (
+        "Seconds until the first epoch whose accuracy on the test images is at least that; in brackets, with what is "
+        "paid once: compilation, cold, and the first epoch's excess. Epochs: as many as the full comparison's runs "
+        "took (mean over seeds), whose updates every execution computes, by the parity gate, up to rounding and draws. "
+        "Their length: images of an epoch there times the median time per image here. Extrapolated, not trained "
+        "through; evaluation excluded."
+    )
+    return Table(header, rows, [note], "Time to accuracy, by execution")
+
+
+def _accuracy_text(cell_runs: Sequence[CellRecord], runs: Sequence[RunRecord], target: float) -> str:
+    epochs = known(epochs_to_accuracy(run, target) for run in runs)
+    if len(epochs) < len(runs):
+        return f"{len(epochs)} of {len(runs)} seeds" if epochs else "not reached"
+    images = mean(epochs) * (runs[0].config.epoch_images or runs[0].train_images)
+    seconds = images * statistics.median(run.image_time_s for run in cell_runs)
+    paid = statistics.median(run.one_time_s for run in cell_runs)
+    return f"{seconds:,.0f} ({seconds + paid:,.0f})"
 
 
 def ladder_table(records: Sequence[CellRecord]) -> Table:
@@ -225,72 +262,6 @@ def _fit_texts(fit: FixedCost | None) -> tuple[str, ...]:
         half_size_text(fit),
         f"{100 * fit.max_residual:.0f}",
     )
-
-
-def cost_table(records: Sequence[CellRecord], costs: Measurements) -> Table:
-    """What a training image costs by formula and by XLA's count, and what the machine reaches."""
-    rows = []
-    for cost in costs:
-        label = LABELS[cost["model"]]
-        for title, name, unit in (
-            ("Forward, MFLOP", "forward_flops", 1e6),
-            ("Training, MFLOP", "training_flops", 1e6),
-            ("Training, MB", "training_bytes", 1e6),
-        ):
-            formula, xla = cost[f"formula_{name}"], cost[f"xla_{name}"]
-            flagged = name.endswith("flops") and abs(xla / formula - 1) > APART
-            mark = f" (more than {100 * APART:.0f} % apart)" if flagged else ""
-            texts = (f"{value / unit:,.3f}" for value in (formula, xla))
-            rows.append((label, title, *texts, f"{100 * (xla / formula - 1):+.1f}{mark}"))
-        formula, xla = (cost[f"{by}_training_flops"] / cost[f"{by}_training_bytes"] for by in ("formula", "xla"))
-        rows.append(
-            (label, "Intensity, FLOP a byte", f"{formula:,.1f}", f"{xla:,.1f}", f"{100 * (xla / formula - 1):+.1f}")
-        )
-    first = next(iter(costs), {"image_size": 0, "num_classes": 0, "batch_size": 0})
-    note = (
-        f"Per image of {first['image_size']} by {first['image_size']} pixels and {first['num_classes']} classes, "
-        f"batches of {first['batch_size']}, float32, dropout off; training: forward and backward. Bytes by formula: "
-        "the least traffic, were every layer one kernel, the update included; XLA's: what its kernels read and write, "
-        "caches not considered, the update left out. Why the counts of operations differ: the docstring of "
-        "jaxcompare/measure/cost.py."
-    )
-    header = ("Model", "An image", "By formula", "By XLA", "XLA over formula, %")
-    return Table(header, rows, [note, *roof_sentences(records)], "What a training image costs")
-
-
-def roof_sentences(records: Sequence[CellRecord]) -> list[str]:
-    """The machine's ceilings in each precision."""
-    sentences = []
-    for precision in dict.fromkeys(record.cell.precision for record in measured(records)):
-        roofs, of = common_roofs(records, precision), roofs_by_framework(records, precision)
-        each = ", ".join(
-            f"{FRAMEWORKS[name]} {roof.flops_per_s / 1e9:,.0f} and {roof.bytes_per_s / 1e9:,.0f}"
-            for name, roof in of.items()
-        )
-        sentences.append(
-            f"Ceilings in {precision}: a large matrix product {roofs.flops_per_s / 1e9:,.0f} GFLOP/s, a large copy "
-            f"{roofs.bytes_per_s / 1e9:,.0f} GB/s, the larger of the frameworks' medians ({each}); ridge point "
-            f"{roofs.ridge:,.1f} FLOP a byte: work of more is bound by arithmetic, of less by memory."
-        )
-    return sentences
-
-
-def memory_table(records: Sequence[CellRecord]) -> Table:
-    """Peak memory as three witnesses have it."""
-    records = measured(at_main_size(records))
-    rows = []
-    for cell in cells_of(records):
-        peaks = [run.memory for run in by_repeat(records, cell)]
-        texts = [spread((b / 1e6 for b in known(peak.get(name) for peak in peaks)), ",.0f") for name in MEMORY]
-        rows.append((LABELS[cell.model], execution(cell), *texts))
-    header = ("Model", "Execution", *(f"{title}, MB" for title in MEMORY.values()))
-    note = (
-        "Median (and range) over repeats. Allocator: most in use on the device at once. XLA's plan: what the largest "
-        "training program was compiled to need. Process: largest resident set, by the operating system (where Linux "
-        "has VmHWM, that process's own, not what it had of the one that started it); it holds the libraries and the "
-        "data set too. A dash: there is no such number there."
-    )
-    return Table(header, rows, [note], "Peak memory")
 
 
 def input_table(records: Measurements) -> Table:

@@ -31,7 +31,7 @@ from jaxcompare.analysis.speed import (
     groups,
     image_times,
     measured,
-    ratio_interval,
+    ratio_of_medians,
     time_ratio,
 )
 from jaxcompare.cells import Cell, CellRecord
@@ -144,7 +144,7 @@ def speed_matrix(records: Sequence[CellRecord]) -> Figure:
     axes.tick_params(length=0)
     if ratios:
         _ratio_bar(figure, axes, limit)
-    add_caption(figure, timed, "geometric mean and 95 % interval")
+    add_caption(figure, timed, "medians and 95 % intervals")
     return figure
 
 
@@ -168,7 +168,7 @@ def _matrix_cell(
         text = "1" if cell == baseline([cell], cell) else ratio_text(ratios[cell])
         ink = "white" if abs(level) > 0.6 * limit else "black"
     elif of_cell:
-        text = f"{ratio_text(ratio_interval([1e6 * record.image_time_s for record in of_cell]))} µs"
+        text = f"{ratio_text(ratio_of_medians([[1e6 * record.image_time_s for record in of_cell]]))} µs"
     corner = (place[0] - 0.5, place[1] - 0.5)
     axes.add_patch(Rectangle(corner, 1, 1, facecolor=face, hatch=hatch, edgecolor="#aaaaaa", linewidth=0.8))
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5} if hatch else None
@@ -233,11 +233,11 @@ def attribution_waterfall(records: Sequence[CellRecord]) -> Figure:
     found = attributions(records)
     figure = Figure(figsize=(11, 1.4 + 2.7 * len(found)), layout=_layout())
     for axes, one in zip(np.ravel(figure.subplots(len(found), 1)), found, strict=True):
-        _waterfall(axes, one, ratio_interval(image_times(records, one.stages[0].before)).value)
+        _waterfall(axes, one, ratio_of_medians([image_times(records, one.stages[0].before)]).value)
     styles = STAGE_STYLES.values()
     handles = [Patch(facecolor=face, hatch=hatch, edgecolor="white", label=name) for face, hatch, name in styles]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    add_caption(figure, measured(at_main_size(records)), "geometric mean and 95 % interval")
+    add_caption(figure, measured(at_main_size(records)), "medians and 95 % intervals")
     return figure
 
 
@@ -298,11 +298,13 @@ def log_scale(axes: Axes, which: str) -> None:
 
 
 def with_errors(values: Sequence[Sequence[float]]) -> tuple[list[float], np.ndarray | None]:
-    """Of positive values over repeats, a list a point: geometric means, and (2, points) how far their intervals reach
-    down and up; None with one repeat."""
-    means = [ratio_interval(of_point) for of_point in values]
-    middles = [mean.value for mean in means]
-    reach = [(mean.value - mean.interval.low, mean.interval.high - mean.value) for mean in means if mean.interval]
+    """Of positive values over repeats, a list a point: medians, and (2, points) how far their intervals reach down and
+    up; None with one repeat."""
+    points = [ratio_of_medians([of_point]) for of_point in values]
+    middles = [point.value for point in points]
+    reach = [
+        (point.value - point.interval.low, point.interval.high - point.value) for point in points if point.interval
+    ]
     return middles, np.transpose(reach) if reach else None
 
 

@@ -47,12 +47,12 @@ def factor_text(factor: Ratio) -> str:
     return f"{text.removesuffix(')')}, undecided)" if undecided else text
 
 
-def share_text(share: Estimate) -> str:
+def share_text(share: Ratio) -> str:
     """Per cent, with the interval if there is one."""
     if share.interval is None:
-        return f"{_per_cent(share.mean)} %"
+        return f"{_per_cent(share.value)} %"
     low, high = _per_cent(share.interval.low), _per_cent(share.interval.high)
-    return f"{_per_cent(share.mean)} % ({low} to {high})"
+    return f"{_per_cent(share.value)} % ({low} to {high})"
 
 
 def _per_cent(fraction: float) -> int:

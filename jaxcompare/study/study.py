@@ -8,23 +8,17 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jaxcompare.cells import ENGINES, Cell, CellRecord, load_cells, save_cells
-from jaxcompare.config import InputError, ModelName, TrainingConfig
+from jaxcompare.cells import Cell, CellRecord, load_cells, save_cells
+from jaxcompare.config import InputError, ModelName
 from jaxcompare.measure.environment import git_commit
-from jaxcompare.measure.parity import Deviation
 from jaxcompare.records import load_lines, save_lines
 from jaxcompare.study import worker
+from jaxcompare.study.gates import Gates, Tell, gate_of, open_gates
 from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
-
-Gates = dict[Cell, tuple[dict[str, float], str]]
-"""By gate: how far its side is from the reference, and why its cells may not be timed, if so."""
-
-Tell = Callable[[str], None]
 
 PIPELINES = (("jaxcompare", 0), ("recipe", 0), ("jaxcompare", 2), ("recipe", 2))
 """Input pipelines, and their workers."""
@@ -145,7 +139,7 @@ def _cell_job(cell: Cell, repeat: int, setup: Setup, measured: Measured, gates: 
     def run() -> None:
         # What failed once is not tried again.
         failed = next((record.message for record in measured.cells if record.cell == cell and record.message), "")
-        parity, shut = gates.get(_gate_of(cell), ({}, ""))
+        parity, shut = gates.get(gate_of(cell), ({}, ""))
         record = measure_cell(cell, repeat, setup, parity, tell, cell.refusal or shut or failed)
         measured.add_cell(record)
         if record.message and not failed:
@@ -194,48 +188,6 @@ def measure_cell(
 def _has_ledger(cell: Cell) -> bool:
     """Whether its warm compilation is measured too: one run, of batches on the device."""
     return cell.compiled and cell.input == "device" and cell.seeds == 1
-
-
-def _gate_of(cell: Cell) -> Cell:
-    """The cell that passes the gate for this one: how often a program is called, where its batches come from and how
-    large they are changes nothing of what a step computes."""
-    engine = cell.engine
-    if cell.framework == "jax" and cell.compiled:
-        engine = "step" if cell.seeds == 1 else "epoch"
-    return dataclasses.replace(cell, engine=engine, input="device", batch_size=TrainingConfig.batch_size)
-
-
-def open_gates(cells: Sequence[Cell], setup: Setup, tell: Tell) -> Gates:
-    """For each gate of the cells: how far its side is from the reference, and why its cells may not be timed, if so.
-
-    Nothing is timed yet, so two processes run at once.
-    """
-    gates = list(dict.fromkeys(map(_gate_of, cells)))
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        paths = {model: Path(folder) / f"{model}.npz" for model in dict.fromkeys(gate.model for gate in gates)}
-
-        def refer(model: ModelName) -> None:
-            in_fresh_process(worker.make_reference, model, setup, paths[model])
-
-        list(pool.map(refer, paths))
-        found = []
-        for gate, (parity, message) in zip(
-            gates, pool.map(lambda gate: _pass_gate(gate, setup, paths[gate.model]), gates), strict=True
-        ):
-            seeds = f", {gate.seeds} seeds" if gate.seeds > 1 else ""
-            passed = f"not timed: {message}" if message else "passed"
-            tell(f"parity gate: {gate.model} {ENGINES[gate.engine]}, {gate.precision}{seeds}: {passed}")
-            found.append((parity, message))
-    return dict(zip(gates, found, strict=True))
-
-
-def _pass_gate(gate: Cell, setup: Setup, path: Path) -> tuple[dict[str, float], str]:
-    try:
-        parity = in_fresh_process(worker.pass_gate, gate, setup, path)
-    except CellFailed as error:
-        return {}, str(error)
-    exceeds = Deviation(**parity).exceeds(gate.precision)
-    return parity, f"parity gate: {', '.join(exceeds)}" if exceeds else ""
 
 
 def _cost_job(model: ModelName, setup: Setup, measured: Measured) -> Job:

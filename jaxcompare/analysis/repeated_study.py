@@ -1,0 +1,64 @@
+"""Two studies of the same cells: whether the second one finds the ratios that the first one states."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+from jaxcompare.analysis.speed import Ratio, cells_of, check_one_measurement, facts, manifest, measured, time_ratio
+from jaxcompare.cells import Cell, CellRecord
+from jaxcompare.config import InputError
+
+CLOSE = 1.1
+"""Factor between two ratios that are taken for the same, whatever their intervals."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Repetition:
+    """The ratio of two cells' times, found twice."""
+
+    cell: Cell
+    other: Cell
+    first: Ratio
+    again: Ratio
+
+    @property
+    def change(self) -> float:
+        """Factor between the two, 1 or more."""
+        quotient = self.again.value / self.first.value
+        return max(quotient, 1 / quotient)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the second is within the first's interval, or close to it."""
+        return self.change <= CLOSE or _holds(self.first, self.again)
+
+    @property
+    def confirmed_backwards(self) -> bool:
+        """The same with the studies in the other order."""
+        return self.change <= CLOSE or _holds(self.again, self.first)
+
+
+def _holds(ratio: Ratio, other: Ratio) -> bool:
+    return ratio.interval is not None and ratio.interval.low <= other.value <= ratio.interval.high
+
+
+def repeat_ratios(records: Sequence[CellRecord], again: Sequence[CellRecord]) -> list[Repetition]:
+    """Every ratio between two cells of one model and precision that both studies measured.
+
+    Raises:
+        InputError: the studies differ in what decides a time, or the second did not come to its end.
+    """
+    records, again = measured(records), measured(again)
+    check_one_measurement(again)
+    for record in again[:1]:
+        for name, value in (facts(records[0]) | manifest(records[0])).items():
+            if (found := (facts(record) | manifest(record))[name]) != value:
+                raise InputError(
+                    f"two speed studies that differ: {name} is {value} in the first, {found} in the second"
+                )
+    both = [cell for cell in cells_of(records) if cell in cells_of(again)]
+    return [
+        Repetition(cell, other, time_ratio(records, cell, other), time_ratio(again, cell, other))
+        for cell, other in itertools.combinations(both, 2)
+        if (cell.model, cell.precision) == (other.model, other.precision)
+    ]

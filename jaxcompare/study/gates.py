@@ -1,0 +1,60 @@
+"""The parity gates of a study: which side each cell stands on, and whether that side may be timed."""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from jaxcompare.cells import ENGINES, Cell
+from jaxcompare.config import ModelName, TrainingConfig
+from jaxcompare.measure.parity import Deviation
+from jaxcompare.study import worker
+from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
+
+Gates = dict[Cell, tuple[dict[str, float], str]]
+"""By gate: how far its side is from the reference, and why its cells may not be timed, if so."""
+
+Tell = Callable[[str], None]
+
+
+def gate_of(cell: Cell) -> Cell:
+    """The cell that passes the gate for this one: how often a program is called, where its batches come from and how
+    large they are changes nothing of what a step computes."""
+    engine = cell.engine
+    if cell.framework == "jax" and cell.compiled:
+        engine = "step" if cell.seeds == 1 else "epoch"
+    return dataclasses.replace(cell, engine=engine, input="device", batch_size=TrainingConfig.batch_size)
+
+
+def open_gates(cells: Sequence[Cell], setup: Setup, tell: Tell) -> Gates:
+    """For each gate of the cells: how far its side is from the reference, and why its cells may not be timed, if so.
+
+    Nothing is timed yet, so two processes run at once.
+    """
+    gates = list(dict.fromkeys(map(gate_of, cells)))
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        paths = {model: Path(folder) / f"{model}.npz" for model in dict.fromkeys(gate.model for gate in gates)}
+
+        def refer(model: ModelName) -> None:
+            in_fresh_process(worker.make_reference, model, setup, paths[model])
+
+        list(pool.map(refer, paths))
+        found = []
+        for gate, (parity, message) in zip(
+            gates, pool.map(lambda gate: _pass_gate(gate, setup, paths[gate.model]), gates), strict=True
+        ):
+            seeds = f", {gate.seeds} seeds" if gate.seeds > 1 else ""
+            passed = f"not timed: {message}" if message else "passed"
+            tell(f"parity gate: {gate.model} {ENGINES[gate.engine]}, {gate.precision}{seeds}: {passed}")
+            found.append((parity, message))
+    return dict(zip(gates, found, strict=True))
+
+
+def _pass_gate(gate: Cell, setup: Setup, path: Path) -> tuple[dict[str, float], str]:
+    try:
+        parity = in_fresh_process(worker.pass_gate, gate, setup, path)
+    except CellFailed as error:
+        return {}, str(error)
+    exceeds = Deviation(**parity).exceeds(gate.precision)
+    return parity, f"parity gate: {', '.join(exceeds)}" if exceeds else ""
