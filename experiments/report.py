@@ -24,7 +24,8 @@ class Args:
     """Rebuild figures, tables and the page from records."""
 
     results: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders written by full_comparison.py, data_efficiency.py, framework_agreement.py or training_speed.py."""
+    """Folders written by full_comparison.py, data_efficiency.py, framework_agreement.py or training_speed.py. Of two by
+    training_speed.py, the second confirms the first or does not."""
     out: Path = Path("runs/report")
     """Folder for report.html, summary.json and figures/."""
     readme: Path | None = None

@@ -141,10 +141,29 @@ def test_a_second_study_confirms_what_is_within_the_interval_or_close():
     assert (epoch.change, epoch.confirmed, epoch.confirmed_backwards) == (pytest.approx(40 / 30), True, False)
     assert (compiled.change, compiled.confirmed, compiled.confirmed_backwards) == (pytest.approx(75 / 70), True, True)
     table = repeated_table(first, again).markdown()
-    assert "| CNN | 6 | 4 | 1 | 1.27 | JAX step, device input over JAX epoch, device input: 1.25 (" in table
+    assert "| CNN | 6 | 4 | 1 | 0 | 1.27 | JAX step, device input over JAX epoch, device input: 1.25 (" in table
     assert repeated_table(first, ()).rows == []
     assert len(repeat_ratios(synthetic.both_models(), synthetic.both_models())) == 2 * 55
     assert {one.change for one in repeat_ratios(study(), study())} == {1.0}
+
+
+def test_a_reversal_is_counted_though_it_is_close():
+    (one,) = repeat_ratios(study({EAGER: 100.0, STEP: 96.0}), study({EAGER: 100.0, STEP: 104.0}))
+    assert (one.confirmed, one.reversed) == (True, True)
+    (same,) = repeat_ratios(study({EAGER: 100.0, STEP: 96.0}), study({EAGER: 100.0, STEP: 97.0}))
+    assert not same.reversed
+
+
+def test_precisions_in_another_order_are_the_same_study():
+    fast = dataclasses.replace(STEP, precision="bfloat16")
+    first, again = study({EAGER: 2.0, STEP: 1.0, fast: 1.0}), study({fast: 1.0, STEP: 1.0, EAGER: 2.0})
+    assert len(repeat_ratios(first, again)) == 1
+
+
+def test_what_the_allocator_is_told_stands_beside_the_times():
+    assert "Allocator:" not in speed_table(study()).markdown()
+    told = [dataclasses.replace(r, manifest=r.manifest | {"malloc": "MALLOC_ARENA_MAX=1"}) for r in study()]
+    assert "Allocator: MALLOC_ARENA_MAX=1, in every process; not glibc's default" in speed_table(told).markdown()
 
 
 def test_studies_that_differ_confirm_nothing():
@@ -677,7 +696,7 @@ def test_a_second_folder_of_the_same_cells_is_a_repetition(tmp_path):
     save_lines(tmp_path / "one" / "costs.jsonl", [synthetic.costs()])
     made = gather([tmp_path / "one", tmp_path / "two"])
     assert (made.cells, made.cells_again, len(made.costs)) == (study(), study(), 1)
-    assert made.tables()["training_speed"][-1].title == "The same grid measured again"
+    assert made.tables()["training_speed"][-1].title == "Measured again"
     assert made.summary()["training_speed"]["repeated"] == {"ratios": 55, "confirmed": 55, "confirmed_backwards": 55}
     with pytest.raises(InputError, match="three: a third folder of speed measurements"):
         gather([tmp_path / name for name in ("one", "two", "three")])

@@ -33,6 +33,11 @@ class Repetition:
         return self.change <= CLOSE or _holds(self.first, self.again)
 
     @property
+    def reversed(self) -> bool:
+        """Whether each shows its own side of 1."""
+        return self.first.direction * self.again.direction == -1
+
+    @property
     def confirmed_backwards(self) -> bool:
         """The same with the studies in the other order."""
         return self.change <= CLOSE or _holds(self.again, self.first)
@@ -46,15 +51,18 @@ def repeat_ratios(records: Sequence[CellRecord], again: Sequence[CellRecord]) ->
     """Every ratio between two cells of one model and precision that both studies measured.
 
     Raises:
-        InputError: the studies differ in what decides a time, or the second did not come to its end.
+        InputError: the studies differ in what decides a time, or one of them did not come to its end.
     """
     records, again = measured(records), measured(again)
+    check_one_measurement(records)
     check_one_measurement(again)
-    for record in again[:1]:
-        for name, value in (facts(records[0]) | manifest(records[0])).items():
-            if (found := (facts(record) | manifest(record))[name]) != value:
+    known = {record.cell.precision: facts(record) | manifest(record) for record in records}
+    for record in again:
+        ours, theirs = known.get(record.cell.precision, facts(records[0])), facts(record) | manifest(record)
+        for name, value in ours.items():
+            if theirs[name] != value:
                 raise InputError(
-                    f"two speed studies that differ: {name} is {value} in the first, {found} in the second"
+                    f"two speed studies that differ: {name} is {value} in the first, {theirs[name]} in the second"
                 )
     both = [cell for cell in cells_of(records) if cell in cells_of(again)]
     return [

@@ -114,7 +114,7 @@ def gather(folders: Sequence[Path]) -> Results:
     titles = {record.data_fingerprint: record.dataset_title for record in [*records, *itertools.chain(*studies)]}
     if len(titles) > 1:
         raise InputError(f"runs of different images: {' and '.join(sorted(titles.values()))}; make a report of each")
-    # The folders' order decides nothing.
+    # The folders' order decides nothing of runs; of two speed studies, the first is the one that is stated.
     records.sort(key=lambda r: (get_args(ModelName).index(r.config.model), r.train_images, r.config.training.seed))
     of = {name: [r for r in records if r.experiment == name] for name in {r.experiment for r in records}}
     comparison, swept = of.get("full_comparison", []), of.get("data_efficiency", [])

@@ -110,8 +110,19 @@ def _speed_note(records: Sequence[CellRecord]) -> str:
         "product, the same for both frameworks: the faster one's median over all its processes of a precision; "
         "floating-point operations a training image by formula. Compile: all programs ahead of time, of torch.compile "
         "the whole first step, which compiles; warm: a second process with the first one's cache. Best: by the "
-        "median, of these same repeats, on device input on both sides. "
+        f"median, of these same repeats, on device input on both sides. {_malloc_note(first)}"
         f"{_gate_note(records)} {machine(first.environment)}"
+    )
+
+
+def _malloc_note(record: CellRecord) -> str:
+    """What the allocator was told, which is not what a user has by default."""
+    told = record.manifest["malloc"]
+    if not told:
+        return ""
+    return (
+        f"Allocator: {told}, in every process; not glibc's default, with which PyTorch eager may take longer (see "
+        "`MALLOC` in jaxcompare/study/worker.py). "
     )
 
 
@@ -133,7 +144,8 @@ def interval_note(records: Sequence[CellRecord]) -> str:
     method = interval.method if interval else ""
     return (
         f"Ratios are of medians over repeats; their 95 % intervals ({method}, of the logarithm) pair what ran in one "
-        "repeat, and each has its 95 % for itself, not all together."
+        "repeat, and each has its 95 % for itself, not all together; of fewer than five repeats they are of the mean, "
+        "widened to hold the ratio."
     )
 
 
@@ -311,15 +323,27 @@ def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -
                 f"{len(of_model):,}",
                 f"{sum(one.confirmed for one in of_model):,}",
                 f"{sum(one.confirmed_backwards for one in of_model):,}",
+                f"{sum(one.reversed for one in of_model):,}",
                 f"{statistics.median(one.change for one in of_model):.2f}",
                 f"{execution(most.cell)} over {execution(most.other)}: {ratio_text(most.first)}, then "
                 f"{ratio_text(most.again)}",
             )
         )
-    header = ("Model", "Ratios", "Confirmed", "Confirmed backwards", "Median change, factor", "Largest change")
-    note = (
-        "Every ratio between two cells of a model that both studies measured. Confirmed: the second study's is within "
-        f"the first's 95 % interval or a factor of {CLOSE:g}, whichever is wider; backwards: the first's within the "
-        "second's. A study's intervals are of its own processes: they hold nothing of another day."
+    twice = dict.fromkeys(cell for one in found for cell in (one.cell, one.other))
+    header = (
+        "Model",
+        "Ratios",
+        "Confirmed",
+        "Confirmed backwards",
+        "Reversed",
+        "Median change, factor",
+        "Largest change",
     )
-    return Table(header, rows, [note], "The same grid measured again")
+    note = (
+        f"Every ratio between two cells of a model among the {len(twice)} of {len(cells_of(records))} cells that a "
+        "second study measured too; ratios to one cell are not independent. Confirmed: the second study's is within "
+        f"the first's 95 % interval or a factor of {CLOSE:g}, whichever is wider; backwards: the first's within the "
+        "second's. Reversed: each study shows its own side of 1. A study's intervals are of its own processes alone; "
+        "of a ratio that did not change, the second one's value is outside the first one's interval in more than 5 %."
+    )
+    return Table(header, rows, [note], "Measured again")

@@ -84,8 +84,8 @@ def memory_table(records: Sequence[CellRecord]) -> Table:
         "Median (and range) over repeats. Allocator: most in use on the device at once. XLA's plan: what the largest "
         "training program was compiled to need. Process: largest resident set, by the operating system (where Linux "
         "has VmHWM, that process's own, not what it had of the one that started it); it holds the libraries and the "
-        "data set too. Page faults: pages that an epoch touches for the first time, or anew after giving them back, "
-        "each found and cleared by the system; the allocator is told to keep what is freed. A dash: there is no such "
-        "number there."
+        "data set too. Page faults: pages that the process (not a DataLoader's workers) touches for the first "
+        "time in an epoch, or anew after giving them back; the system finds, and mostly clears, each. A dash: there is "
+        "no such number there."
     )
-    return Table(header, rows, [note], "Peak memory")
+    return Table(header, rows, [note], "Peak memory and page faults")

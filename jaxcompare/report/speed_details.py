@@ -186,7 +186,8 @@ def ladder_table(records: Sequence[CellRecord]) -> Table:
     header = ("Model", "Execution", *(f"{place.capitalize()}, µs per image" for place in INPUTS))
     note = (
         "Median (and range) over repeats; wait: the share of an epoch in which the device had nothing to do for want "
-        f"of a batch, as far as known. {'; '.join(f'{place}: {what}' for place, what in INPUTS.items())}."
+        "of a batch, as far as known (of PyTorch, in which the next batch was awaited: on a GPU, at most). "
+        f"{'; '.join(f'{place}: {what}' for place, what in INPUTS.items())}."
     )
     return Table(header, rows, [note], "The input ladder")
 
