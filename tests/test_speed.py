@@ -247,7 +247,7 @@ def test_traces_and_programs_are_written(tmp_path):
 
 # Phases: a planted sleep is found where it was planted.
 
-PLANTED_MS = 40.0
+PLANTED_MS = 200
 
 
 def slowed(function):
