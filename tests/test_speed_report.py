@@ -160,6 +160,11 @@ def test_precisions_in_another_order_are_the_same_study():
     assert len(repeat_ratios(first, again)) == 1
 
 
+def test_studies_without_a_cell_in_common_are_refused():
+    with pytest.raises(InputError, match="without a cell in common"):
+        repeat_ratios(study({EAGER: 1.0}), study({STEP: 1.0}))
+
+
 def test_what_the_allocator_is_told_stands_beside_the_times():
     assert "Allocator:" not in speed_table(study()).markdown()
     told = [dataclasses.replace(r, manifest=r.manifest | {"malloc": "MALLOC_ARENA_MAX=1"}) for r in study()]

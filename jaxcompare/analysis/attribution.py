@@ -75,7 +75,7 @@ def attribution(
 
 
 def _share(records: Sequence[CellRecord], stage: tuple[Cell, Cell], whole: tuple[Cell, Cell]) -> Ratio:
-    """Of a stage's logarithm in the whole's, each from a slower or faster cell to the next."""
+    """A stage's logarithm over the whole's; each is (cell before, cell after)."""
     logs = {cell: np.log(image_times(records, cell)) for cell in (*stage, *whole)}
     factors, totals = (logs[before] - logs[after] for before, after in (stage, whole))
     factor, total = (np.median(logs[before]) - np.median(logs[after]) for before, after in (stage, whole))

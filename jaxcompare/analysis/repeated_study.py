@@ -33,14 +33,14 @@ class Repetition:
         return self.change <= CLOSE or _holds(self.first, self.again)
 
     @property
-    def reversed(self) -> bool:
-        """Whether each shows its own side of 1."""
-        return self.first.direction * self.again.direction == -1
-
-    @property
     def confirmed_backwards(self) -> bool:
         """The same with the studies in the other order."""
         return self.change <= CLOSE or _holds(self.again, self.first)
+
+    @property
+    def reversed(self) -> bool:
+        """Whether each shows its own side of 1."""
+        return self.first.direction * self.again.direction == -1
 
 
 def _holds(ratio: Ratio, other: Ratio) -> bool:
@@ -51,7 +51,7 @@ def repeat_ratios(records: Sequence[CellRecord], again: Sequence[CellRecord]) ->
     """Every ratio between two cells of one model and precision that both studies measured.
 
     Raises:
-        InputError: the studies differ in what decides a time, or one of them did not come to its end.
+        InputError: the studies differ in what decides a time, share no cell, or one of them did not come to its end.
     """
     records, again = measured(records), measured(again)
     check_one_measurement(records)
@@ -65,6 +65,8 @@ def repeat_ratios(records: Sequence[CellRecord], again: Sequence[CellRecord]) ->
                     f"two speed studies that differ: {name} is {value} in the first, {theirs[name]} in the second"
                 )
     both = [cell for cell in cells_of(records) if cell in cells_of(again)]
+    if not both:
+        raise InputError("two speed studies without a cell in common: the second confirms nothing; leave it out")
     return [
         Repetition(cell, other, time_ratio(records, cell, other), time_ratio(again, cell, other))
         for cell, other in itertools.combinations(both, 2)

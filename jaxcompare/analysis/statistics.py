@@ -102,9 +102,10 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
 def contrast_of_medians(rows: ArrayLike, signs: Sequence[int]) -> tuple[float, Interval | None]:
     """Medians over repeats, added up with their signs, and the 95 % interval of that sum; None for a single repeat.
 
-    From five repeats on the percentile bootstrap at Hesterberg's expanded level, which draws whole repeats. A bootstrap
-    of fewer cannot cover 95 %: of those, Student's t for the mean over repeats of the same sum, which is the sum of
-    medians where scatter is as likely up as down. The interval holds the value; the order of repeats does not matter.
+    From five repeats on the percentile bootstrap at Hesterberg's expanded level, which draws whole repeats. Of five it
+    covers 94 % at most, since a median's interval is then from the least to the greatest, and of fewer much less: of
+    those, Student's t for the mean over repeats of the same sum, which is the sum of medians where scatter is as likely
+    up as down. The interval holds the value; the order of repeats does not matter.
 
     Args:
         rows: (terms, repeats); what stands in one column belongs together.

@@ -75,8 +75,8 @@ def process_peak_bytes() -> int:
 
 
 def page_faults() -> int:
-    """Pages that this process has touched for the first time, or anew after giving them back: the system had to find
-    and clear one for each."""
+    """Pages that this process has touched for the first time, or anew after giving them back: the system had to find,
+    and mostly to clear, each."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
