@@ -27,6 +27,7 @@ from typing import Literal
 import console
 from jaxcompare.cells import CellInput
 from jaxcompare.config import DataConfig, InputError, ModelName, Precision, TrainingConfig
+from jaxcompare.measure.malloc import keep_freed_memory
 from jaxcompare.study.grid import Axes, EngineName, build_grid, check_padding
 
 
@@ -59,6 +60,10 @@ class Args:
     """Of initialisation, data and dropout."""
     repeats: int = 3
     """Fresh processes per cell, in turn."""
+    malloc: Literal["keep", "default"] = "keep"
+    """`keep`: glibc's allocator is told to keep freed memory for the next step (the MALLOC_... variables that the
+    environment does not set), so that no step has its pages cleared again by chance. `default`: as the environment has
+    it."""
     trace: Path | None = None
     """Folder for a profiler's trace of each cell of this call, and the optimised HLO of JAX's programs."""
     out: Path = Path("runs/training_speed")
@@ -80,6 +85,8 @@ PRESETS = {
 
 def main(args: Args) -> None:
     check_args(args)
+    if args.malloc == "keep":
+        keep_freed_memory()
     from jaxcompare.data.datasets import load_dataset
     from jaxcompare.data.split import training_subset
     from jaxcompare.study.study import find_gpu, load_measured, run_study, save_traces

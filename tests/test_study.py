@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -16,7 +17,8 @@ from jaxcompare.cells import Cell, Timing, load_cells
 from jaxcompare.config import DataConfig, InputError, TrainingConfig
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.split import training_subset
-from jaxcompare.measure.environment import malloc_settings, page_faults
+from jaxcompare.measure.environment import page_faults
+from jaxcompare.measure.malloc import KEEP, PREFIXES, keep_freed_memory, malloc_settings
 from jaxcompare.study import gates, study, worker
 from jaxcompare.study.grid import Axes, build_grid, check_padding
 from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
@@ -116,26 +118,54 @@ def test_a_process_that_fails_is_one_line(failure, message):
     assert str(failed.value) == message
 
 
-def faults_of_a_block_taken_again():
-    """Pages cleared for 60 MB, which the process had before and gave back; and what the manifest says of it."""
-    block = 60_000_000
-    ctypes.memset(ctypes.create_string_buffer(block), 1, block)
-    before = page_faults()
-    ctypes.memset(ctypes.create_string_buffer(block), 1, block)
-    return page_faults() - before, malloc_settings()
+def faults_of_blocks_taken_again():
+    """Pages cleared for memory that the process had before and gave back: 60 MB of one block, 100 MB of small ones in
+    the arena of another thread, more than one of its heaps; and what the manifest says of it."""
+
+    def large():
+        ctypes.memset(ctypes.create_string_buffer(60_000_000), 1, 60_000_000)
+
+    def small():
+        for block in [ctypes.create_string_buffer(100_000) for _ in range(1_000)]:
+            ctypes.memset(block, 1, 100_000)
+
+    def faults_again(fill):
+        fill()
+        before = page_faults()
+        fill()
+        return page_faults() - before
+
+    with ThreadPoolExecutor(1) as thread:
+        return faults_again(large), thread.submit(faults_again, small).result(), malloc_settings()
+
+
+@pytest.fixture
+def untold(monkeypatch):
+    """An environment without a word to the allocator; what a test adds goes again."""
+    for name in [*KEEP, *(name for name in os.environ if name.startswith(PREFIXES))]:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    return monkeypatch
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is told")
-def test_a_fresh_process_keeps_freed_memory(monkeypatch):
+def test_a_fresh_process_keeps_freed_memory(untold):
     """Pages that are cleared again in every step are a cost by chance."""
-    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
-        monkeypatch.delenv(name)
-    kept, settings = in_fresh_process(faults_of_a_block_taken_again)
-    assert settings == "MALLOC_MMAP_THRESHOLD_=4294967296, MALLOC_TRIM_THRESHOLD_=17179869184"
-    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")  # what the user sets stays
-    anew, settings = in_fresh_process(faults_of_a_block_taken_again)
-    assert "MALLOC_MMAP_THRESHOLD_=65536" in settings
-    assert kept < 1_000 < 10_000 < anew
+    large, small, settings = in_fresh_process(faults_of_blocks_taken_again)
+    assert settings == ""
+    assert min(large, small) > 10_000
+    keep_freed_memory()
+    large, small, settings = in_fresh_process(faults_of_blocks_taken_again)
+    assert settings == "MALLOC_MMAP_MAX_=0, MALLOC_TOP_PAD_=67108864, MALLOC_TRIM_THRESHOLD_=17179869184"
+    assert max(large, small) < 1_000
+
+
+def test_what_the_user_tells_the_allocator_stays_and_is_said(untold):
+    untold.setenv("MALLOC_TOP_PAD_", "4096")
+    untold.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
+    keep_freed_memory()
+    assert malloc_settings().startswith("GLIBC_TUNABLES=glibc.malloc.arena_max=1, MALLOC_MMAP_MAX_=0, ")
+    assert "MALLOC_TOP_PAD_=4096" in malloc_settings()
 
 
 def test_a_mistake_of_our_own_is_no_failed_cell():
@@ -159,7 +189,7 @@ def calls(monkeypatch):
         return {
             "make_reference": None,
             "pass_gate": {"logits": 0.0, "gradients": 0.0, "losses": 0.0},
-            "time_cell": Timing(epoch_time_s=[1.0], warm_up_time_s=[2.0]),
+            "time_cell": Timing(epoch_time_s=[1.0], warm_up_time_s=[2.0], manifest={"malloc": malloc_settings()}),
             "time_warm_compilation": {"train_step": {"trace_s": 1.0, "lower_s": 1.0, "compile_s": 1.0}},
             "measure_phases": {"step_ms": 1.0},
             "count_costs": {"model": first},
@@ -254,11 +284,14 @@ def test_a_measurement_goes_on_where_it_stopped(calls, tmp_path, monkeypatch):
         ({"training": TrainingConfig(epochs=3)}, "--epochs is 2 there and 3 here"),
         ({"training": TrainingConfig(epochs=2, seed=7)}, "--seed is 42 there and 7 here"),
         ({"dataset": dataclasses.replace(SETUP.dataset, fingerprint="other")}, "the images is"),
+        ({}, "--malloc is default there and MALLOC_MMAP_MAX_=0, MALLOC_TOP_PAD_=67108864"),
     ],
 )
-def test_another_measurement_in_the_folder_is_refused(calls, tmp_path, change, message):
+def test_another_measurement_in_the_folder_is_refused(calls, tmp_path, change, message, untold):
     run(tmp_path)
     before = (tmp_path / "cells.jsonl").read_text()
+    if not change:
+        keep_freed_memory()
     with pytest.raises(InputError, match=message):
         study.load_measured(tmp_path, dataclasses.replace(SETUP, **change), CELLS)
     assert (tmp_path / "cells.jsonl").read_text() == before
@@ -283,7 +316,7 @@ def test_frameworks_on_different_devices_are_refused(monkeypatch):
 # The command.
 
 
-def test_the_command_measures_and_shows(monkeypatch, capsys, tmp_path):
+def test_the_command_measures_and_shows(untold, monkeypatch, capsys, tmp_path):
     """Real processes, one of each framework; the other two kinds of cell say why they are not."""
     words = ["--dataset", "digits", "--train-size", "64", "--batch-sizes", "32", "--models", "cnn", "--epochs", "2"]
     words += ["--engines", "eager", "cudagraphs", "step", "--repeats", "1", "--trace", str(tmp_path / "trace")]
@@ -332,7 +365,7 @@ def test_the_command_measures_and_shows(monkeypatch, capsys, tmp_path):
         (("--workers", "2"), "--workers: every input"),
     ],
 )
-def test_mistakes_are_one_line_before_anything_is_measured(words, message, monkeypatch, capsys, tmp_path):
+def test_mistakes_are_one_line_before_anything_is_measured(words, message, untold, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(study, "find_gpu", lambda: False)
     monkeypatch.setattr(sys, "argv", ["training_speed.py", *words, "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as end:

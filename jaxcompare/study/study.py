@@ -15,6 +15,7 @@ from typing import Any
 from jaxcompare.cells import Cell, CellRecord, load_cells, save_cells
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.measure.environment import git_commit
+from jaxcompare.measure.malloc import malloc_settings
 from jaxcompare.records import load_lines, save_lines
 from jaxcompare.study import worker
 from jaxcompare.study.gates import Gates, Tell, gate_of, open_gates
@@ -67,6 +68,7 @@ def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Me
     path = folder / "cells.jsonl"
     cells = load_cells(path) if path.exists() else []
     asked = {
+        "--malloc": malloc_settings() or "default",
         "the images": setup.dataset.fingerprint,
         "--train-size": len(setup.dataset.train),
         "--seed": setup.training.seed,
@@ -74,6 +76,8 @@ def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Me
     }
     for record in cells:
         found = {
+            # A cell that failed has none.
+            "--malloc": record.manifest.get("malloc", malloc_settings()) or "default",
             "the images": record.data_fingerprint,
             "--train-size": record.train_images,
             "--seed": record.seed,

@@ -25,12 +25,6 @@ FAILURES = (InputError, RuntimeError, MemoryError, OSError)
 PASSES = 8
 """Over the training images: what an input pipeline is timed for."""
 
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": 2**32, "MALLOC_TRIM_THRESHOLD_": 2**34}
-"""Bytes: glibc's allocator keeps freed memory for the next step, in every process of a study. Left to itself it gives
-large blocks back by a threshold that moves, and the next step has their pages cleared again: of PyTorch eager, none to
-65,000 pages an epoch of one CNN, by chance of the process, and up to 40 % of its time. What the user has set stays. The
-number of arenas is glibc's: with one alone, the threads of JAX's step wait for each other and take a third longer."""
-
 KILLED = "its process was killed: out of memory, or stopped from outside"
 
 
@@ -79,9 +73,6 @@ def in_fresh_process(function: Callable, *arguments: Any) -> Any:
     Raises:
         CellFailed: it raised one of FAILURES, or was killed.
     """
-    # Read when a process starts, before any of its own code.
-    for name, value in MALLOC.items():
-        os.environ.setdefault(name, str(value))
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
         try:
             result, failure = fresh.submit(_call, function, arguments).result()

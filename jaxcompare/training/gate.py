@@ -15,7 +15,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxcompare.cells import Cell
 from jaxcompare.config import Precision, RunConfig
 from jaxcompare.data.batch import Batch
-from jaxcompare.measure.environment import cpu_cores, malloc_settings
+from jaxcompare.measure.environment import cpu_cores
+from jaxcompare.measure.malloc import malloc_settings
 from jaxcompare.measure.parity import Outcome, Reference
 from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.training import op_by_op

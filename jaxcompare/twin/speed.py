@@ -19,13 +19,8 @@ from jaxcompare.data.host import HostLoader
 from jaxcompare.data.recipe import WORKERS, RecipeStream
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure.clock import TIMED_S, time_epoch
-from jaxcompare.measure.environment import (
-    cpu_cores,
-    describe_environment,
-    malloc_settings,
-    page_faults,
-    process_peak_bytes,
-)
+from jaxcompare.measure.environment import cpu_cores, describe_environment, page_faults, process_peak_bytes
+from jaxcompare.measure.malloc import malloc_settings
 from jaxcompare.measure.parity import Outcome, Reference
 from jaxcompare.twin.fit import build_optimiser, to_tensors
 from jaxcompare.twin.gate import Loss, load_weights, run_side

@@ -1,0 +1,26 @@
+"""What glibc's allocator does with freed memory: a cost of a step that comes and goes by chance, unless it is told."""
+
+import os
+
+KEEP = {"MALLOC_MMAP_MAX_": 0, "MALLOC_TRIM_THRESHOLD_": 2**34, "MALLOC_TOP_PAD_": 2**26}
+"""No block is a mapping of its own, which goes back to the system when it is freed; the heap is not cut back below this
+many bytes; and a thread's arena keeps its heaps, each of 64 MiB, though they are empty."""
+
+PREFIXES = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+
+
+def keep_freed_memory() -> None:
+    """Have glibc's allocator keep freed memory for the next step, in every process that is started from now on.
+
+    Left to itself it gives large blocks back by a threshold that moves, and what is free at the end of a heap; the next
+    step has their pages cleared again, in some processes and not in others. What the user has set stays. The number of
+    arenas is glibc's: with one alone, the threads of JAX's step wait for each other.
+    """
+    # Read when a process starts, before any of its own code.
+    for name, value in KEEP.items():
+        os.environ.setdefault(name, str(value))
+
+
+def malloc_settings() -> str:
+    """What the environment tells the allocator, or puts in its place, for a fairness manifest; empty: nothing."""
+    return ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(PREFIXES))
