@@ -33,29 +33,32 @@ class Args:
     """Folder for one folder per experiment, and report/."""
 
 
-QUICK: list[tuple[str, list[str]]] = [
-    ("full_comparison", ["--preset", "quick", "--epochs", "8"]),
-    ("data_efficiency", ["--preset", "quick"]),
-    ("framework_agreement", ["--dataset", "digits", "--train-size", "500", "--epochs", "2", "--seeds", "2"]),
-    ("training_speed", ["--preset", "quick"]),
-]
-"""Each experiment and its flags, in order."""
+QUICK = {
+    "full_comparison": "full_comparison.py --preset quick --epochs 8",
+    "data_efficiency": "data_efficiency.py --preset quick",
+    "framework_agreement": "framework_agreement.py --dataset digits --train-size 500 --epochs 2 --seeds 2",
+    "training_speed": "training_speed.py --preset quick",
+}
+"""By folder: the experiment and its flags, in order."""
 
-FULL: list[tuple[str, list[str]]] = [
-    ("full_comparison", []),
-    ("data_efficiency", []),
-    ("framework_agreement", []),
-    ("training_speed", ["--batch-sizes", "128", "16", "32", "512", "--seeds", "4"]),
-]
-"""The same; the data set's flags come before."""
+FULL = {
+    "full_comparison": "full_comparison.py",
+    "data_efficiency": "data_efficiency.py",
+    "framework_agreement": "framework_agreement.py",
+    "training_speed": "training_speed.py --batch-sizes 128 16 32 512 --seeds 4",
+    "training_speed_again": "training_speed.py",
+    "training_speed_malloc": "training_speed.py --engines eager compile step --malloc default --repeats 5",
+}
+"""The same; the data set's flags come behind."""
 
 
 def build_steps(args: Args) -> list[list[str]]:
     """Script, flags: one list for each process."""
-    data = ["--dataset", args.dataset, "--data-dir", str(args.data_dir)]
-    runs = QUICK if args.preset == "quick" else [(name, [*data, *flags]) for name, flags in FULL]
-    steps = [[f"{name}.py", *flags, "--out", str(args.out / name)] for name, flags in runs]
-    return [*steps, ["report.py", *(str(args.out / name) for name, _ in runs), "--out", str(args.out / "report")]]
+    full = args.preset == "full"
+    data = ["--dataset", args.dataset, "--data-dir", str(args.data_dir)] if full else []
+    runs = {args.out / folder: words.split() for folder, words in (FULL if full else QUICK).items()}
+    steps = [[*words, *data, "--out", str(folder)] for folder, words in runs.items()]
+    return [*steps, ["report.py", *map(str, runs), "--out", str(args.out / "report")]]
 
 
 def main(args: Args) -> None:

@@ -1,5 +1,6 @@
 """The scripts as a user meets them: help, a run, a repeated run, every mistake."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 import console
 import full_comparison
 import report
+import reproduce_all
 from jaxcompare import __main__ as check
 from jaxcompare.records import Prediction, load_records
 
@@ -292,3 +294,15 @@ def test_gpu_detection(tmp_path):
     assert not check.gpu_is_present(tmp_path / "gpus", tmp_path / "nvidia0")
     (tmp_path / "gpus" / "0000:01").mkdir(parents=True)
     assert check.gpu_is_present(tmp_path / "gpus", tmp_path / "nvidia0")
+
+
+@pytest.mark.parametrize("preset", ["quick", "full"])
+def test_every_step_of_reproduce_all_is_a_command_its_script_takes(preset, monkeypatch, tmp_path):
+    *experiments, (name, *words) = reproduce_all.build_steps(reproduce_all.Args(preset, out=tmp_path))
+    taken = []
+    for script, *flags in experiments:
+        module = importlib.import_module(script.removesuffix(".py"))
+        monkeypatch.setattr(sys, "argv", [script, *flags])
+        console.run(module.Args, taken.append, getattr(module, "PRESETS", None))
+    assert (name, words[:-2]) == ("report.py", [str(args.out) for args in taken])
+    assert len(set(words)) == len(words)

@@ -36,7 +36,8 @@ from jaxcompare.config import InputError
 from jaxcompare.records import History, TruncatedLine, save_lines
 from jaxcompare.report.html import build_page, draw_pictures
 from jaxcompare.report.results import PAGE_ONLY, Results, gather
-from jaxcompare.report.speed import attribution_table, break_even_table, conclusions, repeated_table, speed_table
+from jaxcompare.report.speed import attribution_table, break_even_table, conclusions, speed_table
+from jaxcompare.report.speed_checks import allocator_table, repeated_table
 from jaxcompare.report.speed_costs import cost_table, memory_table
 from jaxcompare.report.speed_curves import batch_sweep, input_ladder, roofline
 from jaxcompare.report.speed_details import (
@@ -142,6 +143,9 @@ def test_a_second_study_confirms_what_is_within_the_interval_or_close():
     assert (compiled.change, compiled.confirmed, compiled.confirmed_backwards) == (pytest.approx(75 / 70), True, True)
     table = repeated_table(first, again).markdown()
     assert "| CNN | 6 | 4 | 1 | 0 | 1.27 | JAX step, device input over JAX epoch, device input: 1.25 (" in table
+    assert "Not confirmed: CNN, PyTorch eager, device input over JAX step, device input: 2.00 (" in table
+    assert "), then 1.67 (1.67 to 1.67); CNN, " in table
+    assert "Not confirmed" not in repeated_table(first, first).markdown()
     assert repeated_table(first, ()).rows == []
     assert len(repeat_ratios(synthetic.both_models(), synthetic.both_models())) == 2 * 55
     assert {one.change for one in repeat_ratios(study(), study())} == {1.0}
@@ -167,17 +171,41 @@ def test_studies_without_a_cell_in_common_are_refused():
 
 def test_what_the_allocator_is_told_stands_beside_the_times():
     assert "Allocator:" not in speed_table(study()).markdown()
-    told = [dataclasses.replace(r, manifest=r.manifest | {"malloc": "MALLOC_ARENA_MAX=1"}) for r in study()]
-    assert "Allocator: MALLOC_ARENA_MAX=1, in every process; not glibc's default" in speed_table(told).markdown()
+    table = speed_table(told(study())).markdown()
+    assert "Allocator: MALLOC_ARENA_MAX=1, in every process; not the default" in table
+
+
+def told(records):
+    """The same under another allocator's settings."""
+    return [dataclasses.replace(r, manifest=r.manifest | {"malloc": "MALLOC_ARENA_MAX=1"}) for r in records]
+
+
+def test_another_allocators_times_stand_beside_the_first_ones():
+    slower = [
+        timed(cell, ms, repeat, page_faults=[9_000] * 2)
+        for cell, ms in ((EAGER, 200.0), (STEP, 60.0))
+        for repeat in range(5)
+    ]
+    table = allocator_table(told(study()), [*slower, failed(OP, "no")])
+    assert table.rows == [
+        ("CNN", EAGER.title, "as above", "7", "781 (766 to 797)", "1"),
+        ("CNN", EAGER.title, "default", "9,000", "1,562", "1"),
+        ("CNN", STEP.title, "as above", "7", "391 (383 to 398)", "0.50 (0.50 to 0.50)"),
+        ("CNN", STEP.title, "default", "9,000", "469", "0.30 (0.30 to 0.30)"),
+    ]
+    assert "As above: MALLOC_ARENA_MAX=1. " in table.markdown()
+    assert allocator_table(study(), ()).rows == []
+    other = [dataclasses.replace(r, train_images=2 * r.train_images) for r in slower]
+    with pytest.raises(InputError, match="two speed studies that differ: data is"):
+        allocator_table(told(study()), other)
 
 
 def test_studies_that_differ_confirm_nothing():
     other = [dataclasses.replace(r, environment=r.environment | {"cpu": "another"}) for r in study()]
     with pytest.raises(InputError, match="two speed studies that differ: cpu is"):
         repeat_ratios(study(), other)
-    told = [dataclasses.replace(r, manifest=r.manifest | {"malloc": "MALLOC_ARENA_MAX=1"}) for r in study()]
     with pytest.raises(InputError, match="malloc is"):
-        repeat_ratios(study(), told)
+        repeat_ratios(study(), told(study()))
     with pytest.raises(InputError, match=r"repeats \[0, 1\] only"):
         repeat_ratios(study(), study()[:-1])
 
@@ -261,6 +289,12 @@ def test_attribution_finds_the_planted_factors():
     assert "stage by stage: input pipeline 8.00 (8.00 to 8.00), library 0.25 (0.25 to 0.25), compilation 8.00" in table
     assert "; of the whole, in logarithms: input pipeline 75 % (75 to 75), library -50 % (-50 to -50), comp" in table
     assert "one call an epoch, of 12 steps with these images" in table
+    # A second study's factor stands beside the first one's: 0.5 in place of 0.25, and 8 of 8; it lacks whole epochs.
+    again = study({RECIPE: 800.0, EAGER: 100.0, OP: 200.0, STEP: 25.0})
+    table = attribution_table(study(), again).markdown()
+    assert f"| CNN | library | {way} | 0.25 (0.25 to 0.25) | 0.50 (0.50 to 0.50): not confirmed | -50 % (" in table
+    assert "| JAX step, device input | 8.00 (8.00 to 8.00) | 8.00 (8.00 to 8.00) | 75 % (75 to 75) |" in table
+    assert "| JAX epoch, device input | 16.0 (16.0 to 16.0) | - | 100 % |" in table
     # Without JAX's operations one by one, library and program cannot be told apart.
     assert attributions(loaded(study(), OP)) == []
 
@@ -696,15 +730,24 @@ def test_the_summary_holds_the_numbers():
 
 
 def test_a_second_folder_of_the_same_cells_is_a_repetition(tmp_path):
-    for name in ("one", "two", "three"):
-        save_cells(tmp_path / name / "cells.jsonl", study())
+    later = [dataclasses.replace(r, started_at="2026-01-03T03:04:05+00:00") for r in study()]
+    studies = {"one": study(), "two": later, "three": told(later), "four": told(study())}
+    for name, records in studies.items():
+        save_cells(tmp_path / name / "cells.jsonl", records)
     save_lines(tmp_path / "one" / "costs.jsonl", [synthetic.costs()])
-    made = gather([tmp_path / "one", tmp_path / "two"])
-    assert (made.cells, made.cells_again, len(made.costs)) == (study(), study(), 1)
-    assert made.tables()["training_speed"][-1].title == "Measured again"
+    one, two, three, four = (tmp_path / name for name in studies)
+    made = gather([one, three, two])
+    assert (made.cells, made.cells_again, made.cells_other_malloc) == (study(), later, told(later))
+    assert len(made.costs) == 1
+    titles = [table.title for table in made.tables()["training_speed"]]
+    assert titles[-2:] == ["Measured again", "What the allocator's settings change"]
+    ratios = made.summary()["training_speed"]["other_malloc"]["cnn"]
+    assert ratios["JAX step, device input"]["ratio"] == pytest.approx(0.5)
     assert made.summary()["training_speed"]["repeated"] == {"ratios": 55, "confirmed": 55, "confirmed_backwards": 55}
-    with pytest.raises(InputError, match="three: a third folder of speed measurements"):
-        gather([tmp_path / name for name in ("one", "two", "three")])
+    with pytest.raises(InputError, match="four: one folder of speed measurements too many"):
+        gather([one, two, three, four])
+    with pytest.raises(InputError, match="one: holds measurements of the first folder's, which confirm nothing"):
+        gather([one, one])
 
 
 def test_the_page_has_each_command_once():

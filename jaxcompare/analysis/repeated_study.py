@@ -1,4 +1,4 @@
-"""Two studies of the same cells: whether the second one finds the ratios that the first one states."""
+"""Two studies of the same cells: whether they may be compared, and whether the second finds the first one's ratios."""
 
 import dataclasses
 import itertools
@@ -54,21 +54,35 @@ def repeat_ratios(records: Sequence[CellRecord], again: Sequence[CellRecord]) ->
         InputError: the studies differ in what decides a time, share no cell, or one of them did not come to its end.
     """
     records, again = measured(records), measured(again)
+    both = check_alike(records, again)
+    return [
+        Repetition(cell, other, time_ratio(records, cell, other), time_ratio(again, cell, other))
+        for cell, other in itertools.combinations(both, 2)
+        if (cell.model, cell.precision) == (other.model, other.precision)
+    ]
+
+
+def check_alike(records: Sequence[CellRecord], again: Sequence[CellRecord], *, but: str = "") -> list[Cell]:
+    """The cells that two studies have in common.
+
+    Args:
+        but: what of the manifest may differ.
+
+    Raises:
+        InputError: the studies differ in something else that decides a time, share no cell, or one of them did not come
+            to its end.
+    """
     check_one_measurement(records)
     check_one_measurement(again)
     known = {record.cell.precision: facts(record) | manifest(record) for record in records}
     for record in again:
         ours, theirs = known.get(record.cell.precision, facts(records[0])), facts(record) | manifest(record)
         for name, value in ours.items():
-            if theirs[name] != value:
+            if theirs[name] != value and name != but:
                 raise InputError(
                     f"two speed studies that differ: {name} is {value} in the first, {theirs[name]} in the second"
                 )
     both = [cell for cell in cells_of(records) if cell in cells_of(again)]
     if not both:
-        raise InputError("two speed studies without a cell in common: the second confirms nothing; leave it out")
-    return [
-        Repetition(cell, other, time_ratio(records, cell, other), time_ratio(again, cell, other))
-        for cell, other in itertools.combinations(both, 2)
-        if (cell.model, cell.precision) == (other.model, other.precision)
-    ]
+        raise InputError("two speed studies without a cell in common; leave the second out")
+    return both

@@ -25,9 +25,11 @@ from jaxcompare.cells import CellRecord
 from jaxcompare.config import ModelName
 
 
-def summarise_speed(records: Sequence[CellRecord], again: Sequence[CellRecord] = ()) -> dict[str, Any]:
+def summarise_speed(
+    records: Sequence[CellRecord], again: Sequence[CellRecord] = (), other_malloc: Sequence[CellRecord] = ()
+) -> dict[str, Any]:
     """By model, and `interaction`: the ViT's times as fast as PyTorch eager over the CNN's; `repeated`: how many ratios
-    a second study confirms. None: no finite number."""
+    a second study confirms; `other_malloc`: ratios under the allocator's other settings. None: no finite number."""
     models = dict.fromkeys(record.cell.model for record in records)
     found: dict[str, Any] = {model: _model(records, model) for model in models}
     found["interaction"] = {execution(cell): _ratio(ratio) for cell, ratio in interactions(records).items()}
@@ -38,15 +40,25 @@ def summarise_speed(records: Sequence[CellRecord], again: Sequence[CellRecord] =
             "confirmed": sum(one.confirmed for one in ratios),
             "confirmed_backwards": sum(one.confirmed_backwards for one in ratios),
         }
+    if other_malloc:
+        found["other_malloc"] = {
+            model: _over_eager(
+                [record for record in measured(at_main_size(other_malloc)) if record.cell.model == model]
+            )
+            for model in models
+        }
     return found
+
+
+def _over_eager(timed: Sequence[CellRecord]) -> dict[str, Any]:
+    cells = cells_of(timed)
+    pairs = ((cell, baseline(cells, cell)) for cell in cells)
+    return {execution(cell): _ratio(time_ratio(timed, cell, eager)) for cell, eager in pairs if eager}
 
 
 def _model(records: Sequence[CellRecord], model: ModelName) -> dict[str, Any]:
     at_size = [record for record in at_main_size(records) if record.cell.model == model]
     timed, ours = measured(at_size), [record for record in comparable(records) if record.cell.model == model]
-    ratios = {
-        cell: time_ratio(timed, cell, eager) for cell in cells_of(timed) if (eager := baseline(cells_of(timed), cell))
-    }
     paid = {
         cell: statistics.median(break_evens(ours, cell, eager))
         for cell in cells_of(ours)
@@ -54,7 +66,7 @@ def _model(records: Sequence[CellRecord], model: ModelName) -> dict[str, Any]:
     }
     fits = {cells[0]: fixed_cost(records, cells) for (of, _, _), cells in swept(records).items() if of == model}
     return {
-        "over_pytorch_eager": {execution(cell): _ratio(ratio) for cell, ratio in ratios.items()},
+        "over_pytorch_eager": _over_eager(timed),
         "not_measured": {execution(record.cell): record.message for record in at_size if record.message},
         "attribution": {
             one.precision: {

@@ -76,6 +76,12 @@ class PowerLaw:
     of the scatter between seeds."""
 
 
+def interval_method(count: int, of: str = "seeds") -> str:
+    """How the 95 % interval of so many values is made, as a person reads it."""
+    kind = "Student's t" if count < BOOTSTRAP_FROM else "expanded percentile bootstrap"
+    return f"{kind}, {count} {of}"
+
+
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """The 95 % interval of the mean over seeds; None for a single value.
 
@@ -96,7 +102,7 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     if row.size == 1:
         return None
     low, high = _mean_intervals(row[None])
-    return Interval(float(low[0]), float(high[0]), _method(row.size))
+    return Interval(float(low[0]), float(high[0]), interval_method(row.size))
 
 
 def contrast_of_medians(rows: ArrayLike, signs: Sequence[int]) -> tuple[float, Interval | None]:
@@ -135,7 +141,7 @@ def contrast_of_medians(rows: ArrayLike, signs: Sequence[int]) -> tuple[float, I
             rng=0,
         ).confidence_interval
         low, high = float(found.low), float(found.high)
-    return value, Interval(min(low, value), max(high, value), _method(repeats, "repeats"))
+    return value, Interval(min(low, value), max(high, value), interval_method(repeats, "repeats"))
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -171,7 +177,7 @@ def crossover_size(sizes: Sequence[float], differences: ArrayLike) -> Crossover:
         return Crossover(size, None, reversals)
     low, high = _crossover_bounds(images, rows)
     # Without scatter between seeds, the bounds and the estimate may differ by a rounding.
-    interval = Interval(min(low, size), max(high, size), f"inverted test, {_method(len(rows))}")
+    interval = Interval(min(low, size), max(high, size), f"inverted test, {interval_method(len(rows))}")
     return Crossover(size, interval, reversals)
 
 
@@ -309,8 +315,3 @@ def _checked(sizes: Sequence[float], rows: ArrayLike, *, least: int) -> tuple[np
     if not np.isfinite(table).all():
         raise ValueError("a value is NaN or infinite: leave out the seeds that diverged")
     return images, table
-
-
-def _method(count: int, of: str = "seeds") -> str:
-    kind = "Student's t" if count < BOOTSTRAP_FROM else "expanded percentile bootstrap"
-    return f"{kind}, {count} {of}"

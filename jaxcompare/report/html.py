@@ -200,4 +200,5 @@ def _limits(results: Results) -> list[str]:
 def _commands(results: Results) -> list[str]:
     sweep = list(results.sweep.runs.values()) if results.sweep else []
     lines = [line for runs in (results.comparison, sweep, results.agreement) for line in rebuild_commands(runs)]
-    return lines + list(dict.fromkeys(record.command for record in (*results.cells, *results.cells_again)))
+    speed = (*results.cells, *results.cells_again, *results.cells_other_malloc)
+    return lines + list(dict.fromkeys(record.command for record in speed))

@@ -32,6 +32,8 @@ class Results:
     cells: Sequence[CellRecord] = ()
     cells_again: Sequence[CellRecord] = ()
     """A second study's, which confirms the first one's ratios or does not."""
+    cells_other_malloc: Sequence[CellRecord] = ()
+    """A study's whose allocator was told something else."""
     inputs: Sequence[dict[str, Any]] = ()
     phases: Sequence[dict[str, Any]] = ()
     costs: Sequence[dict[str, Any]] = ()
@@ -58,12 +60,13 @@ class Results:
 
     def tables(self) -> dict[str, list[Table]]:
         """The tables of each experiment that there are records of."""
+        speed = (self.cells, self.cells_again, self.cells_other_malloc)
         compared = [comparison_table(self.comparison), accuracy_time_table(self.comparison)] if self.comparison else []
         tables = {
             "full_comparison": [table for table in compared if table.rows],
             "data_efficiency": efficiency_tables(self.sweep) if self.sweep else [],
             "framework_agreement": [agreement_table(self.agreement)] if self.agreement else [],
-            "training_speed": speed_tables(self.cells, self.cells_again) if self.cells else [],
+            "training_speed": speed_tables(*speed) if self.cells else [],
             "training_speed_details": detail_tables(self.cells, self.phases, self.inputs, self.costs, self.comparison)
             if self.cells
             else [],
@@ -79,7 +82,7 @@ class Results:
         if self.sweep:
             summary["data_efficiency"] = summarise_sweep(self.sweep)
         if self.cells:
-            summary["training_speed"] = summarise_speed(self.cells, self.cells_again)
+            summary["training_speed"] = summarise_speed(self.cells, self.cells_again, self.cells_other_malloc)
         return summary
 
 
@@ -91,7 +94,7 @@ def gather(folders: Sequence[Path]) -> Results:
             the others': the message names what differs.
     """
     records: list[RunRecord] = []
-    studies: list[list[CellRecord]] = []
+    studies: list[tuple[Path, list[CellRecord]]] = []
     others: dict[str, list[dict[str, Any]]] = {}
     for folder in folders:
         found = 0
@@ -101,17 +104,18 @@ def gather(folders: Sequence[Path]) -> Results:
             # A copy of a record that is there already is no second run.
             records += [record for record in loaded if record not in records]
         if (folder / "cells.jsonl").exists():
-            if len(studies) == 2:
-                raise InputError(f"{folder}: a third folder of speed measurements; give one, or one and its repetition")
-            studies.append(load_cells(folder / "cells.jsonl"))
+            studies.append((folder, load_cells(folder / "cells.jsonl")))
             files = {name: folder / f"{name}.jsonl" for name in ("inputs", "phases", "costs")}
             if len(studies) == 1:
                 others = {name: load_lines(path, dict, "measurement") for name, path in files.items() if path.exists()}
-            found += len(studies[-1])
+            found += len(studies[-1][1])
         if not found:
             kind = "holds no records, in runs.jsonl or cells.jsonl" if folder.is_dir() else "no such folder"
             raise InputError(f"{folder}: {kind}; name a folder that an experiment wrote")
-    titles = {record.data_fingerprint: record.dataset_title for record in [*records, *itertools.chain(*studies)]}
+    titles = {
+        record.data_fingerprint: record.dataset_title
+        for record in [*records, *itertools.chain(*(cells for _, cells in studies))]
+    }
     if len(titles) > 1:
         raise InputError(f"runs of different images: {' and '.join(sorted(titles.values()))}; make a report of each")
     # The folders' order decides nothing of runs; of two speed studies, the first is the one that is stated.
@@ -122,5 +126,27 @@ def gather(folders: Sequence[Path]) -> Results:
     # What one page puts side by side is of one recipe, but for what the experiments differ in by their design.
     check_one_recipe([*comparison[:1], *swept[:1]], "train_size", "subsets", "epochs", "epoch_images")
     sweep = build_sweep(swept) if swept else None
-    cells, again = (*studies, (), ())[:2]
-    return Results(comparison, sweep, of.get("framework_agreement", []), cells, again, **others)
+    return Results(comparison, sweep, of.get("framework_agreement", []), *_tell_apart(studies), **others)
+
+
+def _tell_apart(studies: Sequence[tuple[Path, list[CellRecord]]]) -> tuple[list[CellRecord], ...]:
+    """The speed study that is stated, which comes first; its repetition; and one whose allocator was told something
+    else."""
+    stated: list[CellRecord] = studies[0][1] if studies else []
+    again: list[CellRecord] = []
+    other_malloc: list[CellRecord] = []
+    for folder, cells in studies[1:]:
+        if any(cell in stated for cell in cells):
+            raise InputError(f"{folder}: holds measurements of the first folder's, which confirm nothing; leave it out")
+        place = again if _malloc(cells) == _malloc(stated) else other_malloc
+        if place:
+            raise InputError(
+                f"{folder}: one folder of speed measurements too many; give one, its repetition, and one measured with "
+                "--malloc default"
+            )
+        place += cells
+    return stated, again, other_malloc
+
+
+def _malloc(cells: Sequence[CellRecord]) -> str:
+    return next((cell.manifest["malloc"] for cell in cells if not cell.message), "")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from jaxcompare.analysis.attribution import Attribution, attributions
 from jaxcompare.analysis.comparison import LABELS
-from jaxcompare.analysis.repeated_study import CLOSE, repeat_ratios
+from jaxcompare.analysis.repeated_study import Repetition
 from jaxcompare.analysis.roofline import common_roofs, flops_per_s
 from jaxcompare.analysis.speed import (
     RECIPE_IMAGES,
@@ -27,8 +27,10 @@ from jaxcompare.analysis.speed import (
     measured,
     time_ratio,
 )
+from jaxcompare.analysis.statistics import interval_method
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import ModelName, Precision
+from jaxcompare.report.speed_checks import allocator_table, repeated_table
 from jaxcompare.report.speed_text import (
     factor_text,
     known,
@@ -41,13 +43,17 @@ from jaxcompare.report.speed_text import (
 from jaxcompare.report.tables import Table, machine
 
 
-def speed_tables(records: Sequence[CellRecord], again: Sequence[CellRecord] = ()) -> list[Table]:
-    """Those that answer: how fast, why, when it has paid, and whether a second study found the same."""
+def speed_tables(
+    records: Sequence[CellRecord], again: Sequence[CellRecord] = (), other_malloc: Sequence[CellRecord] = ()
+) -> list[Table]:
+    """Those that answer: how fast, why, when it has paid, whether a second study found the same, and what the
+    allocator's settings have to do with it."""
     tables = [
         speed_table(records),
-        attribution_table(records),
+        attribution_table(records, again),
         break_even_table(records),
         repeated_table(records, again),
+        allocator_table(records, other_malloc),
     ]
     return [table for table in tables if table.rows]
 
@@ -121,8 +127,8 @@ def _malloc_note(record: CellRecord) -> str:
     if not told:
         return ""
     return (
-        f"Allocator: {told}, in every process; not glibc's default, with which PyTorch eager may take longer (see "
-        "`MALLOC` in jaxcompare/study/worker.py). "
+        f"Allocator: {told}, in every process; not the default, with which PyTorch eager may take longer (see "
+        "jaxcompare/measure/malloc.py). "
     )
 
 
@@ -138,14 +144,13 @@ def _timed_steps(records: Sequence[CellRecord]) -> str:
 
 def interval_note(records: Sequence[CellRecord]) -> str:
     """How ratios and their intervals are made."""
-    if len({record.repeat for record in records}) == 1:
+    repeats = len({record.repeat for record in records})
+    if repeats == 1:
         return "One repeat: ratios have no interval, and what they show may be chance."
-    interval = time_ratio(records, records[0].cell, records[0].cell).interval
-    method = interval.method if interval else ""
     return (
-        f"Ratios are of medians over repeats; their 95 % intervals ({method}, of the logarithm) pair what ran in one "
-        "repeat, and each has its 95 % for itself, not all together; of fewer than five repeats they are of the mean, "
-        "widened to hold the ratio."
+        f"Ratios are of medians over repeats; their 95 % intervals ({interval_method(repeats, 'repeats')}, of the "
+        "logarithm) pair what ran in one repeat, and each has its 95 % for itself, not all together; of fewer than five "
+        "repeats they are of the mean, widened to hold the ratio."
     )
 
 
@@ -204,19 +209,21 @@ def _verdict(ratio: Ratio, above: str, below: str, undecided: str) -> str:
     return found if ratio.interval else f"{found} in the one repeat, no interval"
 
 
-def attribution_table(records: Sequence[CellRecord]) -> Table:
+def attribution_table(records: Sequence[CellRecord], again: Sequence[CellRecord] = ()) -> Table:
     """Where the way from the recipe's loop to JAX's program of an epoch saves its time; without rows if no model was
-    measured on all of that way."""
+    measured on all of that way. With a second study, what that one found of each factor."""
     found, rows = attributions(records), []
     for one in found:
         label = model_label(one.model, one.precision)
         for stage in one.stages:
             share = share_text(stage.share) if stage.share else "not stated"
+            found_again = _found_again(again, stage.before, stage.after, stage.factor)
             way = (execution(stage.before), execution(stage.after))
-            rows.append((label, stage.name, *way, factor_text(stage.factor), share))
+            rows.append((label, stage.name, *way, factor_text(stage.factor), *found_again, share))
         whole = "100 %" if one.stated else "not stated"
-        ends = (execution(one.stages[0].before), execution(one.stages[-1].after))
-        rows.append((label, "all", *ends, factor_text(one.total), whole))
+        first, last = one.stages[0].before, one.stages[-1].after
+        found_again = _found_again(again, first, last, one.total)
+        rows.append((label, "all", execution(first), execution(last), factor_text(one.total), *found_again, whole))
     steps = at_main_size(measured(records))[0].steps if found else 0
     note = (
         "Times as fast: time before over time after; undecided: the interval includes 1. Shares are of the logarithm "
@@ -230,8 +237,21 @@ def attribution_table(records: Sequence[CellRecord]) -> Table:
         f"{steps} steps with these images, in place of one a step. Factors and shares belong to this path: another "
         "between the same ends may give others."
     )
-    header = ("Model", "Stage", "From", "To", "Times as fast", "Share")
+    if again:
+        note += " Second study: see the table of what was measured again."
+    second = ("Second study",) if again else ()
+    header = ("Model", "Stage", "From", "To", "Times as fast", *second, "Share")
     return Table(header, rows, [*map(attribution_sentence, found), note], "Where the speed-up comes from")
+
+
+def _found_again(again: Sequence[CellRecord], before: Cell, after: Cell, first: Ratio) -> tuple[str, ...]:
+    """A factor as a second study has it, if there is one, and whether that confirms the first."""
+    if not again:
+        return ()
+    if not {before, after} <= set(cells_of(measured(again))):
+        return ("-",)
+    twice = Repetition(before, after, first, time_ratio(again, before, after))
+    return (factor_text(twice.again) + ("" if twice.confirmed else ": not confirmed"),)
 
 
 def attribution_sentence(one: Attribution) -> str:
@@ -309,41 +329,3 @@ def _times_as_fast(records: Sequence[CellRecord], cell: Cell) -> str:
     """As PyTorch eager, which was measured."""
     eager = dataclasses.replace(cell, engine="eager")
     return ratio_text(time_ratio(records, eager, cell))
-
-
-def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -> Table:
-    """How many ratios between cells a second study confirms; without rows if there is none."""
-    found, rows = repeat_ratios(records, again) if again else [], []
-    for model, precision in dict.fromkeys((one.cell.model, one.cell.precision) for one in found):
-        of_model = [one for one in found if (one.cell.model, one.cell.precision) == (model, precision)]
-        most = max(of_model, key=lambda one: one.change)
-        rows.append(
-            (
-                model_label(model, precision),
-                f"{len(of_model):,}",
-                f"{sum(one.confirmed for one in of_model):,}",
-                f"{sum(one.confirmed_backwards for one in of_model):,}",
-                f"{sum(one.reversed for one in of_model):,}",
-                f"{statistics.median(one.change for one in of_model):.2f}",
-                f"{execution(most.cell)} over {execution(most.other)}: {ratio_text(most.first)}, then "
-                f"{ratio_text(most.again)}",
-            )
-        )
-    twice = dict.fromkeys(cell for one in found for cell in (one.cell, one.other))
-    header = (
-        "Model",
-        "Ratios",
-        "Confirmed",
-        "Confirmed backwards",
-        "Reversed",
-        "Median change, factor",
-        "Largest change",
-    )
-    note = (
-        f"Every ratio between two cells of a model among the {len(twice)} of {len(cells_of(records))} cells that a "
-        "second study measured too; ratios to one cell are not independent. Confirmed: the second study's is within "
-        f"the first's 95 % interval or a factor of {CLOSE:g}, whichever is wider; backwards: the first's within the "
-        "second's. Reversed: each study shows its own side of 1. A study's intervals are of its own processes alone; "
-        "of a ratio that did not change, the second one's value is outside the first one's interval in more than 5 %."
-    )
-    return Table(header, rows, [note], "Measured again")

@@ -161,7 +161,7 @@ def accuracy_table(records: Sequence[CellRecord], runs: Sequence[RunRecord]) -> 
         "paid once: compilation, cold, and the first epoch's excess. Epochs: as many as the full comparison's runs "
         "took (mean over seeds), whose updates every execution computes, by the parity gate, up to rounding and draws. "
         "Their length: images of an epoch there times the median time per image here. Extrapolated, not trained "
-        "through; evaluation excluded."
+        "through, and of medians: the cells' scatter is in the tables above; evaluation excluded."
     )
     return Table(header, rows, [note], "Time to accuracy, by execution")
 

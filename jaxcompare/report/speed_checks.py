@@ -1,0 +1,91 @@
+"""What a speed study's numbers rest on, as tables: a second study of the same cells, and another allocator's."""
+
+import statistics
+from collections.abc import Sequence
+
+from jaxcompare.analysis.comparison import LABELS
+from jaxcompare.analysis.repeated_study import CLOSE, Repetition, check_alike, repeat_ratios
+from jaxcompare.analysis.speed import at_main_size, baseline, by_repeat, cells_of, execution, measured, time_ratio
+from jaxcompare.cells import Cell, CellRecord
+from jaxcompare.report.speed_text import model_label, ratio_text, spread
+from jaxcompare.report.tables import Table
+
+
+def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -> Table:
+    """How many ratios between cells a second study confirms; without rows if there is none."""
+    found, rows = repeat_ratios(records, again) if again else [], []
+    for model, precision in dict.fromkeys((one.cell.model, one.cell.precision) for one in found):
+        of_model = [one for one in found if (one.cell.model, one.cell.precision) == (model, precision)]
+        most = max(of_model, key=lambda one: one.change)
+        rows.append(
+            (
+                model_label(model, precision),
+                f"{len(of_model):,}",
+                f"{sum(one.confirmed for one in of_model):,}",
+                f"{sum(one.confirmed_backwards for one in of_model):,}",
+                f"{sum(one.reversed for one in of_model):,}",
+                f"{statistics.median(one.change for one in of_model):.2f}",
+                _twice_text(most),
+            )
+        )
+    twice = dict.fromkeys(cell for one in found for cell in (one.cell, one.other))
+    header = (
+        "Model",
+        "Ratios",
+        "Confirmed",
+        "Confirmed backwards",
+        "Reversed",
+        "Median change, factor",
+        "Largest change",
+    )
+    note = (
+        f"Every ratio between two cells of a model among the {len(twice)} of {len(cells_of(records))} cells that a "
+        "second study measured too; ratios to one cell are not independent. Confirmed: the second study's is within "
+        f"the first's 95 % interval or a factor of {CLOSE:g}, whichever is wider; backwards: the first's within the "
+        "second's. Reversed: each study shows its own side of 1. A study's intervals are of its own processes alone; "
+        "of a ratio that did not change, the second one's value is outside the first one's interval in more than 5 %."
+    )
+    missed = [f"{LABELS[one.cell.model]}, {_twice_text(one)}" for one in found if not one.confirmed]
+    notes = [f"Not confirmed: {'; '.join(missed)}."] if missed else []
+    return Table(header, rows, [*notes, note], "Measured again")
+
+
+def _twice_text(one: Repetition) -> str:
+    ratios = f"{ratio_text(one.first)}, then {ratio_text(one.again)}"
+    return f"{execution(one.cell)} over {execution(one.other)}: {ratios}"
+
+
+def allocator_table(records: Sequence[CellRecord], others: Sequence[CellRecord]) -> Table:
+    """Every cell that was measured under another allocator's settings too, under both; without rows if none was.
+
+    Raises:
+        InputError: the studies differ in more than that.
+    """
+    if not others:
+        return Table((), [], [], "")
+    records, others = measured(at_main_size(records)), measured(others)
+    both = check_alike(records, others, but="malloc")
+    told, theirs = (study[0].manifest["malloc"] or "default" for study in (records, others))
+    rows = [
+        (LABELS[cell.model], execution(cell), *_under_allocator(study, cell, title))
+        for cell in both
+        for study, title in ((records, "as above"), (others, theirs))
+    ]
+    repeats = " and ".join(str(len({record.repeat for record in study})) for study in (records, others))
+    note = (
+        f"As above: {told}. The same cells under two settings, in two studies, one after the other: what pairs in a "
+        f"repeat, and has an interval, is within one. Median (and range) over {repeats} repeats; page faults: see the "
+        "page's table of memory."
+    )
+    header = ("Model", "Execution", "Allocator", "Page faults an epoch", "Time per image, µs", "Over PyTorch eager")
+    return Table(header, rows, [note], "What the allocator's settings change")
+
+
+def _under_allocator(records: Sequence[CellRecord], cell: Cell, title: str) -> tuple[str, ...]:
+    runs, eager = by_repeat(records, cell), baseline(cells_of(records), cell)
+    return (
+        title,
+        spread((statistics.median(run.page_faults) for run in runs), ",.0f"),
+        spread((1e6 * run.image_time_s for run in runs), ",.0f"),
+        "1" if eager == cell else ratio_text(time_ratio(records, cell, eager)) if eager else "-",
+    )
