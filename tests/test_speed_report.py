@@ -189,7 +189,7 @@ def test_another_allocators_times_stand_beside_the_first_ones():
     table = allocator_table(told(study()), [*slower, failed(OP, "no")])
     assert table.rows == [
         ("CNN", EAGER.title, "as above", "7", "781 (766 to 797)", "1"),
-        ("CNN", EAGER.title, "default", "9,000", "1,562", "1"),
+        ("CNN", EAGER.title, "default", "9,000", "1,563", "1"),
         ("CNN", STEP.title, "as above", "7", "391 (383 to 398)", "0.50 (0.50 to 0.50)"),
         ("CNN", STEP.title, "default", "9,000", "469", "0.30 (0.30 to 0.30)"),
     ]

@@ -41,12 +41,8 @@ def summarise_speed(
             "confirmed_backwards": sum(one.confirmed_backwards for one in ratios),
         }
     if other_malloc:
-        found["other_malloc"] = {
-            model: _over_eager(
-                [record for record in measured(at_main_size(other_malloc)) if record.cell.model == model]
-            )
-            for model in models
-        }
+        timed = measured(at_main_size(other_malloc))
+        found["other_malloc"] = {model: _over_eager([r for r in timed if r.cell.model == model]) for model in models}
     return found
 
 

@@ -112,10 +112,8 @@ def gather(folders: Sequence[Path]) -> Results:
         if not found:
             kind = "holds no records, in runs.jsonl or cells.jsonl" if folder.is_dir() else "no such folder"
             raise InputError(f"{folder}: {kind}; name a folder that an experiment wrote")
-    titles = {
-        record.data_fingerprint: record.dataset_title
-        for record in [*records, *itertools.chain(*(cells for _, cells in studies))]
-    }
+    of_studies = itertools.chain.from_iterable(cells for _, cells in studies)
+    titles = {record.data_fingerprint: record.dataset_title for record in [*records, *of_studies]}
     if len(titles) > 1:
         raise InputError(f"runs of different images: {' and '.join(sorted(titles.values()))}; make a report of each")
     # The folders' order decides nothing of runs; of two speed studies, the first is the one that is stated.
@@ -126,12 +124,15 @@ def gather(folders: Sequence[Path]) -> Results:
     # What one page puts side by side is of one recipe, but for what the experiments differ in by their design.
     check_one_recipe([*comparison[:1], *swept[:1]], "train_size", "subsets", "epochs", "epoch_images")
     sweep = build_sweep(swept) if swept else None
-    return Results(comparison, sweep, of.get("framework_agreement", []), *_tell_apart(studies), **others)
+    cells, again, other_malloc = _tell_apart(studies)
+    return Results(comparison, sweep, of.get("framework_agreement", []), cells, again, other_malloc, **others)
 
 
-def _tell_apart(studies: Sequence[tuple[Path, list[CellRecord]]]) -> tuple[list[CellRecord], ...]:
-    """The speed study that is stated, which comes first; its repetition; and one whose allocator was told something
-    else."""
+def _tell_apart(
+    studies: Sequence[tuple[Path, list[CellRecord]]],
+) -> tuple[list[CellRecord], list[CellRecord], list[CellRecord]]:
+    """The speed study that is stated, which comes first; its repetition; one whose allocator was told something else.
+    Empty: there is none."""
     stated: list[CellRecord] = studies[0][1] if studies else []
     again: list[CellRecord] = []
     other_malloc: list[CellRecord] = []
