@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 STEPS = 10
-WARM_UP = 3
+WARM_UP = 2
 
 TIMED_S = 1.0
 """Seconds of epochs that a process times at the least: of a fast cell, more epochs than it was asked for."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FAILURES = (InputError, RuntimeError, MemoryError, OSError)
 """What ends a cell but not the study. RuntimeError: torch's and XLA's."""
 
-PASSES = 8
+PASSES = 4
 """Over the training images: what an input pipeline is timed for."""
 
 KILLED = "its process was killed: out of memory, or stopped from outside"
