@@ -188,12 +188,15 @@ def test_another_allocators_times_stand_beside_the_first_ones():
     ]
     table = allocator_table(told(study()), [*slower, failed(OP, "no")])
     assert table.rows == [
-        ("CNN", EAGER.title, "as above", "7", "781 (766 to 797)", "1"),
+        ("CNN", EAGER.title, "as stated", "7", "781 (766 to 797)", "1"),
         ("CNN", EAGER.title, "default", "9,000", "1,563", "1"),
-        ("CNN", STEP.title, "as above", "7", "391 (383 to 398)", "0.50 (0.50 to 0.50)"),
+        ("CNN", STEP.title, "as stated", "7", "391 (383 to 398)", "0.50 (0.50 to 0.50)"),
         ("CNN", STEP.title, "default", "9,000", "469", "0.30 (0.30 to 0.30)"),
     ]
-    assert "As above: MALLOC_ARENA_MAX=1. " in table.markdown()
+    assert "As stated: MALLOC_ARENA_MAX=1. " in table.markdown()
+    assert "No execution's verdict over PyTorch eager turns on what the allocator is told." in table.markdown()
+    level = allocator_table(told(study()), study({EAGER: 50.0, STEP: 50.0})).markdown()
+    assert f"turns on what the allocator is told: CNN, {STEP.title} (as stated: faster; default: undecided)." in level
     assert allocator_table(study(), ()).rows == []
     other = [dataclasses.replace(r, train_images=2 * r.train_images) for r in slower]
     with pytest.raises(InputError, match="two speed studies that differ: data is"):

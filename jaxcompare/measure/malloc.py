@@ -13,8 +13,8 @@ def keep_freed_memory() -> None:
     """Have glibc's allocator keep freed memory for the next step, in every process that is started from now on.
 
     Left to itself it gives large blocks back by a threshold that moves, and what is free at the end of a heap; the next
-    step has their pages cleared again, in some processes and not in others. What the user has set stays. The number of
-    arenas is glibc's: with one alone, the threads of JAX's step wait for each other.
+    step has their pages cleared again, in some processes more than in others. What the user has set stays. The number
+    of arenas is glibc's: with one alone, the threads of JAX's step wait for each other.
     """
     # Read when a process starts, before any of its own code.
     for name, value in KEEP.items():

@@ -18,6 +18,7 @@ from jaxcompare.records import RunRecord
 from jaxcompare.report.commands import rebuild_commands
 from jaxcompare.report.figures import Picture, complete_comparison, data_efficiency, figure_svg, training_curves
 from jaxcompare.report.results import Results
+from jaxcompare.report.speed_checks import allocator_sentence
 from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures, find_speed_sentences
 from jaxcompare.report.tables import score_rows
 
@@ -191,6 +192,8 @@ def _limits(results: Results) -> list[str]:
         repeats = len({record.repeat for record in results.cells})
         held = "intervals hold nothing of other machines, versions or sizes of model" if repeats > 1 else "no interval"
         limits.append(f"Speed was measured on one machine, {repeats} time{'s' * (repeats > 1)} a cell: {held}.")
+    if results.cells_other_malloc:
+        limits.append(allocator_sentence(results.cells, results.cells_other_malloc))
     environments = {(r.environment["cpu"], r.environment["device"]) for r in results.runs}
     if len(environments) > 1:
         limits.append("The runs come from several machines; times are compared only within one.")

@@ -5,10 +5,25 @@ from collections.abc import Sequence
 
 from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.repeated_study import CLOSE, Repetition, check_alike, repeat_ratios
-from jaxcompare.analysis.speed import at_main_size, baseline, by_repeat, cells_of, execution, measured, time_ratio
+from jaxcompare.analysis.speed import (
+    Ratio,
+    at_main_size,
+    baseline,
+    by_repeat,
+    cells_of,
+    execution,
+    measured,
+    time_ratio,
+)
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.report.speed_text import model_label, ratio_text, spread
 from jaxcompare.report.tables import Table
+
+STATED = "as stated"
+"""The allocator's settings of the study that the other tables are of."""
+
+VERDICTS = {1: "slower", -1: "faster", 0: "undecided"}
+"""By the direction of a ratio to PyTorch eager's time."""
 
 
 def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -> Table:
@@ -65,27 +80,51 @@ def allocator_table(records: Sequence[CellRecord], others: Sequence[CellRecord])
         return Table((), [], [], "")
     records, others = measured(at_main_size(records)), measured(others)
     both = check_alike(records, others, but="malloc")
-    told, theirs = (study[0].manifest["malloc"] or "default" for study in (records, others))
+    told, theirs = (_told(study) for study in (records, others))
     rows = [
         (LABELS[cell.model], execution(cell), *_under_allocator(study, cell, title))
         for cell in both
-        for study, title in ((records, "as above"), (others, theirs))
+        for study, title in ((records, STATED), (others, theirs))
     ]
     repeats = " and ".join(str(len({record.repeat for record in study})) for study in (records, others))
     note = (
-        f"As above: {told}. The same cells under two settings, in two studies, one after the other: what pairs in a "
-        f"repeat, and has an interval, is within one. Median (and range) over {repeats} repeats; page faults: see the "
-        "page's table of memory."
+        f"{STATED.capitalize()}: {told}. The same cells under two settings, in two studies, one after the other: what "
+        f"pairs in a repeat, and has an interval, is within one. Median (and range) over {repeats} repeats; page "
+        "faults: see the page's table of memory."
     )
     header = ("Model", "Execution", "Allocator", "Page faults an epoch", "Time per image, µs", "Over PyTorch eager")
-    return Table(header, rows, [note], "What the allocator's settings change")
+    return Table(header, rows, [allocator_sentence(records, others), note], "What the allocator's settings change")
+
+
+def allocator_sentence(records: Sequence[CellRecord], others: Sequence[CellRecord]) -> str:
+    """Which verdicts over PyTorch eager turn on the allocator's settings."""
+    studies = {STATED: measured(records), _told(others): measured(others)}
+    turning = []
+    for cell in cells_of(studies[STATED]):
+        found = {title: over.direction for title, study in studies.items() if (over := _over_eager(study, cell))}
+        if len(set(found.values())) > 1:
+            verdicts = "; ".join(f"{title}: {VERDICTS[direction]}" for title, direction in found.items())
+            turning.append(f"{LABELS[cell.model]}, {execution(cell)} ({verdicts})")
+    if not turning:
+        return "No execution's verdict over PyTorch eager turns on what the allocator is told."
+    return f"Whether it is faster than PyTorch eager turns on what the allocator is told: {', '.join(turning)}."
+
+
+def _told(records: Sequence[CellRecord]) -> str:
+    return measured(records)[0].manifest["malloc"] or "default"
+
+
+def _over_eager(records: Sequence[CellRecord], cell: Cell) -> Ratio | None:
+    """None: one of the two was not measured, or it is PyTorch eager itself."""
+    eager = baseline(cells_of(records), cell)
+    return time_ratio(records, cell, eager) if eager and eager != cell and cell in cells_of(records) else None
 
 
 def _under_allocator(records: Sequence[CellRecord], cell: Cell, title: str) -> tuple[str, ...]:
-    runs, eager = by_repeat(records, cell), baseline(cells_of(records), cell)
+    runs, over = by_repeat(records, cell), _over_eager(records, cell)
     return (
         title,
         spread((statistics.median(run.page_faults) for run in runs), ",.0f"),
         spread((1e6 * run.image_time_s for run in runs), ",.0f"),
-        "1" if eager == cell else ratio_text(time_ratio(records, cell, eager)) if eager else "-",
+        ratio_text(over) if over else "1" if baseline([cell], cell) else "-",
     )
