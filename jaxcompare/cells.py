@@ -163,8 +163,8 @@ class CellRecord(Timing):
 
     @property
     def compile_time_s(self) -> float | None:
-        """Tracing, lowering and compiling of all programs ahead of time; None for PyTorch and for JAX without jit,
-        which compile, if at all, in the first epoch."""
+        """Tracing, lowering and compiling what training needs, ahead of time; None for PyTorch and for JAX without
+        jit, which compile, if at all, in the first epoch."""
         return _total(self.compile_times)
 
     @property

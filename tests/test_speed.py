@@ -114,7 +114,8 @@ def test_every_input_feeds_both_frameworks(place, monkeypatch, no_ceilings):
     ours = jax_timing(dataclasses.replace(STEP, input=place), epochs=2)
     for timing in (theirs, ours):
         assert min(timing.epoch_time_s + timing.warm_up_time_s) > 0
-    assert {"train_step", "evaluate"} < set(ours.compile_times)
+    # Nothing of evaluation, which torch.compile's first step does not hold either.
+    assert {"init", "train_step"} == set(ours.compile_times) - {"plan"}
     assert ours.programs == len(ours.compile_times)
     assert theirs.programs == 0
 

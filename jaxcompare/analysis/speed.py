@@ -198,8 +198,8 @@ def first_run_s(record: CellRecord) -> float:
 
 
 def cold_compile_s(record: CellRecord) -> float | None:
-    """All programs compiled ahead (JAX), or the whole first step, which compiles them (torch.compile). None: there is
-    none, or it was not measured."""
+    """Every program of training compiled ahead (JAX), or the whole first step, which compiles it (torch.compile). None:
+    there is none, or it was not measured."""
     if record.cell.framework == "torch" and record.cell.compiled and record.first_step_time_s:
         return record.first_step_time_s[0]
     return record.compile_time_s

@@ -114,9 +114,9 @@ def _speed_note(records: Sequence[CellRecord]) -> str:
         "several seeds, the time per image and seed. PyTorch's device batches are prepared before the clock starts; "
         "JAX's device input makes its batches inside the program, so JAX does more work. Ceiling: a large matrix "
         "product, the same for both frameworks: the faster one's median over all its processes of a precision; "
-        "floating-point operations a training image by formula. Compile: all programs ahead of time, of torch.compile "
-        "the whole first step, which compiles; warm: a second process with the first one's cache. Best: by the "
-        f"median, of these same repeats, on device input on both sides. {_malloc_note(first)}"
+        "floating-point operations a training image by formula. Compile: every program that training needs, ahead of "
+        "time, of torch.compile the whole first step, which compiles; warm: a second process with the first one's "
+        f"cache. Best: by the median, of these same repeats, on device input on both sides. {_malloc_note(first)}"
         f"{_gate_note(records)} {machine(first.environment)}"
     )
 

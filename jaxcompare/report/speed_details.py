@@ -178,16 +178,17 @@ def _accuracy_text(cell_runs: Sequence[CellRecord], runs: Sequence[RunRecord], t
 
 def ladder_table(records: Sequence[CellRecord]) -> Table:
     """Time per image of PyTorch eager and JAX's step, from the recipe's input to input on the device."""
-    rows = []
-    for engine_cells in ladders(records):
+    rows, found = [], ladders(records)
+    places = [place for place in INPUTS if any(place in engine_cells for engine_cells in found)]
+    for engine_cells in found:
         any_cell = next(iter(engine_cells.values()))
-        texts = [_rung(records, engine_cells[place]) if place in engine_cells else "-" for place in INPUTS]
+        texts = [_rung(records, engine_cells[place]) if place in engine_cells else "-" for place in places]
         rows.append((LABELS[any_cell.model], engine_label(any_cell), *texts))
-    header = ("Model", "Execution", *(f"{place.capitalize()}, µs per image" for place in INPUTS))
+    header = ("Model", "Execution", *(f"{place.capitalize()}, µs per image" for place in places))
     note = (
         "Median (and range) over repeats; wait: the share of an epoch in which the device had nothing to do for want "
         "of a batch, as far as known (of PyTorch, in which the next batch was awaited: on a GPU, at most). "
-        f"{'; '.join(f'{place}: {what}' for place, what in INPUTS.items())}."
+        f"{'; '.join(f'{place}: {INPUTS[place]}' for place in places)}."
     )
     return Table(header, rows, [note], "The input ladder")
 

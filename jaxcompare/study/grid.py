@@ -13,7 +13,6 @@ DEFAULT: list[tuple[EngineName, CellInput]] = [
     ("eager", "device"),
     ("compile", "device"),
     ("op", "device"),
-    ("step", "host"),
     ("step", "arrays"),
     ("step", "device"),
     ("epoch", "device"),
@@ -25,8 +24,10 @@ ON_GPUS: list[tuple[EngineName, CellInput]] = [
     ("eager", "host"),
     ("eager", "arrays"),
     ("step", "recipe"),
+    ("step", "host"),
 ]
-"""More of them where there is a GPU: on a CPU the first cannot run, and what is in host memory is on the device."""
+"""More of them where there is a GPU: on a CPU the first cannot run, what is in host memory is on the device, and a
+pipeline is measured by itself."""
 
 WHOLE_EPOCHS: tuple[EngineName, CellInput] = ("epoch", "device")
 """What trains several seeds in one program."""

@@ -133,7 +133,8 @@ def time_warm_compilation(cell: Cell, setup: Setup, cache: Path) -> dict[str, di
     from jaxcompare.training.speed import describe_compilation
 
     config = _start_jax(cell, setup, cache)
-    with build_engine(config, setup.dataset, setup.seeds_of(cell), loader=_build_loader(cell, setup)) as engine:
+    seeds, loader = setup.seeds_of(cell), _build_loader(cell, setup)
+    with build_engine(config, setup.dataset, seeds, loader=loader, evaluation=False) as engine:
         programs = describe_compilation(engine)
     if cold := [name for name, times in programs.items() if not times["from_cache"]]:
         raise RuntimeError(f"compiled anew, though it had been compiled before: {', '.join(cold)}")

@@ -32,8 +32,8 @@ class DeviceEngine(Engine):
         )
         self._subsets = self.put(np.stack(subsets).astype(np.int32), self.per_seed)
 
-    def _compile(self) -> None:
-        states, first = self.init(), np.int32(0)
+    def _compile_training(self, states: TrainState) -> None:
+        first = np.int32(0)
         most = len(self.seeds) // self.devices if self.shared_out == "seeds" else len(self.seeds)
         if self.config.execution.engine == "epoch":
             args = (states, self._subsets, self._train_split, first)
@@ -48,8 +48,10 @@ class DeviceEngine(Engine):
                 self.seeds_per_call, self._train[length] = self._compile_to_fit(
                     train_name(length), function, self.seeds_per_call, *args
                 )
+
+    def _compile_evaluation(self, params: Params) -> None:
         evaluate = self.over_seeds(self._evaluate_one, self.seeds_per_call)
-        self._evaluate = self.compile("evaluate", evaluate, states.params, self._test_split)
+        self._evaluate = self.compile("evaluate", evaluate, params, self._test_split)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -69,14 +69,21 @@ class Engine(abc.ABC):
         self.image_shape = dataset.train.images.shape[1:]
         self.seed_array = self.put(np.array(seeds, np.uint32), self.per_seed)
 
-    def compile_programs(self) -> None:
-        """Compile everything that a run needs, ahead of time."""
+    def compile_programs(self, *, evaluation: bool) -> None:
+        """Compile everything that training needs, ahead of time, and what `evaluate` needs if that is asked for."""
         self._init = self.compile("init", self.over_seeds(self.init_one), self.seed_array)
-        self._compile()
+        states = self.init()
+        self._compile_training(states)
+        if evaluation:
+            self._compile_evaluation(states.params)
 
     @abc.abstractmethod
-    def _compile(self) -> None:
-        """The programs that train and evaluate."""
+    def _compile_training(self, states: TrainState) -> None:
+        """The programs of `train_epoch`."""
+
+    @abc.abstractmethod
+    def _compile_evaluation(self, params: Params) -> None:
+        """The program of `evaluate`."""
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def build_engine(
     devices: Sequence[jax.Device] | None = None,
     loader: Loader | None = None,
     compiled: bool = True,
+    evaluation: bool = True,
 ) -> Engine:
     """The engine that `config.execution` names (nothing in it may be "auto"), for `seeds`.
 
@@ -34,6 +35,7 @@ def build_engine(
         devices: by default all of this process's.
         loader: of host input, by default the host pipeline.
         compiled: ready to run; without, for what a step is made of.
+        evaluation: ready to evaluate too.
     """
     devices = devices or jax.local_devices()
     engine: Engine
@@ -46,5 +48,5 @@ def build_engine(
         (seed,) = seeds
         engine = HostEngine(config.with_seed(seed), dataset, devices, loader)
     if compiled:
-        engine.compile_programs()
+        engine.compile_programs(evaluation=evaluation)
     return engine

@@ -27,17 +27,24 @@ class HostEngine(Engine):
         pipeline, self._test_loader = build_loaders(dataset, config.training, config.data.workers, config.epoch_images)
         self._train_loader = loader or pipeline
 
-    def _compile(self) -> None:
-        state, size = self.init(), self.config.training.batch_size
-        batch = Batch(
-            np.zeros((size, *self.image_shape), np.float32), np.zeros(size, np.int32), np.ones(size, np.float32)
-        )
+    def _compile_training(self, states: TrainState) -> None:
+        batch = self._blank_batch()
         train = self.over_seeds(lambda state, batches: jax.lax.scan(self.train_step, state, batches))
         self._train = {
-            length: self.compile(train_name(length), train, state, self.put(_stack([batch] * length)), donate_argnums=0)
+            length: self.compile(
+                train_name(length), train, states, self.put(_stack([batch] * length)), donate_argnums=0
+            )
             for length in call_lengths(self.batches, self.steps_per_call)
         }
-        self._evaluate = self.compile("evaluate", self.over_seeds(self.eval_step), state.params, self.put(batch))
+
+    def _compile_evaluation(self, params: Params) -> None:
+        evaluate = self.over_seeds(self.eval_step)
+        self._evaluate = self.compile("evaluate", evaluate, params, self.put(self._blank_batch()))
+
+    def _blank_batch(self) -> Batch:
+        size = self.config.training.batch_size
+        images = np.zeros((size, *self.image_shape), np.float32)
+        return Batch(images, np.zeros(size, np.int32), np.ones(size, np.float32))
 
     def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
         queue = InFlight(self.steps_per_call)

@@ -72,7 +72,10 @@ def time_epochs(cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence
 
 
 def _time_engine(config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None) -> Timing:
-    with explain_memory(len(seeds)), build_engine(config, dataset, seeds, loader=loader) as engine:
+    with (
+        explain_memory(len(seeds)),
+        build_engine(config, dataset, seeds, loader=loader, evaluation=False) as engine,
+    ):
         check_batch(engine)
         with CompileGuard() as guard:
             timing = _time(config.training.epochs, _epochs_of(engine), guard, compiled_ahead=True)
@@ -198,7 +201,7 @@ def save_trace(
         with loader, jax.default_matmul_precision(MATMUL_PRECISION[cell.precision]):
             _trace_second(_epochs_op_by_op(config, dataset, loader, []), folder)
         return
-    with build_engine(config, dataset, seeds, loader=loader) as engine:
+    with build_engine(config, dataset, seeds, loader=loader, evaluation=False) as engine:
         for name, program in engine.programs.items():
             (folder / f"{name}.hlo.txt").write_text(program.as_text() or "", encoding="utf-8")
         _trace_second(_epochs_of(engine), folder)
