@@ -364,7 +364,11 @@ def test_break_even_is_where_the_cumulative_times_meet():
     assert "recipe input" not in table
     assert "| never | never | never |" in break_even_table([timed(EAGER, 1.0), timed(STEP, 2.0)]).markdown()
     some = [timed(EAGER, 100.0, i) for i in range(2)] + [timed(STEP, ms, i) for i, ms in enumerate((50.0, 200.0))]
-    assert "never in 1 of 2 repeats" in break_even_table(some).markdown()
+    assert "never in 1 of 2 repeats: undecided | never in" in break_even_table(some).markdown()
+    # Every repeat crosses, but not by more than chance: neither the table nor the figure says that it pays.
+    level = [timed(EAGER, 100.0, i) for i in range(3)] + [timed(STEP, ms, i) for i, ms in enumerate((99.0, 80.0, 60.0))]
+    assert "| 290 (145 to 5,800): undecided |" in break_even_table(level).markdown()
+    assert [text.get_text() for text in break_even_curves(level).axes[0].texts] == ["290, undecided"]
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,7 @@ def break_even_table(records: Sequence[CellRecord]) -> Table:
             continue
         runs, steps = by_repeat(records, cell), break_evens(records, cell, reference)
         epoch_steps = math.ceil(RECIPE_IMAGES / cell.batch_size)
+        undecided = "" if time_ratio(records, cell, reference).direction else ": undecided"
         seconds = [n * run.step_time_s + run.one_time_s for n, run in zip(steps, runs, strict=True)]
         rows.append(
             (
@@ -288,7 +289,7 @@ def break_even_table(records: Sequence[CellRecord]) -> Table:
                 execution(cell),
                 spread([run.one_time_s for run in runs], ".1f"),
                 spread([1e3 * run.step_time_s for run in runs], ".2f"),
-                spread_or_never(steps, ",.0f"),
+                spread_or_never(steps, ",.0f") + undecided,
                 spread_or_never([n / epoch_steps for n in steps], ",.2f"),
                 spread_or_never(seconds, ",.0f"),
             )
@@ -305,7 +306,8 @@ def break_even_table(records: Sequence[CellRecord]) -> Table:
     note = (
         "Median (and range) over repeats, against PyTorch eager of the same model and repeat; device input on both "
         "sides. Paid once: compilation, cold, and what the first epoch took beyond a later one. Break-even: where the "
-        f"two cumulative times meet; epochs of the recipe's {RECIPE_IMAGES:,} images; never: a step takes no less time."
+        f"two cumulative times meet; epochs of the recipe's {RECIPE_IMAGES:,} images; never: a step takes no less "
+        "time; undecided: whether it does is, by the interval of its ratio above."
     )
     alike = " ".join(interaction_sentences(records))
     return Table(header, rows, [*([alike] if alike else []), note], "What compiling costs, and when it has paid")

@@ -88,7 +88,8 @@ def _cumulative_seconds(axes: Axes, records: Sequence[CellRecord]) -> None:
         )
         for cell in cells_of(records)
     }
-    eager_once, eager_step = next((c for cell, c in costs.items() if cell.engine == "eager"), (0.0, 0.0))
+    eager = next((cell for cell in costs if cell.engine == "eager"), None)
+    eager_once, eager_step = costs[eager] if eager else (0.0, 0.0)
     crossings = {
         cell: (once - eager_once) / (eager_step - step)
         for cell, (once, step) in costs.items()
@@ -103,7 +104,8 @@ def _cumulative_seconds(axes: Axes, records: Sequence[CellRecord]) -> None:
         point = (crossing, eager_once + crossing * eager_step)
         style = {"color": ENGINES[cell.engine]["color"], "marker": ENGINES[cell.engine]["marker"]}
         axes.scatter(*point, s=36, zorder=3, edgecolor="black", linewidth=0.6, **style)
-        _number(axes, f"{crossing:,.0f}", point, place, style["color"])
+        decided = time_ratio(records, cell, eager).direction if eager else 1
+        _number(axes, f"{crossing:,.0f}{'' if decided else ', undecided'}", point, place, style["color"])
     axes.set(xlabel="optimiser steps", ylabel="cumulative seconds, compilation included", xlim=(0, last))
     axes.set_ylim(0)
     axes.grid(alpha=0.3)
