@@ -57,7 +57,7 @@ def _parse(args_type: type[Args], presets: Mapping[str, Args]) -> Args:
         raise InputError(" ".join(text.split("\n", 1)[-1].split())) from None
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, flag: str = "--out") -> None:
     """Make the folder for results, or say now, not after training, that it cannot be written to."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def check_out(out: Path) -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"--out {out}: not a folder that can be written to ({error.strerror}); give another"
+            f"{flag} {out}: not a folder that can be written to ({error.strerror}); give another"
         ) from error
 
 

@@ -45,12 +45,12 @@ def main(args: Args) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TruncatedLine)
         results = gather(args.results)
-    console.check_out(args.out)
     blocks = {name: "\n\n".join(t.markdown() for t in tables) for name, tables in results.tables().items()}
     if results.verdict:
         blocks["verdict"] = "\n".join(f"- {sentence}" for sentence in results.verdict)
     shown = {name: block for name, block in blocks.items() if name not in PAGE_ONLY}
     readme = replace_blocks(args.readme, shown) if args.readme else ""
+    console.check_out(args.out)
     pictures = draw_pictures(results)
     page = build_page(results, pictures)
     for picture in pictures:

@@ -13,6 +13,8 @@ fails is a row that says why; the others go on.
     python experiments/training_speed.py --dataset folder --data-dir DIR     15 minutes on 2 cores
     python experiments/training_speed.py --dataset folder --data-dir DIR --batch-sizes 128 16 32 512 --seeds 4
                                                                              and a sweep, and several seeds in a program
+    python experiments/training_speed.py --dataset folder --data-dir DIR --controls no-dropout channels-last
+                                                                             and what the ratios owe to those
     python experiments/training_speed.py --precisions tf32 --train-size 49920          on a GPU
 
 On a GPU there are more cells: torch.compile with CUDA graphs, and inputs that are copied. Every measurement has a fresh
@@ -25,7 +27,7 @@ from pathlib import Path
 from typing import Literal
 
 import console
-from jaxcompare.cells import CellInput
+from jaxcompare.cells import CellInput, Control
 from jaxcompare.config import DataConfig, InputError, ModelName, Precision, TrainingConfig
 from jaxcompare.measure.malloc import keep_freed_memory
 from jaxcompare.study.grid import Axes, EngineName, build_grid, check_padding
@@ -53,6 +55,10 @@ class Args:
     """Images per optimiser step. The default matrix is of the first; of the others PyTorch eager and JAX's step."""
     seeds: tuple[int, ...] | None = None
     """Runs in one program, of compiled JAX with device input. Beside the default matrix: of whole epochs."""
+    controls: tuple[Control, ...] | None = None
+    """Beside the matrix, what its ratios owe to something else than compiling: the ViT without dropout (`no-dropout`),
+    whose masks the frameworks draw in different ways; PyTorch's CNN in the layout in memory that JAX has
+    (`channels-last`)."""
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=512))
     epochs: int = 3
     """Epochs of each process, and more until a second has been timed. The first is warm-up and not counted."""
@@ -97,10 +103,12 @@ def main(args: Args) -> None:
     dataset = training_subset(load_dataset(args.data), args.data.resolve(1), args.seed)
     # Evaluation is not what is measured here: a few test images will do.
     dataset = dataclasses.replace(dataset, test=dataset.test.head(training.batch_size))
-    axes = Axes(args.models, args.engines, args.inputs, args.precisions, args.batch_sizes, args.seeds)
+    axes = Axes(*(getattr(args, field.name) for field in dataclasses.fields(Axes)))
     cells = build_grid(axes, gpu=find_gpu())
     check_padding(cells, len(dataset.train))
     console.check_out(args.out)
+    if args.trace:
+        console.check_out(args.trace, "--trace")
 
     setup = Setup(dataset, training, command_of(args))
     measured = load_measured(args.out, setup, cells)
@@ -154,7 +162,7 @@ def check_args(args: Args) -> None:
     for flag, values, least in (("--batch-sizes", args.batch_sizes, 1), ("--seeds", args.seeds or (1,), 1)):
         if not values or min(values) < least:
             raise InputError(f"{flag}: must be at least {least}, not {values}")
-    for flag in ("engines", "inputs", "precisions", "batch_sizes", "seeds"):
+    for flag in ("engines", "inputs", "precisions", "batch_sizes", "seeds", "controls"):
         values = getattr(args, flag)
         if values is not None and (not values or len(set(values)) < len(values)):
             raise InputError(f"--{flag.replace('_', '-')}: give one or more values, each once")

@@ -19,6 +19,7 @@ from jaxcompare.records import build_exactly, load_lines, save_lines, write_atom
 TorchEngine = Literal["eager", "compile", "cudagraphs"]
 JaxEngine = Literal["op", "step", "chunk", "epoch"]
 CellInput = Literal["recipe", "host", "arrays", "device"]
+Control = Literal["no-dropout", "channels-last"]
 
 ENGINES: dict[TorchEngine | JaxEngine, str] = {
     "eager": "PyTorch eager",
@@ -39,6 +40,10 @@ INPUTS: dict[CellInput, str] = {
 }
 """Where training batches come from, the ladder's lowest rung first."""
 
+CONTROLS: dict[Control, str] = {"no-dropout": "no dropout", "channels-last": "channels last"}
+"""What a control changes, as a person reads it: the ViT trains without dropout, whose masks each framework draws in its
+own way; PyTorch's convolutions have the layout in memory that JAX's have."""
+
 MUST_AGREE = ("tf32", "bfloat16", "threads", "malloc")
 """What the manifests of two cells of one precision must have in common for a ratio of their times to mean anything. The
 rest differs between the frameworks by nature (layout, dropout generator, donation) and is there to be read."""
@@ -57,6 +62,8 @@ class Cell:
     batch_size: int = TrainingConfig.batch_size
     seeds: int = 1
     """Runs in one program."""
+    control: Control | None = None
+    """What is changed of a cell of the matrix, to see what it has to do with the matrix's ratios."""
 
     @property
     def framework(self) -> Framework:
@@ -73,6 +80,7 @@ class Cell:
         """As a person reads it; the batch size where it is not the recipe's."""
         extras = [f"batches of {self.batch_size}"] if self.batch_size != TrainingConfig.batch_size else []
         extras += [f"{self.seeds} seeds"] if self.seeds > 1 else []
+        extras += [CONTROLS[self.control]] if self.control else []
         return ", ".join([ENGINES[self.engine], f"{self.input} input", *extras])
 
     @property
@@ -196,9 +204,29 @@ def load_cells(path: Path) -> list[CellRecord]:
     def parse(value: dict[str, Any]) -> CellRecord:
         choose("engine", value["cell"]["engine"], TorchEngine, *get_args(JaxEngine))
         choose("input", value["cell"]["input"], CellInput)
-        return build_exactly(CellRecord, value | {"cell": build_exactly(Cell, value["cell"])})
+        record = build_exactly(CellRecord, value | {"cell": build_exactly(Cell, value["cell"])})
+        if not record.message:
+            _check_timing(record)
+        return record
 
     return load_lines(path, parse, "cell record")
+
+
+def _check_timing(record: CellRecord) -> None:
+    """Raise ValueError where a process that measured something lacks a number that every one has."""
+    for name in ("epoch_time_s", "warm_up_time_s"):
+        if not getattr(record, name):
+            raise ValueError(f"{name} is empty")
+    times = [*record.epoch_time_s, *record.warm_up_time_s, record.ceiling_flops_per_s, record.copy_bytes_per_s]
+    if not all(math.isfinite(value) and value > 0 for value in times):
+        raise ValueError("a time or a ceiling is not above 0")
+    for name, needed in (
+        ("manifest", {*MUST_AGREE, "dropout_generator"}),
+        ("environment", {"cpu", "cpu_cores", "device", "versions"}),
+        ("parity", {"logits", "gradients", "losses"}),
+    ):
+        if missing := needed - set(getattr(record, name)):
+            raise ValueError(f"{name} lacks {sorted(missing)}")
 
 
 def to_csv(records: Sequence[CellRecord]) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 import time
 
 import jax
@@ -22,7 +23,7 @@ from jaxcompare.measure import ceiling, clock
 from jaxcompare.measure.cost import layer_costs, training_bytes, training_flops
 from jaxcompare.measure.environment import process_peak_bytes
 from jaxcompare.study import worker
-from jaxcompare.study.worker import Setup, in_fresh_process
+from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
 from jaxcompare.training import engine as engine_module
 from jaxcompare.training import engines, optimiser
 from jaxcompare.training import phases as jax_phases
@@ -41,8 +42,7 @@ EAGER = Cell("cnn", "eager", batch_size=32)
 
 @pytest.fixture
 def no_ceilings(monkeypatch):
-    monkeypatch.setattr(jax_speed, "TIMED_S", 0.0)
-    monkeypatch.setattr(twin_speed, "TIMED_S", 0.0)
+    monkeypatch.setattr(clock, "TIMED_S", 0.0)
     monkeypatch.setattr(jax_speed, "measure_ceilings", lambda *_: ceiling.Ceilings(1.0, 1.0))
     monkeypatch.setattr(twin_speed, "_measure_ceilings", lambda *_: (1.0, 1.0))
 
@@ -85,10 +85,20 @@ def test_a_missing_synchronisation_is_caught_in_pytorch(monkeypatch, no_ceilings
         twin_timing(EAGER)
 
 
-def test_ceilings_are_operations_and_bytes_over_the_median_time(monkeypatch):
-    ticks = iter(np.cumsum([0.0] + [1.0, 2.0] * 16))
-    monkeypatch.setattr(ceiling.time, "perf_counter", lambda: next(ticks))
-    assert ceiling.measure_ceilings("float32") == (2 * 2048**3, 2 * 4 * 2**26)
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda: ceiling.measure_ceilings("float32"),
+        lambda: twin_speed._measure_ceilings(EAGER, torch.device("cpu")),
+    ],
+    ids=["jax", "torch"],
+)
+def test_ceilings_are_operations_and_bytes_over_the_median_time(measure, monkeypatch):
+    monkeypatch.setattr(clock, "ceiling_sizes", lambda _: (64, 2**10))
+    monkeypatch.setattr(ceiling, "ceiling_sizes", clock.ceiling_sizes)
+    ticks = iter(np.arange(1000.0))  # a call returns after a second, and is done after two
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: next(ticks))
+    assert measure() == pytest.approx((2 * 64**3 / 2, 2 * 4 * 2**10 / 2))
 
 
 # What is trained, compiled and counted.
@@ -107,17 +117,35 @@ def test_the_twins_timed_loop_trains(monkeypatch, no_ceilings):
     assert float(losses[-1].detach()) < float(losses[0].detach())
 
 
-@pytest.mark.parametrize("place", ["recipe", "host", "arrays", "device"])
-def test_every_input_feeds_both_frameworks(place, monkeypatch, no_ceilings):
+@pytest.mark.parametrize(
+    ("place", "theirs_asked", "ours_asked"),
+    [("recipe", [], []), ("host", [0, 1], [0, 1]), ("arrays", [0], [0]), ("device", [0], [])],
+)
+def test_every_input_feeds_both_frameworks(place, theirs_asked, ours_asked, monkeypatch, no_ceilings):
+    """Of the host pipeline, each epoch is asked for in its time, or one before the clock starts, or none."""
+    asked = []
+    real = host.HostLoader.epoch
+    monkeypatch.setattr(host.HostLoader, "epoch", lambda self, epoch: asked.append(epoch) or real(self, epoch))
     monkeypatch.setattr(twin_speed, "WORKERS", 0)  # they are forked, and JAX runs in this process
     theirs = twin_timing(dataclasses.replace(EAGER, input=place), epochs=2)
+    assert asked == theirs_asked
+    asked.clear()
     ours = jax_timing(dataclasses.replace(STEP, input=place), epochs=2)
-    for timing in (theirs, ours):
-        assert min(timing.epoch_time_s + timing.warm_up_time_s) > 0
+    assert asked == ours_asked
     # Nothing of evaluation, which torch.compile's first step does not hold either.
     assert {"init", "train_step"} == set(ours.compile_times) - {"plan"}
     assert ours.programs == len(ours.compile_times)
     assert theirs.programs == 0
+
+
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_a_batch_that_is_late_is_waited_for(framework, monkeypatch, no_ceilings):
+    real = host._Batches.__getitem__
+    monkeypatch.setattr(host._Batches, "__getitem__", slowed(real))
+    cell = dataclasses.replace(EAGER if framework == "torch" else STEP, input="host")
+    timing = (twin_timing if framework == "torch" else jax_timing)(cell, epochs=2)
+    # JAX's device may still be at work when a batch is asked for; it has nothing to do at an epoch's start.
+    assert min(timing.input_wait_s) > (1.5 if framework == "torch" else 0.9) * PLANTED_MS / 1e3
 
 
 def test_the_recipes_stream_shows_every_image_once_a_pass_in_a_new_order():
@@ -147,17 +175,26 @@ def test_the_recipes_loader_gives_jax_its_layout():
     assert sorted(np.concatenate([first.labels, second.labels])) == sorted(SETUP.dataset.train.labels)
 
 
-def test_fast_cells_are_timed_for_a_second(monkeypatch, no_ceilings):
-    monkeypatch.setattr(jax_speed, "TIMED_S", 0.2)
-    monkeypatch.setattr(twin_speed, "TIMED_S", 0.2)
-    for timing in (jax_timing(STEP, epochs=2), twin_timing(EAGER, epochs=2)):
-        assert len(timing.epoch_time_s) > 1
-        assert sum(timing.epoch_time_s[:-1]) < 0.2 <= sum(timing.epoch_time_s)
+def test_fast_cells_are_timed_for_a_second(monkeypatch):
+    monkeypatch.setattr(clock, "time_epoch", lambda run, *_: (run(), 0.3))
+    trained, checked = [], []
+
+    def time_them(epochs):
+        return clock.time_epochs(
+            epochs, lambda n: (trained.append(n), n / 10), None, None, lambda n, _: checked.append(n)
+        )
+
+    timing = time_them(2)
+    assert (timing.warm_up_time_s, timing.epoch_time_s) == ([0.3], [0.3] * 4)
+    assert timing.input_wait_s == [0.1, 0.2, 0.3, 0.4]
+    assert trained == checked == [0, 1, 2, 3, 4]
+    assert len(time_them(9).epoch_time_s) == 8
 
 
-def test_a_batch_that_would_be_padded_is_refused(no_ceilings):
-    with pytest.raises(InputError, match="batches of 8 are padded to 16, whole slices for each of 2 devices"):
-        jax_timing(dataclasses.replace(STEP, batch_size=8))
+def test_what_a_batch_is_padded_to_is_recorded(no_ceilings):
+    """8 images are one slice, and there are 2 devices."""
+    assert jax_timing(dataclasses.replace(STEP, batch_size=8)).manifest["computed_batch_size"] == 16
+    assert jax_timing(STEP).manifest["computed_batch_size"] == STEP.batch_size
 
 
 def test_the_peak_of_a_process_is_its_own():
@@ -220,6 +257,42 @@ def test_cold_is_not_read_from_a_cache_and_warm_is(measure, from_cache, message,
     monkeypatch.setattr(jax_speed, "time_epochs", lambda *_: jax_speed.Timing(compile_times=told))
     with pytest.raises(RuntimeError, match=message):
         measure(STEP, SETUP, tmp_path)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
+def test_torch_compile_is_cold_then_warm_and_each_is_verified(tmp_path):
+    """Real processes and a real compiler."""
+    cell, empty = dataclasses.replace(EAGER, engine="compile"), tmp_path / "empty"
+    timing = in_fresh_process(worker.time_cell, cell, SETUP, tmp_path)
+    assert timing.programs == 1
+    warm = in_fresh_process(worker.time_warm_compilation, cell, SETUP, tmp_path)
+    assert 0 < warm["first step"]["step_s"] < timing.first_step_time_s[0]
+    with pytest.raises(CellFailed, match="did not compile anew: it found programs in a cache"):
+        in_fresh_process(worker.time_cell, cell, SETUP, tmp_path)
+    with pytest.raises(CellFailed, match="did not find its programs in the cache"):
+        in_fresh_process(worker.time_warm_compilation, cell, SETUP, empty)
+
+
+def test_a_control_changes_what_it_says(no_ceilings):
+    vit, step = (dataclasses.replace(cell, model="vit", control="no-dropout") for cell in (EAGER, STEP))
+    model, *_ = twin_speed.build_training(vit, SETUP.dataset, SETUP.training, torch.device("cpu"))
+    model(images := torch.ones(2, 3, 32, 32))
+    assert torch.equal(model(images), model(images))
+    stated, *_ = twin_speed.build_training(
+        dataclasses.replace(vit, control=None), SETUP.dataset, SETUP.training, torch.device("cpu")
+    )
+    assert not torch.equal(stated(images), stated(images))
+    for control, rate in (("no-dropout", 0.0), (None, 0.1)):
+        cell = dataclasses.replace(step, control=control)
+        engine = jax_speed.build_cells_engine(cell, SETUP.run_config(cell), SETUP.dataset, [42], None)
+        assert engine.model.dropout_rate == rate
+    last = dataclasses.replace(EAGER, control="channels-last")
+    model, *_ = twin_speed.build_training(last, SETUP.dataset, SETUP.training, torch.device("cpu"))
+    assert model.features[3].weight.is_contiguous(memory_format=torch.channels_last)
+    with twin_speed._open_batches(last, SETUP.dataset, SETUP.training, torch.device("cpu")) as batches:
+        assert next(iter(batches(0)))[0].is_contiguous(memory_format=torch.channels_last)
+    assert twin_timing(last, epochs=2).manifest["layout"] == "NHWC"
+    assert twin_timing(EAGER, epochs=2).manifest["layout"] == "NCHW"
 
 
 def test_a_loss_that_is_no_longer_finite_ends_a_cell(no_ceilings):

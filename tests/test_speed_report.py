@@ -26,7 +26,6 @@ from jaxcompare.analysis.speed import (
     check_one_measurement,
     cold_compile_s,
     interaction,
-    main_batch_size,
     slow_first_steps,
     time_ratio,
 )
@@ -278,7 +277,7 @@ def test_without_pytorch_eager_there_are_times_and_no_ratios():
 
 
 def test_attribution_finds_the_planted_factors():
-    one = attribution(study(), "cnn", "float32", 128)
+    one = attribution(study(), "cnn", "float32")
     assert [stage.name for stage in one.stages] == ["input pipeline", "library", "compilation", "dispatch"]
     assert [stage.factor.value for stage in one.stages] == pytest.approx([8, 0.25, 8, 1])
     assert [stage.share.value for stage in one.stages] == pytest.approx([0.75, -0.5, 0.75, 0])
@@ -305,7 +304,7 @@ def test_attribution_finds_the_planted_factors():
 def test_shares_add_to_one_whatever_the_scatter_and_may_be_negative_or_above_1():
     times = {RECIPE: (90, 100, 110), EAGER: (50, 52, 49), OP: (300, 290, 310), STEP: (20, 25, 21), EPOCH: (30, 26, 31)}
     records = [timed(cell, ms, i) for cell, of_cell in times.items() for i, ms in enumerate(of_cell)]
-    one = attribution(records, "cnn", "float32", 128)
+    one = attribution(records, "cnn", "float32")
     shares = [stage.share for stage in one.stages]
     assert sum(share.value for share in shares) == pytest.approx(1)
     assert shares[3].value == pytest.approx(math.log(21 / 30) / math.log(100 / 30))
@@ -323,7 +322,7 @@ def test_shares_add_to_one_whatever_the_scatter_and_may_be_negative_or_above_1()
 def test_an_undecided_whole_has_no_shares():
     times = {RECIPE: (90, 60, 70), EAGER: (50, 52, 49), OP: (300, 290, 310), STEP: (60, 80, 70), EPOCH: (60, 90, 70)}
     records = [timed(cell, ms, i) for cell, of_cell in times.items() for i, ms in enumerate(of_cell)]
-    one = attribution(records, "cnn", "float32", 128)
+    one = attribution(records, "cnn", "float32")
     assert not one.stated
     assert all(stage.share is None for stage in one.stages)
     table = attribution_table(records).markdown()
@@ -769,7 +768,6 @@ def test_the_page_has_each_command_once():
 def test_the_main_batch_size_is_the_first_records():
     sizes = [r for r in sweep(sizes=(16, 32, 64, 256, 512)) if r.cell.batch_size != 128]
     records = [*study({EAGER: 1.0}), *sizes]
-    assert main_batch_size(records) == 128
     assert [row[1] for row in speed_table(records).rows] == [EAGER.title]
 
 

@@ -1,15 +1,20 @@
 """The study: its grid, the order of its processes, what it does about failures, and how it goes on."""
 
+import contextlib
 import csv
 import ctypes
 import dataclasses
 import json
 import os
 import platform
+import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+import synthetic_speed as synthetic
 
 import console
 import training_speed
@@ -173,6 +178,45 @@ def test_a_mistake_of_our_own_is_no_failed_cell():
         in_fresh_process(is_a_bug)
 
 
+def test_a_process_ends_with_the_one_that_started_it(tmp_path):
+    """However that one ends: kill -9 leaves it no time to say so."""
+    script = (
+        "from jaxcompare.study.worker import in_fresh_process; import test_study, sys\n"
+        "if __name__ == '__main__': in_fresh_process(test_study.sleeps, sys.argv[1])"
+    )
+    (tmp_path / "parent.py").write_text(script)
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path / "pid")]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}) as parent:
+        child = int(_soon(lambda: (tmp_path / "pid").read_text()))
+        parent.kill()
+    _soon(lambda: _gone(child) or None)
+
+
+def sleeps(place):
+    Path(place).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def _gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    # A zombie has ended, and waits for whoever has taken it over to say that it knows.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def _soon(look, seconds=60):
+    """What `look` finds, once it finds something."""
+    for _ in range(10 * seconds):
+        with contextlib.suppress(OSError):
+            if found := look():
+                return found
+        time.sleep(0.1)
+    raise AssertionError("not within a minute")
+
+
 # The order of things, with processes that are none.
 
 
@@ -189,7 +233,7 @@ def calls(monkeypatch):
         return {
             "make_reference": None,
             "pass_gate": {"logits": 0.0, "gradients": 0.0, "losses": 0.0},
-            "time_cell": Timing(epoch_time_s=[1.0], warm_up_time_s=[2.0], manifest={"malloc": malloc_settings()}),
+            "time_cell": made_up_timing(),
             "time_warm_compilation": {"train_step": {"trace_s": 1.0, "lower_s": 1.0, "compile_s": 1.0}},
             "measure_phases": {"step_ms": 1.0},
             "count_costs": {"model": first},
@@ -202,6 +246,14 @@ def calls(monkeypatch):
     return made
 
 
+def made_up_timing():
+    """A second an epoch."""
+    made_up = synthetic.timed(synthetic.EAGER, 1.0)
+    found = Timing(**{field.name: getattr(made_up, field.name) for field in dataclasses.fields(Timing)})
+    manifest = found.manifest | {"malloc": malloc_settings()}
+    return dataclasses.replace(found, epoch_time_s=[1.0], warm_up_time_s=[2.0], compile_times={}, manifest=manifest)
+
+
 def run(tmp_path, cells=CELLS, repeats=2):
     told = []
     measured = study.load_measured(tmp_path, SETUP, cells)
@@ -212,11 +264,17 @@ def run(tmp_path, cells=CELLS, repeats=2):
 def test_repeats_go_round_and_what_fails_is_a_row(calls, tmp_path):
     measured, told = run(tmp_path)
     assert load_cells(tmp_path / "cells.jsonl") == measured.cells
-    assert [(record.cell, record.repeat) for record in measured.cells] == [(c, r) for r in range(2) for c in CELLS]
+    assert [record.repeat for record in measured.cells] == [0] * 4 + [1] * 4
+    assert [record.cell for record in measured.cells[:4]] == CELLS
+    # Later rounds have every cell too, each in another order.
+    assert {record.cell for record in measured.cells[4:]} == set(CELLS)
+    assert [record.cell for record in measured.cells[4:]] != CELLS
     # The compiler is asked once, and a cell that cannot be not at all.
-    assert [cell.engine for name, cell in calls if name == "time_cell"] == ["eager", "compile", "step", "eager", "step"]
-    assert [record.message for record in measured.cells[1::4]] == ["no compiler"] * 2
-    assert all(record.message.startswith("a program of whole epochs") for record in measured.cells[3::4])
+    timed = [cell.engine for name, cell in calls if name == "time_cell"]
+    assert (timed[:3], sorted(timed[3:])) == (["eager", "compile", "step"], ["eager", "step"])
+    messages = {cell: {r.message for r in measured.cells if r.cell == cell} for cell in CELLS}
+    assert messages[CELLS[1]] == {"no compiler"}
+    assert messages[CELLS[3]] == {CELLS[3].refusal}
     assert [cell for name, cell in calls if name == "time_warm_compilation"] == [Cell("cnn", "step")] * 2
     # Gates come before any clock.
     names = [name for name, _ in calls]
@@ -224,6 +282,48 @@ def test_repeats_go_round_and_what_fails_is_a_row(calls, tmp_path):
     assert [len(measured.others[name]) for name in ("inputs", "phases", "costs")] == [8, 2, 1]
     assert told.count("  not measured: no compiler") == 1
     assert any("about 1 min left" in line for line in told)
+
+
+def test_a_cell_whose_gate_is_shut_is_not_timed(calls, tmp_path, monkeypatch):
+    real = gates.in_fresh_process
+
+    def answer(function, *arguments):
+        if function is worker.pass_gate and arguments[0].engine == "step":
+            return {"logits": 0.5, "gradients": 0.0, "losses": 0.0}
+        return real(function, *arguments)
+
+    monkeypatch.setattr(gates, "in_fresh_process", answer)
+    measured, _ = run(tmp_path, [Cell("cnn", "eager"), Cell("cnn", "chunk"), Cell("cnn", "op")], repeats=1)
+    assert [record.message for record in measured.cells] == [
+        "",
+        "parity gate: logits off by 5.0e-01, 1e-05 allowed",
+        "",
+    ]
+    assert [cell.engine for name, cell in calls if name == "time_cell"] == ["eager", "op"]
+    # Nothing beside the cells is measured where none can be.
+    calls.clear()
+    with pytest.raises(InputError, match=r"no cell can be measured; the first: parity gate: logits off by 5\.0e-01"):
+        run(tmp_path / "none", [Cell("cnn", "chunk"), CELLS[3]])
+    assert {name for name, _ in calls} == {"make_reference"}
+    assert not list((tmp_path / "none").glob("*"))
+
+
+def test_controls_come_beside_the_matrix():
+    axes = Axes(("cnn", "vit"), batch_sizes=(128, 32), controls=("no-dropout", "channels-last"))
+    cells = build_grid(axes, gpu=False)
+    controls = [cell for cell in cells if cell.control]
+    assert [cell for cell in cells if not cell.control] == build_grid(
+        Axes(("cnn", "vit"), batch_sizes=(128, 32)), gpu=False
+    )
+    assert {(cell.model, cell.engine, cell.control) for cell in controls} == {
+        *(("vit", engine, "no-dropout") for engine in ("eager", "compile", "op", "step")),
+        *(("cnn", engine, "channels-last") for engine in ("eager", "compile")),
+    }
+    assert {(cell.batch_size, cell.input, cell.seeds) for cell in controls} == {(128, "device", 1)}
+    some = build_grid(Axes(("cnn",), engines=("eager", "step"), controls=("channels-last",)), gpu=False)
+    assert [cell.title for cell in some if cell.control] == ["PyTorch eager, device input, channels last"]
+    # Dropout is off in every gate; the layout is not the same.
+    assert {gates.gate_of(cell).control for cell in controls} == {None, "channels-last"}
 
 
 def test_the_table_for_data_frames_has_a_row_a_process(calls, tmp_path):
@@ -283,7 +383,10 @@ def test_a_measurement_goes_on_where_it_stopped(calls, tmp_path, monkeypatch):
     [
         ({"training": TrainingConfig(epochs=3)}, "--epochs is 2 there and 3 here"),
         ({"training": TrainingConfig(epochs=2, seed=7)}, "--seed is 42 there and 7 here"),
-        ({"dataset": dataclasses.replace(SETUP.dataset, fingerprint="other")}, "the images is"),
+        (
+            {"dataset": dataclasses.replace(SETUP.dataset, fingerprint="other")},
+            "what is in the images \\(--dataset, --image-size\\) is",
+        ),
         ({}, "--malloc is default there and MALLOC_MMAP_MAX_=0, MALLOC_TOP_PAD_=67108864"),
     ],
 )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxcompare.analysis.speed import Ratio, cells_of, groups, image_times, main_batch_size, measured, time_ratio
+from jaxcompare.analysis.speed import Ratio, cells_of, groups, image_times, measured, time_ratio
 from jaxcompare.analysis.statistics import Interval, mean_interval
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import ModelName, Precision
@@ -46,9 +46,7 @@ class Attribution:
         return self.total.direction != 0
 
 
-def attribution(
-    records: Sequence[CellRecord], model: ModelName, precision: Precision, batch_size: int
-) -> Attribution | None:
+def attribution(records: Sequence[CellRecord], model: ModelName, precision: Precision) -> Attribution | None:
     """Take the speed-up from PyTorch's own loop on the recipe's input to JAX's program of an epoch apart, in
     logarithms, where factors add. None if a cell of the path was not measured.
 
@@ -56,13 +54,11 @@ def attribution(
     to this path all the same: with other cells between the same ends they could be others. A share is a ratio of
     medians' differences; its interval is that of the ratio of means over repeats, linearised (Taylor), and holds it.
     """
-    path = [
-        Cell(model, "eager", "recipe", precision, batch_size),
-        Cell(model, "eager", "device", precision, batch_size),
-        Cell(model, "op", "device", precision, batch_size),
-        Cell(model, "step", "device", precision, batch_size),
-        Cell(model, "epoch", "device", precision, batch_size),
-    ]
+    last = dataclasses.replace(
+        records[0].cell, model=model, engine="epoch", input="device", precision=precision, seeds=1
+    )
+    first = dataclasses.replace(last, engine="eager", input="recipe")
+    path = [first, *(dataclasses.replace(last, engine=engine) for engine in ("eager", "op", "step")), last]
     records = measured(records)
     if not set(path) <= set(cells_of(records)):
         return None
@@ -87,7 +83,6 @@ def _share(records: Sequence[CellRecord], stage: tuple[Cell, Cell], whole: tuple
 
 
 def attributions(records: Sequence[CellRecord]) -> list[Attribution]:
-    """Of each model and precision whose path was measured at the main batch size."""
-    size = main_batch_size(records)
-    found = (attribution(records, model, precision, size) for model, precision in groups(measured(records)))
+    """Of each model and precision whose path was measured in the matrix."""
+    found = (attribution(records, model, precision) for model, precision in groups(measured(records)))
     return [one for one in found if one]

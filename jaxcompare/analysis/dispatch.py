@@ -41,7 +41,7 @@ def several_sizes(cells: Sequence[Cell]) -> dict[Way, list[Cell]]:
     """Single runs on device input, in order of size, of each model, engine and precision with two sizes or more."""
     found: dict[Way, list[Cell]] = {}
     for cell in cells:
-        if (cell.input, cell.seeds) == ("device", 1):
+        if (cell.input, cell.seeds, cell.control) == ("device", 1, None):
             found.setdefault((cell.model, cell.engine, cell.precision), []).append(cell)
     return {way: sorted(some, key=lambda cell: cell.batch_size) for way, some in found.items() if len(some) > 1}
 

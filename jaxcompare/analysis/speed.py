@@ -57,20 +57,15 @@ def by_repeat(records: Sequence[CellRecord], cell: Cell) -> list[CellRecord]:
     return sorted((record for record in records if record.cell == cell), key=lambda record: record.repeat)
 
 
-def main_batch_size(records: Sequence[CellRecord]) -> int:
-    """That of the first record: a study measures its matrix there, and sweeps over the others."""
-    return records[0].cell.batch_size
-
-
-def at_main_size(records: Sequence[CellRecord]) -> list[CellRecord]:
-    """Without the sweep over batch sizes."""
-    size = main_batch_size(records) if records else 0
-    return [record for record in records if record.cell.batch_size == size]
+def in_matrix(records: Sequence[CellRecord]) -> list[CellRecord]:
+    """Without controls, and without other batch sizes than the first record's: a study measures its matrix there, and
+    sweeps over the others."""
+    return [r for r in records if (r.cell.batch_size, r.cell.control) == (records[0].cell.batch_size, None)]
 
 
 def comparable(records: Sequence[CellRecord]) -> list[CellRecord]:
-    """Single runs of the main batch size on device input: their ratios hold nothing of the host's pipelines."""
-    return [r for r in measured(at_main_size(records)) if (r.cell.input, r.cell.seeds) == ("device", 1)]
+    """The matrix's single runs on device input: their ratios hold nothing of the host's pipelines."""
+    return [r for r in measured(in_matrix(records)) if (r.cell.input, r.cell.seeds) == ("device", 1)]
 
 
 def groups(records: Sequence[CellRecord]) -> list[tuple[ModelName, Precision]]:
@@ -95,11 +90,14 @@ def check_one_measurement(records: Sequence[CellRecord]) -> None:
                         f"cells of different measurements: {name} is {value} in one, {found[name]} in another{within}"
                     )
     repeats = {cell: [record.repeat for record in by_repeat(records, cell)] for cell in cells_of(records)}
-    whole = max(repeats.values(), key=len)
+    whole = max(repeats.values(), key=lambda of_cell: len(set(of_cell)))
     for cell, of_cell in repeats.items():
+        if len(set(of_cell)) < len(of_cell):
+            raise InputError(f"{LABELS[cell.model]} {execution(cell)}: a repeat is there twice, of {of_cell}")
         if of_cell != whole:
             raise InputError(
-                f"{LABELS[cell.model]} {cell.title}: repeats {of_cell} only; the measurement did not come to its end"
+                f"{LABELS[cell.model]} {execution(cell)}: repeats {of_cell} only; the measurement did not come to its "
+                "end"
             )
 
 
@@ -121,8 +119,9 @@ def manifest(record: CellRecord) -> dict[str, Any]:
 
 
 def baseline(cells: Sequence[Cell], cell: Cell) -> Cell | None:
-    """PyTorch eager of the same model, precision and batch size, on device input; None if it was not measured."""
-    eager = Cell(cell.model, "eager", "device", cell.precision, cell.batch_size)
+    """PyTorch eager of the same model, precision, batch size and control, on device input; None if it was not
+    measured."""
+    eager = dataclasses.replace(cell, engine="eager", input="device", seeds=1)
     return eager if eager in cells else None
 
 
@@ -151,22 +150,30 @@ def ratio_of_medians(above: Sequence[Sequence[float]], below: Sequence[Sequence[
     return Ratio(math.exp(value), Interval(math.exp(interval.low), math.exp(interval.high), interval.method))
 
 
-def break_even_steps(compiled: CellRecord, eager: CellRecord) -> float:
-    """After how many optimiser steps a compiled cell has cost as little as the eager one.
+class Cost(NamedTuple):
+    """Cumulative time of training is `once_s` + steps * `step_s`."""
 
-    Cumulative time is one_time + steps * step_time on either side; 0 where the compiled side is never behind, infinite
-    where it never catches up.
-    """
-    paid, saved = compiled.one_time_s - eager.one_time_s, eager.step_time_s - compiled.step_time_s
+    once_s: float
+    step_s: float
+
+
+def costs_of(records: Sequence[CellRecord], cell: Cell) -> list[Cost]:
+    """Of a cell, by repeat."""
+    return [Cost(record.one_time_s, record.step_time_s) for record in by_repeat(records, cell)]
+
+
+def median_cost(costs: Sequence[Cost]) -> Cost:
+    """The medians over repeats."""
+    return Cost(*map(statistics.median, zip(*costs, strict=True)))
+
+
+def break_even_steps(compiled: Cost, eager: Cost) -> float:
+    """After how many optimiser steps a compiled cell has cost as little as the eager one; 0 where the compiled side is
+    never behind, infinite where it never catches up."""
+    paid, saved = compiled.once_s - eager.once_s, eager.step_s - compiled.step_s
     if saved <= 0:
         return math.inf if paid > 0 or saved < 0 else 0.0
     return max(0.0, paid / saved)
-
-
-def break_evens(records: Sequence[CellRecord], cell: Cell, eager: Cell) -> list[float]:
-    """Of a compiled cell, by repeat."""
-    pairs = zip(by_repeat(records, cell), by_repeat(records, eager), strict=True)
-    return [break_even_steps(one, other) for one, other in pairs]
 
 
 def interaction(records: Sequence[CellRecord], ways: tuple[tuple[Cell, Cell], tuple[Cell, Cell]]) -> Ratio:

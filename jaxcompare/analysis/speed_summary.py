@@ -1,7 +1,7 @@
 """The speed study's numbers for `summary.json`: of every model what its executions come to, and of the two together."""
 
+import dataclasses
 import math
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,14 +10,16 @@ from jaxcompare.analysis.dispatch import fixed_cost, swept
 from jaxcompare.analysis.repeated_study import repeat_ratios
 from jaxcompare.analysis.speed import (
     Ratio,
-    at_main_size,
     baseline,
-    break_evens,
+    break_even_steps,
     cells_of,
     comparable,
+    costs_of,
     execution,
+    in_matrix,
     interactions,
     measured,
+    median_cost,
     time_ratio,
 )
 from jaxcompare.analysis.statistics import Estimate, Interval
@@ -41,7 +43,7 @@ def summarise_speed(
             "confirmed_backwards": sum(one.confirmed_backwards for one in ratios),
         }
     if other_malloc:
-        timed = measured(at_main_size(other_malloc))
+        timed = measured(in_matrix(other_malloc))
         found["other_malloc"] = {model: _over_eager([r for r in timed if r.cell.model == model]) for model in models}
     return found
 
@@ -53,16 +55,23 @@ def _over_eager(timed: Sequence[CellRecord]) -> dict[str, Any]:
 
 
 def _model(records: Sequence[CellRecord], model: ModelName) -> dict[str, Any]:
-    at_size = [record for record in at_main_size(records) if record.cell.model == model]
+    at_size = [record for record in in_matrix(records) if record.cell.model == model]
     timed, ours = measured(at_size), [record for record in comparable(records) if record.cell.model == model]
     paid = {
-        cell: statistics.median(break_evens(ours, cell, eager))
+        cell: break_even_steps(*(median_cost(costs_of(ours, one)) for one in (cell, eager)))
         for cell in cells_of(ours)
         if cell.compiled and (eager := baseline(cells_of(ours), cell))
     }
     fits = {cells[0]: fixed_cost(records, cells) for (of, _, _), cells in swept(records).items() if of == model}
     return {
         "over_pytorch_eager": _over_eager(timed),
+        "controls": {
+            execution(cell): _ratio(time_ratio(records, cell, stated))
+            for cell in cells_of(measured(records))
+            if cell.control
+            and cell.model == model
+            and (stated := dataclasses.replace(cell, control=None)) in cells_of(measured(records))
+        },
         "not_measured": {execution(record.cell): record.message for record in at_size if record.message},
         "attribution": {
             one.precision: {

@@ -1,10 +1,15 @@
 """Clocks that are read only when the work is done: of epochs, of a step's phases, of batches."""
 
 import dataclasses
+import functools
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
+
+from jaxcompare.cells import Timing
+from jaxcompare.measure.environment import page_faults
 
 T = TypeVar("T")
 
@@ -66,6 +71,43 @@ def time_epoch(run: Callable[[], T], wait: Callable[[T], Any], settle: Callable[
             f"the clock was read before the work was done: after {1e3 * seconds:.1f} ms {1e3 * left:.1f} ms were left"
         )
     return result, seconds
+
+
+def time_epochs(
+    epochs: int,
+    run: Callable[[int], tuple[T, float]],
+    wait: Callable[[Any], Any],
+    settle: Callable[[], Any],
+    check: Callable[[int, T], Any],
+) -> Timing:
+    """Train and time epochs, by `time_epoch`: `epochs`, or more until TIMED_S seconds are timed. The first is warm-up.
+
+    Args:
+        run: trains the epoch of a number; its result, perhaps under way still, and the input wait in seconds.
+        check: raises where an epoch's result, or what happened in it, is not as it should be. Off the clock.
+    """
+    times: list[float] = []
+    waits: list[float] = []
+    faults: list[int] = []
+    while len(times) < epochs or sum(times[1:]) < TIMED_S:
+        epoch = len(times)
+        (result, waited), seconds = time_epoch(functools.partial(run, epoch), wait, settle)
+        times.append(seconds)
+        waits.append(waited)
+        faults.append(page_faults())
+        check(epoch, result)
+    return Timing(
+        warm_up_time_s=times[:1],
+        epoch_time_s=times[1:],
+        input_wait_s=waits[1:],
+        page_faults=[after - before for before, after in itertools.pairwise(faults)],
+    )
+
+
+def ceiling_sizes(on_cpu: bool) -> tuple[int, int]:
+    """Of what the machine's ceilings are measured with: the side of square matrices, and the values of a float32 array;
+    far more than the caches hold, and a fraction of a second."""
+    return (2048, 2**26) if on_cpu else (8192, 2**28)
 
 
 def time_calls(call: Callable[[], Any], wait: Callable[[Any], Any]) -> tuple[float, float]:

@@ -23,7 +23,7 @@ def describe_environment(framework: str, *, torch_device: str = "cpu") -> dict[s
     environment: dict[str, object] = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_info("model name") or platform.processor() or platform.machine(),
+        "cpu": _cpu_name(),
         "cpu_cores": cpu_cores(),
         "memory_gib": _memory_gib(),
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
@@ -89,6 +89,14 @@ def cpu_kind() -> str:
     """Architecture and a digest of the instruction sets: equal where compiled code can be shared."""
     instructions = _cpu_info("flags") or _cpu_info("Features") or platform.processor()
     return f"{platform.machine()}-{hashlib.sha256(instructions.encode()).hexdigest()[:8]}"
+
+
+def _cpu_name() -> str:
+    """With family and model where Linux tells them: a virtual machine's may say no more than "AMD EPYC", of generations
+    that differ by a factor of two."""
+    name = _cpu_info("model name") or platform.processor() or platform.machine()
+    family, model = _cpu_info("cpu family"), _cpu_info("model\t")
+    return f"{name} (family {family}, model {model})" if family and model else name
 
 
 def _cpu_info(field: str) -> str | None:

@@ -66,10 +66,14 @@ class Deviation:
     losses: float
 
     def exceeds(self, precision: Precision) -> list[str]:
-        """What is farther off than the precision allows, in words; empty: the gate is passed."""
+        """What is farther off than the precision allows, or nearer than it can be, in words; empty: the gate is
+        passed."""
         found = zip(dataclasses.asdict(self).items(), TOLERANCES[precision], strict=True)
         # `not <=`, so that NaN exceeds.
-        return [f"{name} off by {value:.1e}, {most:.0e} allowed" for (name, value), most in found if not value <= most]
+        far = [f"{name} off by {value:.1e}, {most:.0e} allowed" for (name, value), most in found if not value <= most]
+        if precision != "float32" and self.logits <= TOLERANCES["float32"][0]:
+            far.append(f"logits off by {self.logits:.1e} only, as in float32: nothing was rounded to {precision}")
+        return far
 
 
 def measure_deviation(reference: Outcome, side: Outcome) -> Deviation:

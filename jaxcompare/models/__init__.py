@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxcompare.config import DropoutGenerator, ModelName, choose
 from jaxcompare.models.cnn import CNN
 from jaxcompare.models.layers import ConvLowering
-from jaxcompare.models.vit import HEADS, LAYERS, PATCH, WIDTH, ViT
+from jaxcompare.models.vit import DROPOUT_RATE, HEADS, LAYERS, PATCH, WIDTH, ViT
 
 
 def build_model(
@@ -18,7 +18,7 @@ def build_model(
     width: int = WIDTH,
     heads: int = HEADS,
     layers: int = LAYERS,
-    dropout_rate: float = 0.1,
+    dropout_rate: float = DROPOUT_RATE,
     dropout_generator: DropoutGenerator = "hash",
     lowering: ConvLowering | None = None,
     dtype: jnp.dtype | None = None,

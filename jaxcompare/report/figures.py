@@ -15,8 +15,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 from jaxcompare.analysis.comparison import LABELS, METRICS, Metric, by_model, executed_alike, mean, seconds_text
 from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.statistics import Estimate
-from jaxcompare.config import InputError
-from jaxcompare.records import RunRecord
+from jaxcompare.records import RunRecord, write_atomically
 
 COLOURS = {"cnn": "#4a90d9", "vit": "#e74c3c"}
 LINES: dict[str, dict[str, Any]] = {
@@ -187,12 +186,10 @@ def figure_svg(figure: Figure, name: str) -> str:
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as PNG (150 dpi) and SVG."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.svg").write_text(figure_svg(figure, name), encoding="utf-8")
-        figure.savefig(folder / f"{name}.png", dpi=150)
-    except OSError as error:
-        raise InputError(f"{folder}/{name}: cannot be written ({error.strerror}); the records are kept") from error
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=150)
+    write_atomically(folder / f"{name}.svg", figure_svg(figure, name))
+    write_atomically(folder / f"{name}.png", png.getvalue())
 
 
 def _label(runs: Sequence[RunRecord], separator: str) -> str:

@@ -19,6 +19,7 @@ from jaxcompare.report.commands import rebuild_commands
 from jaxcompare.report.figures import Picture, complete_comparison, data_efficiency, figure_svg, training_curves
 from jaxcompare.report.results import Results
 from jaxcompare.report.speed_checks import allocator_sentence
+from jaxcompare.report.speed_costs import matrix_library_sentences
 from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures, find_speed_sentences
 from jaxcompare.report.tables import score_rows
 
@@ -192,6 +193,7 @@ def _limits(results: Results) -> list[str]:
         repeats = len({record.repeat for record in results.cells})
         held = "intervals hold nothing of other machines, versions or sizes of model" if repeats > 1 else "no interval"
         limits.append(f"Speed was measured on one machine, {repeats} time{'s' * (repeats > 1)} a cell: {held}.")
+    limits += matrix_library_sentences(results.cells)
     if results.cells_other_malloc:
         limits.append(allocator_sentence(results.cells, results.cells_other_malloc))
     environments = {(r.environment["cpu"], r.environment["device"]) for r in results.runs}

@@ -10,11 +10,12 @@ from jaxcompare.analysis.comparison import check_comparable, check_one_recipe, s
 from jaxcompare.analysis.conclusions import verdict
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse, build_sweep, summarise_sweep
 from jaxcompare.analysis.predictions import Score, score_predictions
+from jaxcompare.analysis.speed import groups, measured
 from jaxcompare.analysis.speed_summary import summarise_speed
 from jaxcompare.cells import CellRecord, load_cells
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.records import RunRecord, load_lines, load_records
-from jaxcompare.report.speed import speed_tables
+from jaxcompare.report.speed import conclusions, speed_tables
 from jaxcompare.report.speed_details import detail_tables
 from jaxcompare.report.tables import Table, accuracy_time_table, agreement_table, comparison_table, efficiency_tables
 
@@ -45,8 +46,10 @@ class Results:
 
     @property
     def verdict(self) -> list[str]:
-        """At most three sentences."""
-        return verdict(self.comparison, self.efficiency)
+        """Accuracy, cost, data efficiency and speed: a paragraph each, as far as there are records."""
+        timed = measured(self.cells)
+        speed = [sentence for of in groups(timed) for sentence in conclusions(timed, *of)[:1]]
+        return [*verdict(self.comparison, self.efficiency), *([" ".join(speed)] if speed else [])]
 
     @property
     def scores(self) -> list[Score]:
@@ -83,7 +86,16 @@ class Results:
             summary["data_efficiency"] = summarise_sweep(self.sweep)
         if self.cells:
             summary["training_speed"] = summarise_speed(self.cells, self.cells_again, self.cells_other_malloc)
-        return summary
+        return _rounded(summary)
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to ten significant digits: the last ones are another machine's linear algebra."""
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
 def gather(folders: Sequence[Path]) -> Results:
@@ -113,7 +125,10 @@ def gather(folders: Sequence[Path]) -> Results:
             kind = "holds no records, in runs.jsonl or cells.jsonl" if folder.is_dir() else "no such folder"
             raise InputError(f"{folder}: {kind}; name a folder that an experiment wrote")
     of_studies = itertools.chain.from_iterable(cells for _, cells in studies)
-    titles = {record.data_fingerprint: record.dataset_title for record in [*records, *of_studies]}
+    titles = {
+        record.data_fingerprint: f"{record.dataset_title} ({record.data_fingerprint[:8]})"
+        for record in [*records, *of_studies]
+    }
     if len(titles) > 1:
         raise InputError(f"runs of different images: {' and '.join(sorted(titles.values()))}; make a report of each")
     # The folders' order decides nothing of runs; of two speed studies, the first is the one that is stated.

@@ -12,25 +12,29 @@ from jaxcompare.analysis.roofline import common_roofs, flops_per_s
 from jaxcompare.analysis.speed import (
     RECIPE_IMAGES,
     Ratio,
-    at_main_size,
     baseline,
-    break_evens,
+    break_even_steps,
     by_repeat,
     cells_of,
     check_one_measurement,
     cold_compile_s,
     comparable,
+    costs_of,
     execution,
     groups,
     image_times,
+    in_matrix,
     interactions,
     measured,
+    median_cost,
     time_ratio,
 )
 from jaxcompare.analysis.statistics import interval_method
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import ModelName, Precision
 from jaxcompare.report.speed_checks import allocator_table, repeated_table
+from jaxcompare.report.speed_controls import control_table
+from jaxcompare.report.speed_costs import matrix_library_sentences
 from jaxcompare.report.speed_text import (
     factor_text,
     known,
@@ -46,12 +50,13 @@ from jaxcompare.report.tables import Table, machine
 def speed_tables(
     records: Sequence[CellRecord], again: Sequence[CellRecord] = (), other_malloc: Sequence[CellRecord] = ()
 ) -> list[Table]:
-    """Those that answer: how fast, why, when it has paid, whether a second study found the same, and what the
-    allocator's settings have to do with it."""
+    """Those that answer: how fast, why, when it has paid, what the ratios owe to something else, whether a second study
+    found the same, and what the allocator's settings change."""
     tables = [
         speed_table(records),
         attribution_table(records, again),
         break_even_table(records),
+        control_table(records),
         repeated_table(records, again),
         allocator_table(records, other_malloc),
     ]
@@ -67,7 +72,7 @@ def speed_table(records: Sequence[CellRecord]) -> Table:
             is missing.
     """
     check_one_measurement(measured(records))
-    at_size = at_main_size(records)
+    at_size = in_matrix(records)
     failed = {record.cell: record.message for record in at_size if record.message}
     rows = [
         (LABELS[cell.model], execution(cell), *(["-"] * 5 if cell in failed else _speed_cells(records, cell)))
@@ -106,8 +111,9 @@ def _speed_cells(records: Sequence[CellRecord], cell: Cell) -> tuple[str, ...]:
 
 def _speed_note(records: Sequence[CellRecord]) -> str:
     first, repeats = records[0], len({record.repeat for record in records})
+    processes = f"median (and range) of {repeats} fresh processes, interleaved" if repeats > 1 else "one fresh process"
     return (
-        f"Time, share and compilation: median (and range) of {repeats} fresh processes, interleaved. "
+        f"Time, share and compilation: {processes}. "
         f"{interval_note(records)} {first.dataset_title}, {first.train_images:,} images, batches of "
         f"{first.cell.batch_size}, {', '.join(dict.fromkeys(record.cell.precision for record in records))}, dropout "
         f"on; {_timed_steps(records)} timed steps a process; the first epoch, evaluation and compilation excluded; of "
@@ -117,6 +123,7 @@ def _speed_note(records: Sequence[CellRecord]) -> str:
         "floating-point operations a training image by formula. Compile: every program that training needs, ahead of "
         "time, of torch.compile the whole first step, which compiles; warm: a second process with the first one's "
         f"cache. Best: by the median, of these same repeats, on device input on both sides. {_malloc_note(first)}"
+        f"{_padding_note(records)}"
         f"{_gate_note(records)} {machine(first.environment)}"
     )
 
@@ -129,6 +136,20 @@ def _malloc_note(record: CellRecord) -> str:
     return (
         f"Allocator: {told}, in every process; not the default, with which PyTorch eager may take longer (see "
         "jaxcompare/measure/malloc.py). "
+    )
+
+
+def _padding_note(records: Sequence[CellRecord]) -> str:
+    """Where JAX computes more than PyTorch: whole slices for each of its devices."""
+    padded = {
+        (record.cell.batch_size, LABELS[record.cell.model], computed, record.manifest["devices"]): None
+        for record in records
+        if (computed := record.manifest.get("computed_batch_size", 0)) > record.cell.batch_size
+    }
+    return "".join(
+        f"JAX pads the {model}'s batches of {size} to {computed}, whole slices for each of {devices} devices, and its "
+        "times hold that work. "
+        for size, model, computed, devices in padded
     )
 
 
@@ -171,7 +192,7 @@ def _gate_note(records: Sequence[CellRecord]) -> str:
 def conclusions(records: Sequence[CellRecord], model: ModelName, precision: Precision) -> list[str]:
     """The best JAX engine over the best of PyTorch, both on device input, and over the recipe's loop; seeds over single
     runs."""
-    records = measured(at_main_size(records))
+    records = measured(in_matrix(records))
     cells = [cell for cell in cells_of(records) if (cell.model, cell.precision) == (model, precision)]
 
     def best(some: Iterable[Cell]) -> Cell:
@@ -185,10 +206,10 @@ def conclusions(records: Sequence[CellRecord], model: ModelName, precision: Prec
     over = time_ratio(records, ours, theirs)
     faster = _verdict(over, "JAX is slower", "JAX is faster", "undecided which is faster")
     sentences = [
-        f"{LABELS[model]}: the best JAX engine ({execution(ours)}) takes {ratio_text(over)} of the time of the best of "
-        f"PyTorch ({execution(theirs)}): {faster}."
+        f"{model_label(model, precision)}: the best JAX engine ({execution(ours)}) takes {ratio_text(over)} of the "
+        f"time of the best of PyTorch ({execution(theirs)}): {faster}."
     ]
-    recipe = Cell(model, "eager", "recipe", precision, ours.batch_size)
+    recipe = dataclasses.replace(theirs, engine="eager", input="recipe")
     if recipe in cells:
         longer = ratio_text(time_ratio(records, recipe, ours))
         sentences.append(f"The recipe's own loop takes {longer} times as long as that JAX engine.")
@@ -224,7 +245,7 @@ def attribution_table(records: Sequence[CellRecord], again: Sequence[CellRecord]
         first, last = one.stages[0].before, one.stages[-1].after
         found_again = _found_again(again, first, last, one.total)
         rows.append((label, "all", execution(first), execution(last), factor_text(one.total), *found_again, whole))
-    steps = at_main_size(measured(records))[0].steps if found else 0
+    steps = in_matrix(measured(records))[0].steps if found else 0
     note = (
         "Times as fast: time before over time after; undecided: the interval includes 1. Shares are of the logarithm "
         "of the whole, in which factors add: negative where a stage goes against the whole, above 100 % where others "
@@ -237,6 +258,7 @@ def attribution_table(records: Sequence[CellRecord], again: Sequence[CellRecord]
         f"{steps} steps with these images, in place of one a step. Factors and shares belong to this path: another "
         "between the same ends may give others."
     )
+    note = " ".join([note, *matrix_library_sentences(records)])
     if again:
         note += " Second study: see the table of what was measured again."
     second = ("Second study",) if again else ()
@@ -279,19 +301,27 @@ def break_even_table(records: Sequence[CellRecord]) -> Table:
         reference = baseline(cells, cell)
         if reference is None:
             continue
-        runs, steps = by_repeat(records, cell), break_evens(records, cell, reference)
+        ours, theirs = (costs_of(records, one) for one in (cell, reference))
+        # Where the medians' lines cross, as the figure draws them; then each repeat's own.
+        pairs = [(median_cost(ours), median_cost(theirs)), *zip(ours, theirs, strict=True)]
+        steps = [break_even_steps(*pair) for pair in pairs]
+        seconds = [n * one.step_s + one.once_s for n, (one, _) in zip(steps, pairs, strict=True)]
         epoch_steps = math.ceil(RECIPE_IMAGES / cell.batch_size)
         undecided = "" if time_ratio(records, cell, reference).direction else ": undecided"
-        seconds = [n * run.step_time_s + run.one_time_s for n, run in zip(steps, runs, strict=True)]
         rows.append(
             (
                 LABELS[cell.model],
                 execution(cell),
-                spread([run.one_time_s for run in runs], ".1f"),
-                spread([1e3 * run.step_time_s for run in runs], ".2f"),
-                spread_or_never(steps, ",.0f") + undecided,
-                spread_or_never([n / epoch_steps for n in steps], ",.2f"),
-                spread_or_never(seconds, ",.0f"),
+                spread([cost.once_s for cost in ours], ".1f"),
+                spread([1e3 * cost.step_s for cost in ours], ".2f"),
+                *(
+                    spread_or_never(values, form, middle) + undecided
+                    for (middle, *values), form in (
+                        (steps, ",.0f"),
+                        ([n / epoch_steps for n in steps], ",.2f"),
+                        (seconds, ",.0f"),
+                    )
+                ),
             )
         )
     header = (
@@ -304,10 +334,11 @@ def break_even_table(records: Sequence[CellRecord]) -> Table:
         "Break-even, s",
     )
     note = (
-        "Median (and range) over repeats, against PyTorch eager of the same model and repeat; device input on both "
-        "sides. Paid once: compilation, cold, and what the first epoch took beyond a later one. Break-even: where the "
-        f"two cumulative times meet; epochs of the recipe's {RECIPE_IMAGES:,} images; never: a step takes no less "
-        "time; undecided: whether it does is, by the interval of its ratio above."
+        "Median (and range) over repeats, against PyTorch eager of the same model; device input on both sides. Paid "
+        "once: compilation, cold, and what the first epoch took beyond a later one. Break-even: where the medians' "
+        "cumulative times meet (and those of each repeat); epochs of the recipe's "
+        f"{RECIPE_IMAGES:,} images; never: a step takes no less time; undecided: whether it does is, by the interval "
+        "of its ratio above."
     )
     alike = " ".join(interaction_sentences(records))
     return Table(header, rows, [*([alike] if alike else []), note], "What compiling costs, and when it has paid")

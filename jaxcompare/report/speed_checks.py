@@ -7,23 +7,20 @@ from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.repeated_study import CLOSE, Repetition, check_alike, repeat_ratios
 from jaxcompare.analysis.speed import (
     Ratio,
-    at_main_size,
     baseline,
     by_repeat,
     cells_of,
     execution,
+    in_matrix,
     measured,
     time_ratio,
 )
 from jaxcompare.cells import Cell, CellRecord
-from jaxcompare.report.speed_text import model_label, ratio_text, spread
+from jaxcompare.report.speed_text import VERDICTS, model_label, ratio_text, spread
 from jaxcompare.report.tables import Table
 
 STATED = "as stated"
 """The allocator's settings of the study that the other tables are of."""
-
-VERDICTS = {1: "slower", -1: "faster", 0: "undecided"}
-"""By the direction of a ratio to PyTorch eager's time."""
 
 
 def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -> Table:
@@ -78,7 +75,7 @@ def allocator_table(records: Sequence[CellRecord], others: Sequence[CellRecord])
     """
     if not others:
         return Table((), [], [], "")
-    records, others = measured(at_main_size(records)), measured(others)
+    records, others = measured(in_matrix(records)), measured(others)
     both = check_alike(records, others, but="malloc")
     told, theirs = (_told(study) for study in (records, others))
     rows = [

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.roofline import common_roofs, roofs_by_framework
-from jaxcompare.analysis.speed import at_main_size, by_repeat, cells_of, execution, measured
+from jaxcompare.analysis.speed import by_repeat, cells_of, execution, in_matrix, measured
 from jaxcompare.cells import CellRecord
 from jaxcompare.config import Framework
 from jaxcompare.report.speed_text import known, spread
@@ -70,9 +70,25 @@ def roof_sentences(records: Sequence[CellRecord]) -> list[str]:
     return sentences
 
 
+def matrix_library_sentences(records: Sequence[CellRecord]) -> list[str]:
+    """How much faster one framework multiplies large matrices, in each precision that both were measured in: a factor
+    that the two libraries put into every ratio of the two, compiled or not."""
+    sentences = []
+    for precision in dict.fromkeys(record.cell.precision for record in measured(records)):
+        of = roofs_by_framework(records, precision)
+        if set(of) == set(FRAMEWORKS):
+            jax_rate, torch_rate = of["jax"].flops_per_s, of["torch"].flops_per_s
+            sentences.append(
+                f"In {precision} a large matrix product is {jax_rate / torch_rate:.2g} times as fast in JAX as in "
+                f"PyTorch here ({jax_rate / 1e9:,.0f} and {torch_rate / 1e9:,.0f} GFLOP/s): ratios of the two "
+                "compare their matrix libraries on this processor too."
+            )
+    return sentences
+
+
 def memory_table(records: Sequence[CellRecord]) -> Table:
     """Peak memory as three witnesses have it, and page faults."""
-    records = measured(at_main_size(records))
+    records = measured(in_matrix(records))
     rows = []
     for cell in cells_of(records):
         peaks = [run.memory for run in by_repeat(records, cell)]

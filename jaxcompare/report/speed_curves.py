@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.dispatch import fixed_cost, swept
 from jaxcompare.analysis.roofline import common_roofs, flops_per_s, intensity
-from jaxcompare.analysis.speed import at_main_size, by_repeat, cells_of, comparable, image_times, measured
+from jaxcompare.analysis.speed import by_repeat, cells_of, comparable, image_times, in_matrix, measured
 from jaxcompare.cells import INPUTS, Cell, CellRecord
 from jaxcompare.report.figures import COLOURS
 from jaxcompare.report.speed_details import ladders
@@ -52,7 +52,11 @@ def _roof(axes: Axes, all_records: Sequence[CellRecord], records: Sequence[CellR
             label = f"{LABELS[model]}, {cell.title.partition(',')[0]}"
             axes.errorbar(x, y, yerr=errors, markersize=7, capsize=2, label=label, markerfacecolor=fill, **style)
     log_scale(axes, "xy")
-    axes.set(xlabel="FLOP a byte, by formula (log scale)", ylabel="GFLOP/s, by formula (log scale)", xlim=ends)
+    axes.set(
+        xlabel="FLOP a byte, by formula (log scale; a model's points side by side)",
+        ylabel="GFLOP/s, by formula (log scale)",
+        xlim=ends,
+    )
     axes.set_ylim(top=1.5 * axes.get_ylim()[1])  # room for the roof's name
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
 
@@ -78,7 +82,7 @@ def input_ladder(records: Sequence[CellRecord]) -> Figure:
         axes.set(title=model_label(model, precision), xlabel="input", ylabel="µs per training image (log scale)")
         axes.margins(x=0.12)
         axes.legend()
-    add_caption(figure, measured(at_main_size(records)), "medians and 95 % intervals")
+    add_caption(figure, measured(in_matrix(records)), "medians and 95 % intervals")
     return figure
 
 

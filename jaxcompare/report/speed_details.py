@@ -9,13 +9,13 @@ from jaxcompare.analysis.comparison import LABELS, by_model, epochs_to_accuracy,
 from jaxcompare.analysis.dispatch import FixedCost, fixed_cost, several_sizes, swept
 from jaxcompare.analysis.speed import (
     STEADY,
-    at_main_size,
     baseline,
     by_repeat,
     cells_of,
     cold_compile_s,
     execution,
     first_run_s,
+    in_matrix,
     measured,
     slow_first_steps,
 )
@@ -71,7 +71,7 @@ def detail_tables(
 
 def ledger_table(records: Sequence[CellRecord]) -> Table:
     """What each compiled way pays before its steps are steady on device input, and PyTorch eager for comparison."""
-    records = [record for record in measured(at_main_size(records)) if record.cell.input == "device"]
+    records = [record for record in measured(in_matrix(records)) if record.cell.input == "device"]
     cells, rows = cells_of(records), []
     for cell in (cell for cell in cells if cell.compiled or cell == baseline(cells, cell)):
         runs = by_repeat(records, cell)
@@ -146,7 +146,7 @@ def accuracy_table(records: Sequence[CellRecord], runs: Sequence[RunRecord]) -> 
     models = by_model(runs)
     targets = [t for t in TARGETS if any(epochs_to_accuracy(run, t) is not None for run in runs)]
     rows = []
-    for cell in cells_of(measured(at_main_size(records))):
+    for cell in cells_of(measured(in_matrix(records))):
         alike = [
             run
             for run in models.get(cell.model, [])
@@ -196,7 +196,7 @@ def ladder_table(records: Sequence[CellRecord]) -> Table:
 def ladders(records: Sequence[CellRecord]) -> list[dict[CellInput, Cell]]:
     """Cells by input, of each model, precision and engine with two rungs or more: PyTorch eager and JAX's step."""
     found: dict[tuple, dict[CellInput, Cell]] = {}
-    for cell in cells_of(measured(at_main_size(records))):
+    for cell in cells_of(measured(in_matrix(records))):
         if cell.engine in ("eager", "step") and cell.seeds == 1:
             found.setdefault((cell.model, cell.precision, cell.engine), {})[cell.input] = cell
     return [{place: rungs[place] for place in INPUTS if place in rungs} for rungs in found.values() if len(rungs) > 1]
@@ -246,7 +246,7 @@ def batch_table(records: Sequence[CellRecord]) -> Table:
 
 def _lost_sizes(records: Sequence[CellRecord]) -> dict[Cell, str]:
     """Why cells of other batch sizes than the main one were not measured; the speed table has that one's."""
-    at_size = set(cells_of(at_main_size(records)))
+    at_size = set(cells_of(in_matrix(records)))
     return {record.cell: record.message for record in records if record.message and record.cell not in at_size}
 
 
@@ -281,6 +281,6 @@ def input_table(records: Measurements) -> Table:
     header = ("Workers", "Host pipeline, images/s", "Recipe's pipeline, images/s", "Ratio")
     note = (
         f"Over {records[0]['images'] if records else 0:,} images, after a pass of warm-up in which workers start: the "
-        "steady state, in which all but a few of the recipe's 391 batches an epoch are made."
+        "steady state, in which all but a few batches of a long epoch are made."
     )
     return Table(header, rows, [note], "Input pipelines")

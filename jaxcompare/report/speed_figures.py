@@ -20,17 +20,20 @@ from jaxcompare.analysis.attribution import Attribution, attributions
 from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.speed import (
     Ratio,
-    at_main_size,
     baseline,
+    break_even_steps,
     by_repeat,
     cells_of,
     cold_compile_s,
     comparable,
+    costs_of,
     execution,
     first_run_s,
     groups,
     image_times,
+    in_matrix,
     measured,
+    median_cost,
     ratio_of_medians,
     time_ratio,
 )
@@ -81,27 +84,17 @@ def break_even_curves(records: Sequence[CellRecord]) -> Figure:
 
 def _cumulative_seconds(axes: Axes, records: Sequence[CellRecord]) -> None:
     """One model's lines, until half as far again as the last crossing."""
-    costs = {
-        cell: tuple(
-            statistics.median(getattr(record, name) for record in by_repeat(records, cell))
-            for name in ("one_time_s", "step_time_s")
-        )
-        for cell in cells_of(records)
-    }
+    costs = {cell: median_cost(costs_of(records, cell)) for cell in cells_of(records)}
     eager = next((cell for cell in costs if cell.engine == "eager"), None)
-    eager_once, eager_step = costs[eager] if eager else (0.0, 0.0)
-    crossings = {
-        cell: (once - eager_once) / (eager_step - step)
-        for cell, (once, step) in costs.items()
-        if step < eager_step and once > eager_once
-    }
+    meet = {cell: break_even_steps(cost, costs[eager]) for cell, cost in costs.items() if eager}
+    crossings = {cell: steps for cell, steps in meet.items() if 0 < steps < math.inf}
     last = 1.5 * max(crossings.values(), default=200.0)
     steps = np.array([0.0, last])
     for cell, (once, step) in costs.items():
         style = ENGINES[cell.engine] | {"marker": None, "linewidth": 2}
         axes.plot(steps, once + steps * step, label=engine_label(cell), **style)
     for place, (cell, crossing) in enumerate(sorted(crossings.items(), key=lambda item: -item[1])):
-        point = (crossing, eager_once + crossing * eager_step)
+        point = (crossing, costs[cell].once_s + crossing * costs[cell].step_s)
         style = {"color": ENGINES[cell.engine]["color"], "marker": ENGINES[cell.engine]["marker"]}
         axes.scatter(*point, s=36, zorder=3, edgecolor="black", linewidth=0.6, **style)
         decided = time_ratio(records, cell, eager).direction if eager else 1
@@ -127,7 +120,7 @@ def _number(axes: Axes, text: str, point: tuple[float, float], place: int, colou
 
 def speed_matrix(records: Sequence[CellRecord]) -> Figure:
     """Figure 5: every execution's time over PyTorch eager's, by model; without eager, the times themselves."""
-    records = at_main_size(records)
+    records = in_matrix(records)
     timed, cells = measured(records), cells_of(records)
     models = [model for model in LABELS if any(cell.model == model for cell in cells)]
     ways = list(dict.fromkeys(dataclasses.replace(cell, model=models[0]) for cell in cells))
@@ -135,7 +128,7 @@ def speed_matrix(records: Sequence[CellRecord]) -> Figure:
         cell: time_ratio(timed, cell, eager) for cell in cells_of(timed) if (eager := baseline(cells_of(timed), cell))
     }
     limit = max([1.0, *(abs(math.log2(ratio.value)) for ratio in ratios.values())])
-    figure = Figure(figsize=(4.5 + 2.2 * len(models), 1.6 + 0.45 * len(ways)), layout=_layout())
+    figure = Figure(figsize=(4.5 + 2.2 * len(models), max(3.4, 1.6 + 0.45 * len(ways))), layout=_layout())
     axes = figure.subplots()
     for x, model in enumerate(models):
         for y, way in enumerate(ways):
@@ -239,7 +232,7 @@ def attribution_waterfall(records: Sequence[CellRecord]) -> Figure:
     styles = STAGE_STYLES.values()
     handles = [Patch(facecolor=face, hatch=hatch, edgecolor="white", label=name) for face, hatch, name in styles]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    add_caption(figure, measured(at_main_size(records)), "medians and 95 % intervals")
+    add_caption(figure, measured(in_matrix(records)), "medians and 95 % intervals")
     return figure
 
 

@@ -1,5 +1,6 @@
 """The speed study's figures with their captions and their numbers in words, and what it found in sentences."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from jaxcompare.report.speed import (
     interaction_sentences,
     speed_table,
 )
+from jaxcompare.report.speed_controls import control_sentences
 from jaxcompare.report.speed_curves import batch_sweep, input_ladder, roofline
 from jaxcompare.report.speed_details import batch_table, ladder_table, ledger_table
 from jaxcompare.report.speed_figures import attribution_waterfall, break_even_curves, compile_ledger, speed_matrix
@@ -56,6 +58,7 @@ def find_speed_sentences(records: Sequence[CellRecord]) -> list[str]:
         *(" ".join(conclusions(records, model, precision)) for model, precision in groups(measured(records))),
         _say_break_even(records),
         " ".join(interaction_sentences(records)),
+        " ".join(control_sentences(records)),
         _say_fits(records),
     ]
 
@@ -68,7 +71,12 @@ def _say_rows(table: Table, columns: Iterable[int]) -> str:
 
 
 def _say_break_even(records: Sequence[CellRecord]) -> str:
-    return _say_rows(break_even_table(records), (4,))
+    by_model = itertools.groupby(break_even_table(records).rows, lambda row: row[0])
+    return " ".join(
+        f"{model}: optimiser steps until compiling has paid for itself, against PyTorch eager: "
+        f"{'; '.join(f'{row[1]}: {row[4]}' for row in rows)}."
+        for model, rows in by_model
+    )
 
 
 def _say_ledger(records: Sequence[CellRecord]) -> str:
@@ -94,12 +102,12 @@ def _say_roofs(records: Sequence[CellRecord]) -> str:
 
 def _say_fits(records: Sequence[CellRecord]) -> str:
     fits = [(cells[0], fixed_cost(records, cells)) for cells in swept(records).values()]
-    return " ".join(
-        f"{LABELS[cell.model]}, {engine_label(cell)}: batch size at which half of a step is its fixed cost "
-        f"(dispatch, the optimiser's update, all that does not grow with the batch): {half_size_text(fit)}."
-        for cell, fit in fits
-        if fit
+    found = [f"{LABELS[cell.model]}, {engine_label(cell)}: {half_size_text(fit)}" for cell, fit in fits if fit]
+    lead = (
+        "Batch size at which half of a step is its fixed cost (dispatch, the optimiser's update, all that does not "
+        "grow with the batch): "
     )
+    return f"{lead}{'; '.join(found)}." if found else ""
 
 
 def _say_sweep(records: Sequence[CellRecord]) -> str:
@@ -117,8 +125,7 @@ DESIGNS = (
         "figure4_break_even",
         break_even_curves,
         "Figure 4. Cumulative time of one run by optimiser steps. Where a line crosses PyTorch eager's (black) "
-        "compilation has paid for itself: a marker and the step's number, of the medians' lines; the table has the "
-        "median of the repeats' own.",
+        "compilation has paid for itself: a marker and the step's number.",
         _say_break_even,
     ),
     Design(

@@ -11,6 +11,9 @@ from jaxcompare.analysis.statistics import Estimate
 from jaxcompare.cells import Cell
 from jaxcompare.config import ModelName, Precision
 
+VERDICTS = {1: "slower", -1: "faster", 0: "undecided"}
+"""By the direction of a ratio to PyTorch eager's time."""
+
 
 def model_label(model: ModelName, precision: Precision) -> str:
     """Model, and the precision where it is not float32."""
@@ -60,12 +63,18 @@ def _per_cent(fraction: float) -> int:
     return round(100 * fraction)
 
 
-def spread_or_never(values: Sequence[float], form: str) -> str:
-    """Spread of what may be infinite."""
-    finite = [value for value in values if value < math.inf]
-    if len(finite) == len(values):
-        return spread(values, form)
-    return "never" if not finite else f"never in {len(values) - len(finite)} of {len(values)} repeats"
+def spread_or_never(values: Sequence[float], form: str, middle: float | None = None) -> str:
+    """Spread of what may be infinite, which never comes.
+
+    Args:
+        middle: stands in the median's place.
+    """
+    if not values:
+        return "-"
+    middle = statistics.median(values) if middle is None else middle
+    numbers = (middle, min(*values, middle), max(*values, middle))
+    middle_text, low, high = (format(number, form) if number < math.inf else "never" for number in numbers)
+    return middle_text if low == high else f"{middle_text} ({low} to {high})"
 
 
 def engine_label(cell: Cell) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jaxcompare.cells import ENGINES, Cell
+from jaxcompare.cells import CONTROLS, ENGINES, Cell
 from jaxcompare.config import ModelName, TrainingConfig
 from jaxcompare.measure.parity import Deviation
 from jaxcompare.study import worker
@@ -24,7 +24,10 @@ def gate_of(cell: Cell) -> Cell:
     engine = cell.engine
     if cell.framework == "jax" and cell.compiled:
         engine = "step" if cell.seeds == 1 else "epoch"
-    return dataclasses.replace(cell, engine=engine, input="device", batch_size=TrainingConfig.batch_size)
+    # In every gate dropout is off.
+    control = None if cell.control == "no-dropout" else cell.control
+    size = TrainingConfig.batch_size
+    return dataclasses.replace(cell, engine=engine, input="device", batch_size=size, control=control)
 
 
 def open_gates(cells: Sequence[Cell], setup: Setup, tell: Tell) -> Gates:
@@ -33,6 +36,8 @@ def open_gates(cells: Sequence[Cell], setup: Setup, tell: Tell) -> Gates:
     Nothing is timed yet, so two processes run at once.
     """
     gates = list(dict.fromkeys(map(gate_of, cells)))
+    if gates:
+        tell(f"parity gates: {len(gates)} sides against PyTorch in float64, two at a time")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         paths = {model: Path(folder) / f"{model}.npz" for model in dict.fromkeys(gate.model for gate in gates)}
 
@@ -41,12 +46,13 @@ def open_gates(cells: Sequence[Cell], setup: Setup, tell: Tell) -> Gates:
 
         list(pool.map(refer, paths))
         found = []
-        for gate, (parity, message) in zip(
-            gates, pool.map(lambda gate: _pass_gate(gate, setup, paths[gate.model]), gates), strict=True
-        ):
+        passes = pool.map(lambda gate: _pass_gate(gate, setup, paths[gate.model]), gates)
+        for number, (gate, (parity, message)) in enumerate(zip(gates, passes, strict=True), 1):
             seeds = f", {gate.seeds} seeds" if gate.seeds > 1 else ""
             passed = f"not timed: {message}" if message else "passed"
-            tell(f"parity gate: {gate.model} {ENGINES[gate.engine]}, {gate.precision}{seeds}: {passed}")
+            layout = f", {CONTROLS[gate.control]}" if gate.control else ""
+            side = f"{gate.model} {ENGINES[gate.engine]}, {gate.precision}{seeds}{layout}"
+            tell(f"[{number}/{len(gates)}] parity gate: {side}: {passed}")
             found.append((parity, message))
     return dict(zip(gates, found, strict=True))
 

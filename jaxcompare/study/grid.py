@@ -3,7 +3,7 @@
 import dataclasses
 from itertools import product
 
-from jaxcompare.cells import Cell, CellInput, JaxEngine, TorchEngine
+from jaxcompare.cells import Cell, CellInput, Control, JaxEngine, TorchEngine
 from jaxcompare.config import InputError, ModelName, Precision, TrainingConfig
 
 EngineName = TorchEngine | JaxEngine
@@ -35,12 +35,19 @@ WHOLE_EPOCHS: tuple[EngineName, CellInput] = ("epoch", "device")
 SWEPT: list[tuple[EngineName, CellInput]] = [("eager", "device"), ("step", "device")]
 """What is measured at every batch size."""
 
+CONTROLLED: dict[Control, tuple[ModelName, tuple[EngineName, ...]]] = {
+    "no-dropout": ("vit", ("eager", "compile", "op", "step")),
+    "channels-last": ("cnn", ("eager", "compile")),
+}
+"""The model that a control changes, and the engines that it is measured with, on device input. JAX's layout is channels
+last as it is."""
+
 DEVICE: tuple[CellInput, ...] = ("device",)
 
 
 @dataclasses.dataclass(frozen=True)
 class Axes:
-    """The values of each axis. None: the default matrix's."""
+    """The values of each axis, named as the command's flags. None: the default matrix's."""
 
     models: tuple[ModelName, ...]
     engines: tuple[EngineName, ...] | None = None
@@ -48,6 +55,7 @@ class Axes:
     precisions: tuple[Precision, ...] = ("float32",)
     batch_sizes: tuple[int, ...] = (TrainingConfig.batch_size,)
     seeds: tuple[int, ...] | None = None
+    controls: tuple[Control, ...] | None = None
 
 
 def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
@@ -55,7 +63,7 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
 
     With neither engines nor inputs given: the default matrix at the first batch size, with whole epochs of the numbers
     of seeds that are given; at the other sizes PyTorch eager and JAX's step. With either: every combination, those that
-    no machine can run among them: each is to say why.
+    no machine can run among them: each is to say why. Controls come beside the first batch size's, of these engines.
     """
     default, cells = DEFAULT + (ON_GPUS if gpu else []), []
     for model, precision, size in product(axes.models, axes.precisions, axes.batch_sizes):
@@ -69,6 +77,14 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
         else:
             ways += [(engine, place, 1) for engine, place in SWEPT]
         cells += [Cell(model, engine, place, precision, size, count) for engine, place, count in ways]
+        for control in axes.controls or () if size == axes.batch_sizes[0] else ():
+            changed, engines = CONTROLLED[control]
+            measured = {engine for engine, _, _ in ways}
+            cells += [
+                Cell(model, engine, "device", precision, size, control=control)
+                for engine in engines
+                if model == changed and engine in measured
+            ]
     return cells
 
 

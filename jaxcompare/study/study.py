@@ -5,6 +5,7 @@ folder: measured later, they would not stand beside these.
 """
 
 import dataclasses
+import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -69,7 +70,7 @@ def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Me
     cells = load_cells(path) if path.exists() else []
     asked = {
         "--malloc": malloc_settings() or "default",
-        "the images": setup.dataset.fingerprint,
+        "what is in the images (--dataset, --image-size)": setup.dataset.fingerprint,
         "--train-size": len(setup.dataset.train),
         "--seed": setup.training.seed,
         "--epochs": setup.training.epochs,
@@ -78,7 +79,7 @@ def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Me
         found = {
             # A cell that failed has none.
             "--malloc": record.manifest.get("malloc", malloc_settings()) or "default",
-            "the images": record.data_fingerprint,
+            "what is in the images (--dataset, --image-size)": record.data_fingerprint,
             "--train-size": record.train_images,
             "--seed": record.seed,
             "--epochs": record.epochs,
@@ -106,20 +107,24 @@ def run_study(cells: Sequence[Cell], repeats: int, setup: Setup, measured: Measu
     """Measure what is missing, and add it to `measured`.
 
     Raises:
-        InputError: another commit began the measurement.
+        InputError: another commit began the measurement, or no cell of it can be measured.
     """
     done = {(record.cell, record.repeat) for record in measured.cells}
     missing = [cell for cell in cells if any((cell, repeat) not in done for repeat in range(repeats))]
     _check_one_commit(measured, missing)
+    for cell, message in {record.cell: record.message for record in measured.cells if record.message}.items():
+        tell(f"{cell.model} {cell.title}: not measured by an earlier call ({message}); with another --out, tried again")
     models = list(dict.fromkeys(cell.model for cell in cells))
     gates = open_gates([cell for cell in missing if not cell.refusal], setup, tell)
     jobs = [_cost_job(model, setup, measured) for model in models if not measured.has("costs", {"model": model})]
     for repeat in range(repeats):
-        jobs += [
-            _cell_job(cell, repeat, setup, measured, gates, tell) for cell in missing if (cell, repeat) not in done
-        ]
+        # After the first round, which is in a table's order, each in another: a cell's neighbours are no part of it.
+        order = random.Random(repeat).sample(missing, len(missing)) if repeat else missing
+        jobs += [_cell_job(cell, repeat, setup, measured, gates, tell) for cell in order if (cell, repeat) not in done]
         jobs += _input_jobs(repeat, setup, measured)
     jobs += _phase_jobs(cells, setup, measured)
+    if not measured.cells and all(cell.refusal or gates[gate_of(cell)][1] for cell in missing):
+        raise InputError(f"no cell can be measured; the first: {missing[0].refusal or gates[gate_of(missing[0])][1]}")
     _run(jobs, tell)
 
 
@@ -143,8 +148,8 @@ def _cell_job(cell: Cell, repeat: int, setup: Setup, measured: Measured, gates: 
     def run() -> None:
         # What failed once is not tried again.
         failed = next((record.message for record in measured.cells if record.cell == cell and record.message), "")
-        parity, shut = gates.get(gate_of(cell), ({}, ""))
-        record = measure_cell(cell, repeat, setup, parity, tell, cell.refusal or shut or failed)
+        parity, shut = ({}, cell.refusal) if cell.refusal else gates[gate_of(cell)]
+        record = measure_cell(cell, repeat, setup, parity, tell, shut or failed)
         measured.add_cell(record)
         if record.message and not failed:
             raise CellFailed(record.message)
@@ -212,7 +217,8 @@ def _input_jobs(repeat: int, setup: Setup, measured: Measured) -> list[Job]:
             measured.add("inputs", place, values)
 
         if not measured.has("inputs", place):
-            jobs.append(Job(f"input pipeline of {pipeline}, {workers} workers", run))
+            name = "host" if pipeline == "jaxcompare" else pipeline
+            jobs.append(Job(f"{name} pipeline alone, {workers} workers", run))
     return jobs
 
 
@@ -223,13 +229,16 @@ def _phase_jobs(cells: Sequence[Cell], setup: Setup, measured: Measured) -> list
     for cell in cells:
         place = {"repeat": 0, "cell": dataclasses.asdict(cell)}
         stands_for_all = (cell.engine, cell.input, cell.seeds) in (("eager", "device", 1), ("step", "device", 1))
-        at_main_size = cell.batch_size == cells[0].batch_size
+        in_matrix = (cell.batch_size, cell.control) == (cells[0].batch_size, None)
 
-        def run(cell: Cell = cell, place: dict[str, Any] = place) -> None:
-            if not any(record.cell == cell and record.message for record in measured.cells):
+        def failed(cell: Cell = cell) -> bool:
+            return any(record.cell == cell and record.message for record in measured.cells)
+
+        def run(cell: Cell = cell, place: dict[str, Any] = place, failed: Callable[[], bool] = failed) -> None:
+            if not failed():
                 measured.add("phases", place, in_fresh_process(worker.measure_phases, cell, setup))
 
-        if stands_for_all and at_main_size and not measured.has("phases", place):
+        if stands_for_all and in_matrix and not failed() and not measured.has("phases", place):
             jobs.append(Job(f"{cell.model} {cell.title}: phases of a step", run))
     return jobs
 

@@ -4,11 +4,13 @@ import dataclasses
 import itertools
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,8 +85,17 @@ def in_fresh_process(function: Callable, *arguments: Any) -> Any:
     return result
 
 
+def _end_with_parent() -> None:
+    """However the parent ends: its processes would wait for it, gigabytes in hand."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
 def _call(function: Callable, arguments: tuple[Any, ...]) -> tuple[Any, str]:
     """In the fresh process: the result, and why there is none. Exceptions stay here: not every one can be sent."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Memory is taken as it is needed, so that the allocator's peak is the program's.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     # It speaks of CUDA_HOME where there is no GPU.
@@ -129,12 +140,11 @@ def time_warm_compilation(cell: Cell, setup: Setup, cache: Path) -> dict[str, di
 
         _use_torch_cache(cache)
         return {"first step": {"step_s": time_first_step(cell, setup.dataset, setup.training_of(cell))}}
-    from jaxcompare.training.engines import build_engine
-    from jaxcompare.training.speed import describe_compilation
+    from jaxcompare.training.speed import build_cells_engine, describe_compilation
 
     config = _start_jax(cell, setup, cache)
-    seeds, loader = setup.seeds_of(cell), _build_loader(cell, setup)
-    with build_engine(config, setup.dataset, seeds, loader=loader, evaluation=False) as engine:
+    loader = _build_loader(cell, setup)
+    with build_cells_engine(cell, config, setup.dataset, setup.seeds_of(cell), loader) as engine:
         programs = describe_compilation(engine)
     if cold := [name for name, times in programs.items() if not times["from_cache"]]:
         raise RuntimeError(f"compiled anew, though it had been compiled before: {', '.join(cold)}")
@@ -183,7 +193,7 @@ def pass_gate(cell: Cell, setup: Setup, path: Path) -> dict[str, float]:
         if cell.engine == "op":
             outcome = run_op_by_op(config, reference)
         else:
-            engine = build_engine(config, setup.dataset, setup.seeds_of(cell), compiled=False)
+            engine = build_engine(config, setup.dataset, setup.seeds_of(cell), compiled=False, dropout=False)
             outcome = run_side(engine, reference)
     return dataclasses.asdict(measure_deviation(reference.outcome[cell.framework], outcome))
 
@@ -198,7 +208,9 @@ def measure_phases(cell: Cell, setup: Setup) -> dict[str, Any]:
     from jaxcompare.training.phases import measure_phases
 
     config = _start_jax(cell, setup, False)
-    engine = build_engine(config, setup.dataset, setup.seeds_of(cell), compiled=False)
+    engine = build_engine(
+        config, setup.dataset, setup.seeds_of(cell), compiled=False, dropout=cell.control != "no-dropout"
+    )
     return dataclasses.asdict(measure_phases(engine, setup.dataset))
 
 

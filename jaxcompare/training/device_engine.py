@@ -14,6 +14,7 @@ from jaxcompare.data.device import DeviceSplit, EpochPlan, count_batches, plan_e
 from jaxcompare.data.split import Dataset
 from jaxcompare.data.subsets import draw_subset
 from jaxcompare.measure.memory import available_bytes
+from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.training.engine import Engine, InFlight, OnStep, call_lengths, is_out_of_memory, train_name
 from jaxcompare.training.step import Metrics, Params, TrainState
 
@@ -24,8 +25,15 @@ MEMORY_SHARE = 0.9
 class DeviceEngine(Engine):
     """Both splits in device memory; any number of seeds in one program, vmapped `seeds_per_call` at a time."""
 
-    def __init__(self, config: RunConfig, dataset: Dataset, seeds: Sequence[int], devices: Sequence[jax.Device]):
-        super().__init__(config, dataset, seeds, devices)
+    def __init__(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        seeds: Sequence[int],
+        devices: Sequence[jax.Device],
+        dropout_rate: float = DROPOUT_RATE,
+    ):
+        super().__init__(config, dataset, seeds, devices, dropout_rate)
         subsets = [draw_subset(dataset.train.labels, config.data, seed) for seed in seeds]
         self._train_split, self._test_split = (
             put_split(split, dataset.statistics, self.put) for split in (dataset.train, dataset.test)

@@ -18,6 +18,7 @@ from jaxcompare.measure.memory import MemoryPlan, plan_memory
 from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.measure.timing import CompileTimes, compile_ahead
 from jaxcompare.models import build_model
+from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.training.optimiser import build_optimiser
 from jaxcompare.training.step import (
     Metrics,
@@ -46,7 +47,14 @@ OnStep = Callable[[int], None]
 class Engine(abc.ABC):
     """Programs compiled ahead of time for one config, and the data that they train on. Use as a context manager."""
 
-    def __init__(self, config: RunConfig, dataset: Dataset, seeds: Sequence[int], devices: Sequence[jax.Device]):
+    def __init__(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        seeds: Sequence[int],
+        devices: Sequence[jax.Device],
+        dropout_rate: float = DROPOUT_RATE,
+    ):
         training = config.training
         self.config, self.seeds = config, seeds
         self._place(devices)
@@ -55,6 +63,7 @@ class Engine(abc.ABC):
         self.model = build_model(
             config.model,
             num_classes=len(dataset.class_names),
+            dropout_rate=dropout_rate,
             dropout_generator=training.dropout_generator,
             # Vmapped over seeds, a convolution becomes a grouped one: slow on CPUs, not measured on GPUs.
             lowering="im2col" if len(seeds) > 1 else None,

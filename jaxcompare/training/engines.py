@@ -15,6 +15,7 @@ import jax
 from jaxcompare.config import RunConfig
 from jaxcompare.data.batch import Loader
 from jaxcompare.data.split import Dataset
+from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.training.device_engine import DeviceEngine
 from jaxcompare.training.engine import Engine
 
@@ -27,6 +28,7 @@ def build_engine(
     loader: Loader | None = None,
     compiled: bool = True,
     evaluation: bool = True,
+    dropout: bool = True,
 ) -> Engine:
     """The engine that `config.execution` names (nothing in it may be "auto"), for `seeds`.
 
@@ -36,17 +38,18 @@ def build_engine(
         loader: of host input, by default the host pipeline.
         compiled: ready to run; without, for what a step is made of.
         evaluation: ready to evaluate too.
+        dropout: at the recipe's rate.
     """
-    devices = devices or jax.local_devices()
+    devices, rate = devices or jax.local_devices(), DROPOUT_RATE if dropout else 0.0
     engine: Engine
     if config.execution.input == "device":
-        engine = DeviceEngine(config, dataset, seeds, devices)
+        engine = DeviceEngine(config, dataset, seeds, devices, rate)
     else:
         # Imported here: PyTorch and torchvision take seconds, and device input needs neither.
         from jaxcompare.training.host_engine import HostEngine
 
         (seed,) = seeds
-        engine = HostEngine(config.with_seed(seed), dataset, devices, loader)
+        engine = HostEngine(config.with_seed(seed), dataset, devices, loader, rate)
     if compiled:
         engine.compile_programs(evaluation=evaluation)
     return engine

@@ -1,8 +1,8 @@
 """JAX's side of what makes a time comparable: the parity gate, an engine's own step on the reference's weights and
-batches, dropout off; and the fairness manifest."""
+batches; and the fairness manifest."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,7 +13,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxcompare.cells import Cell
-from jaxcompare.config import Precision, RunConfig
+from jaxcompare.config import RunConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.measure.environment import cpu_cores
 from jaxcompare.measure.malloc import malloc_settings
@@ -47,51 +47,53 @@ def build_manifest(cell: Cell, config: RunConfig) -> dict[str, Any]:
 
 
 def run_side(engine: Engine, reference: Reference) -> Outcome:
-    """Logits, gradients and the losses of a few steps: sliced, shared out, lowered and rounded as the engine does.
+    """Logits, gradients and the losses of a few steps, by the engine's own step and its own way to compile: sliced,
+    shared out, lowered and rounded as when it trains. Its dropout must be off.
 
     Of several seeds, each has the same weights here, and the first's outcome is returned.
     """
-    model = _without_dropout(engine.model)
-    state = _initial_state(engine.tx, reference)
-    states = engine.put(jax.tree.map(lambda leaf: jnp.stack([leaf] * len(engine.seeds)), state), engine.per_seed)
+    batches = _batches_of(reference)
+    state = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(engine.seeds)), _initial_state(engine.tx, reference))
+    state, first = engine.put(state, engine.per_seed), engine.put(batches[0])
 
-    def compile(function: Callable) -> Callable:
-        return jax.jit(engine.over_seeds(function))
+    def compile(name: str, function: Callable, **options: Any) -> Callable:
+        return engine.compile(name, engine.over_seeds(function), state, first, **options)
 
-    train_step = compile(build_train_step(model, engine.tx, engine.slicing))
-    compute_grads = compile(build_gradient(model, engine.slicing))
-    precision = engine.config.execution.precision
-    outcome = _compute(states, reference, precision, compile(_logits_of(model)), compute_grads, train_step, engine.put)
+    compute_logits = compile("logits", _logits_of(engine.model))
+    compute_grads = compile("gradient", build_gradient(engine.model, engine.slicing))
+    train_step = compile("train_step", engine.train_step, donate_argnums=0)
+    outcome = _compute(state, batches, compute_logits, compute_grads, train_step, engine.put)
     return Outcome(outcome.logits[0], {name: grad[0] for name, grad in outcome.grads.items()}, outcome.losses[:, 0])
 
 
 def run_op_by_op(config: RunConfig, reference: Reference) -> Outcome:
     """The same without jit."""
-    model, tx = op_by_op.build(config, reference.num_classes)
-    model, state = _without_dropout(model), _initial_state(tx, reference)
+    model, tx = op_by_op.build(config, reference.num_classes, dropout=False)
     functions = _logits_of(model), build_gradient(model), build_train_step(model, tx)
-    return _compute(state, reference, config.execution.precision, *functions, op_by_op.to_device)
+    with jax.default_matmul_precision(MATMUL_PRECISION[config.execution.precision]):
+        return _compute(_initial_state(tx, reference), _batches_of(reference), *functions, op_by_op.to_device)
 
 
 def _compute(
     state: TrainState,
-    reference: Reference,
-    precision: Precision,
+    batches: Sequence[Batch],
     compute_logits: Callable,
     compute_grads: Callable,
     train_step: Callable,
     put: Callable[[Batch], Batch],
 ) -> Outcome:
-    ones = np.ones(reference.labels.shape[1], np.float32)
-    batches = [Batch(images, labels, ones) for images, labels in zip(reference.images, reference.labels, strict=True)]
-    losses = []
-    with jax.default_matmul_precision(MATMUL_PRECISION[precision]):
-        logits, (grads, _) = compute_logits(state, put(batches[0])), compute_grads(state, put(batches[0]))
-        for batch in batches:
-            state, metrics = train_step(state, put(batch))
-            losses.append(np.asarray(metrics.loss))
+    logits, (grads, _) = compute_logits(state, put(batches[0])), compute_grads(state, put(batches[0]))
     flat = {"/".join(path): np.asarray(grad, np.float64) for path, grad in flatten_dict(grads).items()}
+    losses = []
+    for batch in batches:
+        state, metrics = train_step(state, put(batch))
+        losses.append(np.asarray(metrics.loss))
     return Outcome(np.asarray(logits, np.float64), flat, np.array(losses))
+
+
+def _batches_of(reference: Reference) -> list[Batch]:
+    ones = np.ones(reference.labels.shape[1], np.float32)
+    return [Batch(images, labels, ones) for images, labels in zip(reference.images, reference.labels, strict=True)]
 
 
 def _logits_of(model: nn.Module) -> Callable[[TrainState, Batch], jax.Array]:
@@ -99,10 +101,6 @@ def _logits_of(model: nn.Module) -> Callable[[TrainState, Batch], jax.Array]:
         return model.apply({"params": state.params}, batch.images, train=False)[0]
 
     return compute_logits
-
-
-def _without_dropout(model: nn.Module) -> nn.Module:
-    return model.clone(dropout_rate=0.0) if hasattr(model, "dropout_rate") else model
 
 
 def _initial_state(tx: optax.GradientTransformation, reference: Reference) -> TrainState:

@@ -12,6 +12,7 @@ from jaxcompare.config import RunConfig
 from jaxcompare.data.batch import Batch, Loader
 from jaxcompare.data.host import build_loaders
 from jaxcompare.data.split import Dataset, training_subset
+from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.training.engine import Engine, InFlight, OnStep, call_lengths, train_name
 from jaxcompare.training.step import Metrics, Params, TrainState
 
@@ -20,9 +21,14 @@ class HostEngine(Engine):
     """Batches of the torchvision pipeline, or of another loader, copied to the device as they come. One seed."""
 
     def __init__(
-        self, config: RunConfig, dataset: Dataset, devices: Sequence[jax.Device], loader: Loader | None = None
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        devices: Sequence[jax.Device],
+        loader: Loader | None = None,
+        dropout_rate: float = DROPOUT_RATE,
     ):
-        super().__init__(config, dataset, (config.training.seed,), devices)
+        super().__init__(config, dataset, (config.training.seed,), devices, dropout_rate)
         dataset = training_subset(dataset, config.data, config.training.seed)
         pipeline, self._test_loader = build_loaders(dataset, config.training, config.data.workers, config.epoch_images)
         self._train_loader = loader or pipeline

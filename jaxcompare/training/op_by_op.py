@@ -9,14 +9,18 @@ import optax
 from jaxcompare.config import RunConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.models import build_model
+from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.training.optimiser import build_optimiser
 
 
-def build(config: RunConfig, num_classes: int) -> tuple[nn.Module, optax.GradientTransformation]:
+def build(
+    config: RunConfig, num_classes: int, *, dropout: bool = True
+) -> tuple[nn.Module, optax.GradientTransformation]:
     """Model and optimiser. Convolutions are XLA's own, which are its fastest outside a program."""
     model = build_model(
         config.model,
         num_classes=num_classes,
+        dropout_rate=DROPOUT_RATE if dropout else 0.0,
         dropout_generator=config.training.dropout_generator,
         lowering="direct",
         dtype=jnp.dtype(jnp.bfloat16) if config.execution.precision == "bfloat16" else None,

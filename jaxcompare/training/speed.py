@@ -1,7 +1,6 @@
 """Timed epochs of JAX, compiled or operation by operation; compilation alone; a profiler's trace."""
 
 import dataclasses
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,9 +14,9 @@ from jaxcompare.cells import Cell, Timing
 from jaxcompare.config import ExecutionConfig, InputError, RunConfig
 from jaxcompare.data.batch import Loader, ReadyBatches
 from jaxcompare.data.split import Dataset
+from jaxcompare.measure import clock
 from jaxcompare.measure.ceiling import measure_ceilings
-from jaxcompare.measure.clock import TIMED_S, time_epoch
-from jaxcompare.measure.environment import describe_environment, page_faults
+from jaxcompare.measure.environment import describe_environment
 from jaxcompare.measure.memory import peak_bytes
 from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.measure.timing import CompileGuard
@@ -28,7 +27,7 @@ from jaxcompare.training.execution import check_precision
 from jaxcompare.training.gate import build_manifest
 from jaxcompare.training.step import Metrics, TrainState, build_train_step, init_state
 
-Epoch = Callable[[int], tuple[TrainState, list[Metrics], float]]
+Epoch = Callable[[int], tuple[tuple[TrainState, list[Metrics]], float]]
 """Trains the epoch of this number. Returns the state and the metrics, perhaps under way still, and the input wait in
 seconds."""
 
@@ -40,8 +39,7 @@ def build_execution(cell: Cell) -> ExecutionConfig:
 
 
 def time_epochs(cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None) -> Timing:
-    """Train epochs and time each: `config.training.epochs`, or more until TIMED_S seconds are timed. The first is
-    warm-up.
+    """Train epochs and time each; see `measure.clock.time_epochs`.
 
     Args:
         config: the cell's, with its data and training.
@@ -50,33 +48,37 @@ def time_epochs(cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence
         loader: where batches come from; None: device input of compiled engines.
 
     Raises:
-        InputError: the device lacks the precision or the memory, the loss is no longer finite, or batches would be
-            padded to more work than PyTorch's.
+        InputError: the device lacks the precision or the memory, or the loss is no longer finite.
         RuntimeError: a program was compiled after the first epoch, or a clock was read too early.
     """
     check_precision(cell.precision)
     if cell.engine == "op":
         assert loader is not None
-        timing = _time_op_by_op(config, dataset, loader)
+        timing = _time_op_by_op(cell, config, dataset, loader)
     else:
-        timing = _time_engine(config, dataset, seeds, loader)
+        timing = _time_engine(cell, config, dataset, seeds, loader)
     # The ceilings' own arrays come after the peak is read.
     ceilings = measure_ceilings(cell.precision)
     return dataclasses.replace(
         timing,
         ceiling_flops_per_s=ceilings.flops_per_s,
         copy_bytes_per_s=ceilings.copy_bytes_per_s,
-        manifest=build_manifest(cell, config),
+        manifest=timing.manifest | build_manifest(cell, config),
         environment=describe_environment("jax"),
     )
 
 
-def _time_engine(config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None) -> Timing:
-    with (
-        explain_memory(len(seeds)),
-        build_engine(config, dataset, seeds, loader=loader, evaluation=False) as engine,
-    ):
-        check_batch(engine)
+def build_cells_engine(
+    cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None
+) -> Engine:
+    """A compiled cell's, ready to train."""
+    return build_engine(config, dataset, seeds, loader=loader, evaluation=False, dropout=cell.control != "no-dropout")
+
+
+def _time_engine(
+    cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None
+) -> Timing:
+    with explain_memory(len(seeds)), build_cells_engine(cell, config, dataset, seeds, loader) as engine:
         with CompileGuard() as guard:
             timing = _time(config.training.epochs, _epochs_of(engine), guard, compiled_ahead=True)
         plans = [sum(plan) for name, plan in engine.memory_plans.items() if name.startswith("train")]
@@ -85,12 +87,13 @@ def _time_engine(config: RunConfig, dataset: Dataset, seeds: Sequence[int], load
             compile_times=describe_compilation(engine),
             programs=len(engine.programs),
             memory=_memory() | {"plan": max(plans, default=None)},
+            manifest={"computed_batch_size": engine.computed_batch_size},
         )
 
 
-def _time_op_by_op(config: RunConfig, dataset: Dataset, loader: Loader) -> Timing:
+def _time_op_by_op(cell: Cell, config: RunConfig, dataset: Dataset, loader: Loader) -> Timing:
     first_step_time_s: list[float] = []
-    train = _epochs_op_by_op(config, dataset, loader, first_step_time_s)
+    train = _epochs_op_by_op(cell, config, dataset, loader, first_step_time_s)
     with loader, jax.default_matmul_precision(MATMUL_PRECISION[config.execution.precision]), CompileGuard() as guard:
         timing = _time(config.training.epochs, train, guard, compiled_ahead=False)
         return dataclasses.replace(
@@ -102,14 +105,14 @@ def _time_op_by_op(config: RunConfig, dataset: Dataset, loader: Loader) -> Timin
         )
 
 
-def _epochs_op_by_op(config: RunConfig, dataset: Dataset, loader: Loader, marks: list[float]) -> Epoch:
+def _epochs_op_by_op(cell: Cell, config: RunConfig, dataset: Dataset, loader: Loader, marks: list[float]) -> Epoch:
     """Into `marks` the seconds of each step of the first epoch, waited for."""
-    model, tx = op_by_op.build(config, len(dataset.class_names))
+    model, tx = op_by_op.build(config, len(dataset.class_names), dropout=cell.control != "no-dropout")
     shape = (1, *dataset.train.images.shape[1:])
     state = init_state(model, tx, jax.random.key(config.training.seed), jnp.zeros(shape, jnp.float32))
     train_step = build_train_step(model, tx)
 
-    def train(epoch: int) -> tuple[TrainState, list[Metrics], float]:
+    def train(epoch: int) -> tuple[tuple[TrainState, list[Metrics]], float]:
         nonlocal state
         metrics, start = [], time.perf_counter()
         for batch in loader.epoch(epoch):
@@ -119,53 +122,33 @@ def _epochs_op_by_op(config: RunConfig, dataset: Dataset, loader: Loader, marks:
                 wait(state)
                 marks.append(time.perf_counter() - start)
                 start = time.perf_counter()
-        return state, metrics, 0.0
+        return (state, metrics), 0.0
 
     return train
 
 
 def _time(epochs: int, train: Epoch, guard: CompileGuard, *, compiled_ahead: bool) -> Timing:
     """Time each epoch; whatever is compiled in one where nothing should be is an error."""
-    times: list[float] = []
-    waits: list[float] = []
-    faults: list[int] = []
     declared = 0
-    while len(times) < epochs or sum(times[1:]) < TIMED_S:
-        epoch = len(times)
-        (_, metrics, waited), seconds = time_epoch(lambda epoch=epoch: train(epoch), wait, settle)
+
+    def check(epoch: int, result: tuple[TrainState, list[Metrics]]) -> None:
+        nonlocal declared
         if epoch == 0 and not compiled_ahead:
             declared = len(guard.programs)
         guard.check(declared, during=f"epoch {epoch + 1}")
-        if not all(np.isfinite(jax.device_get(of_call.loss)).all() for of_call in metrics):
+        if not all(np.isfinite(jax.device_get(of_call.loss)).all() for of_call in result[1]):
             raise InputError("the training loss is no longer finite")
-        times.append(seconds)
-        waits.append(waited)
-        faults.append(page_faults())
-    return Timing(
-        warm_up_time_s=times[:1],
-        epoch_time_s=times[1:],
-        input_wait_s=waits[1:],
-        page_faults=[after - before for before, after in itertools.pairwise(faults)],
-    )
 
-
-def check_batch(engine: Engine) -> None:
-    """Raise InputError where an engine computes more examples than a batch has."""
-    size, computed = engine.config.training.batch_size, engine.computed_batch_size
-    if computed != size:
-        raise InputError(
-            f"batches of {size} are padded to {computed}, whole slices for each of {engine.devices} devices, and "
-            "PyTorch's are not; take a larger size"
-        )
+    return clock.time_epochs(epochs, train, wait, settle, check)
 
 
 def _epochs_of(engine: Engine) -> Epoch:
     state: TrainState = engine.init()
 
-    def train(epoch: int) -> tuple[TrainState, list[Metrics], float]:
+    def train(epoch: int) -> tuple[tuple[TrainState, list[Metrics]], float]:
         nonlocal state
         state, metrics, waited = engine.train_epoch(state, epoch, lambda done: None)
-        return state, metrics, waited
+        return (state, metrics), waited
 
     return train
 
@@ -199,9 +182,9 @@ def save_trace(
     if cell.engine == "op":
         assert loader is not None
         with loader, jax.default_matmul_precision(MATMUL_PRECISION[cell.precision]):
-            _trace_second(_epochs_op_by_op(config, dataset, loader, []), folder)
+            _trace_second(_epochs_op_by_op(cell, config, dataset, loader, []), folder)
         return
-    with build_engine(config, dataset, seeds, loader=loader, evaluation=False) as engine:
+    with build_cells_engine(cell, config, dataset, seeds, loader) as engine:
         for name, program in engine.programs.items():
             (folder / f"{name}.hlo.txt").write_text(program.as_text() or "", encoding="utf-8")
         _trace_second(_epochs_of(engine), folder)

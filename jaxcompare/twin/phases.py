@@ -9,19 +9,14 @@ from jaxcompare.config import TrainingConfig
 from jaxcompare.data.host import build_loaders
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure.clock import STEPS, WARM_UP, Phases, median_ms, time_batches, time_calls
-from jaxcompare.twin.fit import build_optimiser, to_tensors
-from jaxcompare.twin.models import build_model
-from jaxcompare.twin.speed import build_loss, set_up, synchronise
+from jaxcompare.twin.fit import to_tensors
+from jaxcompare.twin.speed import build_training, set_up, synchronise
 
 
 def measure_phases(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Phases:
     """Time a cell's step by phase, on batches of the same pipeline as JAX's; all training images are used."""
     device = set_up(cell)
-    torch.manual_seed(training.seed)
-    model = build_model(cell.model, num_classes=len(dataset.class_names), image_size=dataset.train.images.shape[1])
-    model.to(device).train()
-    optimiser = build_optimiser(model, training, fused=device.type == "cuda")
-    compute_loss = build_loss(cell, model, device)
+    model, optimiser, compute_loss = build_training(cell, dataset, training, device)
     loader, _ = build_loaders(dataset, training, workers=0)
     batches, input_ms = time_batches(loader.epoch(0))
     on_host = to_tensors(batches[0])

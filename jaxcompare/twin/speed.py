@@ -1,8 +1,8 @@
 """Timed epochs of the PyTorch twin, in every way that PyTorch can run them. For a process in which JAX does not run."""
 
 import contextlib
+import dataclasses
 import itertools
-import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,15 +18,13 @@ from jaxcompare.data.batch import Batch
 from jaxcompare.data.host import HostLoader
 from jaxcompare.data.recipe import WORKERS, RecipeStream
 from jaxcompare.data.split import Dataset
-from jaxcompare.measure.clock import TIMED_S, time_epoch
-from jaxcompare.measure.environment import cpu_cores, describe_environment, page_faults, process_peak_bytes
+from jaxcompare.measure import clock
+from jaxcompare.measure.environment import cpu_cores, describe_environment, process_peak_bytes
 from jaxcompare.measure.malloc import malloc_settings
 from jaxcompare.measure.parity import Outcome, Reference
 from jaxcompare.twin.fit import build_optimiser, to_tensors
-from jaxcompare.twin.gate import Loss, load_weights, run_side
+from jaxcompare.twin.gate import Loss, load_weights, run_side, without_dropout
 from jaxcompare.twin.models import build_model
-
-CEILING_REPEATS = 7
 
 Tensors = tuple[torch.Tensor, torch.Tensor]
 
@@ -37,8 +35,7 @@ def find_device() -> str:
 
 
 def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Timing:
-    """Train epochs on all images and time each: `training.epochs`, or more until TIMED_S seconds are timed. The first,
-    which holds all compilation, is warm-up.
+    """Train epochs on all images and time each, the first with all compilation; see `measure.clock.time_epochs`.
 
     The clock is read with the device synchronised, at the start and the end of an epoch only; the loss stays on the
     device, as it does in JAX.
@@ -49,34 +46,32 @@ def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Timin
     """
     device = set_up(cell)
     step = _build_step(cell, dataset, training, device)
-    times, waits, faults, first_step_time_s, compiled = [], [], [], [], 0
+    first_step_time_s: list[float] = []
+    compiled = 0
+
+    def check(epoch: int, loss: torch.Tensor) -> None:
+        nonlocal compiled
+        compiled = compiled or _count_cold_programs()
+        if _programs() != compiled:
+            raise RuntimeError(f"torch.compile compiled {_programs() - compiled} program(s) in epoch {epoch + 1}")
+        if not torch.isfinite(loss):
+            raise InputError("the training loss is no longer finite")
+
     with _open_batches(cell, dataset, training, device) as batches:
-        while len(times) < training.epochs or sum(times[1:]) < TIMED_S:
-            epoch = len(times)
-            marks = None if epoch else first_step_time_s
-            (loss, waited), seconds = time_epoch(
-                lambda epoch=epoch, marks=marks: _train(step, batches(epoch), device, marks),
-                lambda _: synchronise(device),
-                lambda: synchronise(device),
-            )
-            times.append(seconds)
-            waits.append(waited)
-            faults.append(page_faults())
-            compiled = compiled or _count_cold_programs()
-            if _programs() != compiled:
-                raise RuntimeError(f"torch.compile compiled {_programs() - compiled} program(s) in epoch {epoch + 1}")
-            if not torch.isfinite(loss):
-                raise InputError("the training loss is no longer finite")
+        timing = clock.time_epochs(
+            training.epochs,
+            lambda epoch: _train(step, batches(epoch), device, None if epoch else first_step_time_s),
+            lambda _: synchronise(device),
+            lambda: synchronise(device),
+            check,
+        )
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
     memory = {"allocator": peak, "plan": None, "process": process_peak_bytes()}
     # The ceilings' own arrays come after the peak is read.
     flops_per_s, copy_bytes_per_s = _measure_ceilings(cell, device)
-    return Timing(
-        warm_up_time_s=times[:1],
-        epoch_time_s=times[1:],
+    return dataclasses.replace(
+        timing,
         first_step_time_s=first_step_time_s,
-        input_wait_s=waits[1:],
-        page_faults=[after - before for before, after in itertools.pairwise(faults)],
         programs=compiled,
         ceiling_flops_per_s=flops_per_s,
         copy_bytes_per_s=copy_bytes_per_s,
@@ -115,15 +110,24 @@ def save_trace(cell: Cell, dataset: Dataset, training: TrainingConfig, folder: P
     profile.export_chrome_trace(str(folder / "trace.json"))
 
 
+def build_training(
+    cell: Cell, dataset: Dataset, training: TrainingConfig, device: torch.device
+) -> tuple[torch.nn.Module, torch.optim.Optimizer, Loss]:
+    """A cell's model in training mode, its optimiser, and its loss."""
+    torch.manual_seed(training.seed)
+    model = build_model(cell.model, num_classes=len(dataset.class_names), image_size=dataset.train.images.shape[1])
+    if cell.control == "no-dropout":
+        without_dropout(model)
+    model.to(device).train()
+    optimiser = build_optimiser(model, training, fused=device.type == "cuda")
+    return model, optimiser, build_loss(cell, model, device)
+
+
 def _build_step(
     cell: Cell, dataset: Dataset, training: TrainingConfig, device: torch.device
 ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """(images, labels) on the device -> loss, after one optimiser update."""
-    torch.manual_seed(training.seed)
-    model = build_model(cell.model, num_classes=len(dataset.class_names), image_size=dataset.train.images.shape[1])
-    model.to(device).train()
-    optimiser = build_optimiser(model, training, fused=device.type == "cuda")
-    compute_loss = build_loss(cell, model, device)
+    _, optimiser, compute_loss = build_training(cell, dataset, training, device)
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         optimiser.zero_grad()
@@ -174,7 +178,7 @@ def _build_manifest(cell: Cell, device: torch.device) -> dict[str, object]:
         "bfloat16": cell.precision == "bfloat16",
         "threads": torch.get_num_threads() if device.type == "cpu" else cpu_cores(),
         "malloc": malloc_settings(),
-        "layout": "NCHW",
+        "layout": "NHWC" if cell.control == "channels-last" else "NCHW",
         "attention": "torch.nn.MultiheadAttention",
         "optimiser": "fused" if device.type == "cuda" else "for each parameter",
         "dropout_generator": "Philox" if device.type == "cuda" else "Mersenne Twister",
@@ -211,7 +215,11 @@ def set_up(cell: Cell) -> torch.device:
 def build_loss(cell: Cell, model: torch.nn.Module, device: torch.device) -> Loss:
     """A batch's mean loss and logits, compiled and rounded as the cell says."""
 
+    layout = _layout(cell)
+    model.to(memory_format=layout)
+
     def compute_loss(images: torch.Tensor, labels: torch.Tensor) -> Tensors:
+        images = images.contiguous(memory_format=layout)
         with torch.autocast(device.type, torch.bfloat16, enabled=cell.precision == "bfloat16"):
             logits = model(images).float()
             return cross_entropy(logits, labels), logits
@@ -239,28 +247,26 @@ def _open_batches(
         yield lambda epoch: map(to_tensors, pipeline.epoch(epoch))
         return
     place = device if cell.input == "device" else torch.device("cpu")
-    ready = [(images.to(place), labels.to(place)) for images, labels in map(to_tensors, pipeline.epoch(0))]
+    ready = [
+        (images.to(place, memory_format=_layout(cell)), labels.to(place))
+        for images, labels in map(to_tensors, pipeline.epoch(0))
+    ]
     yield lambda epoch: ready
+
+
+def _layout(cell: Cell) -> torch.memory_format:
+    """Of images and kernels; their values and shapes are the same."""
+    return torch.channels_last if cell.control == "channels-last" else torch.contiguous_format
 
 
 def _measure_ceilings(cell: Cell, device: torch.device) -> tuple[float, float]:
     """FLOP/s of a large matrix product and bytes/s of a large copy; see `measure.ceiling`."""
-    side, values = (8192, 2**28) if device.type == "cuda" else (2048, 2**26)
+    side, values = clock.ceiling_sizes(device.type == "cpu")
     factor = torch.randn(side, side, device=device).to(getattr(torch, cell.precision, torch.float32))
-    product_s = _median_seconds(lambda: factor @ factor, device)
+    product_ms, _ = clock.time_calls(lambda: factor @ factor, lambda _: synchronise(device))
     source, place = torch.ones(values, device=device), torch.empty(values, device=device)
-    copy_s = _median_seconds(lambda: torch.neg(source, out=place), device)
-    return 2 * side**3 / product_s, 2 * source.nbytes / copy_s
-
-
-def _median_seconds(function: Callable[[], torch.Tensor], device: torch.device) -> float:
-    times = []
-    for _ in range(CEILING_REPEATS + 1):
-        start = time.perf_counter()
-        function()
-        synchronise(device)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    copy_ms, _ = clock.time_calls(lambda: torch.neg(source, out=place), lambda _: synchronise(device))
+    return 1e3 * 2 * side**3 / product_ms, 1e3 * 2 * source.nbytes / copy_ms
 
 
 def synchronise(device: torch.device) -> None:

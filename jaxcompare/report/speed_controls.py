@@ -1,0 +1,70 @@
+"""What a study's ratios owe to something else than compiling, as a table and in sentences."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from jaxcompare.analysis.speed import cells_of, execution, image_times, measured, time_ratio
+from jaxcompare.cells import CONTROLS, Cell, CellRecord
+from jaxcompare.report.speed_costs import FRAMEWORKS
+from jaxcompare.report.speed_text import VERDICTS, model_label, ratio_text, spread
+from jaxcompare.report.tables import Table
+
+
+def control_table(records: Sequence[CellRecord]) -> Table:
+    """Every cell that was measured with something changed that is no part of compiling, as stated and changed; without
+    rows if none was."""
+    records = measured(records)
+    rows = [
+        (
+            model_label(changed.model, changed.precision),
+            execution(stated),
+            _title(changed),
+            *(spread((1e6 * time for time in image_times(records, cell)), ",.0f") for cell in (stated, changed)),
+            ratio_text(time_ratio(records, changed, stated)),
+        )
+        for stated, changed in _controlled(records)
+    ]
+    generators = " and ".join(
+        f"{record.manifest['dropout_generator']} in {title}"
+        for name, title in FRAMEWORKS.items()
+        for record in [next((r for r in records if r.cell.framework == name), None)]
+        if record
+    )
+    note = (
+        "Median (and range) over repeats, per image; processes of the same study. No dropout: the ViT trains without "
+        f"it; with it, masks are drawn by {generators}, which is no part of compiling. Without it PyTorch may also "
+        "take a fused attention kernel, which dropout on the probabilities rules out on a CPU. Channels last: "
+        "PyTorch's images and kernels lie in memory as JAX's do; the recipe leaves PyTorch's default."
+    )
+    header = ("Model", "Execution", "Changed", "As stated, µs", "Changed, µs", "Changed over stated")
+    return Table(header, rows, [" ".join(control_sentences(records)), note], "What the ratios owe to something else")
+
+
+def control_sentences(records: Sequence[CellRecord]) -> list[str]:
+    """What JAX's step takes of PyTorch eager's time where something is changed, beside what it takes as stated."""
+    records, sentences = measured(records), []
+    cells = cells_of(records)
+    for stated, changed in _controlled(records):
+        ours = dataclasses.replace(changed, engine="step")
+        if changed.engine != "eager" or dataclasses.replace(stated, engine="step") not in cells:
+            continue
+        # JAX has no cell of its own where a control changes PyTorch alone.
+        over = time_ratio(records, ours if ours in cells else dataclasses.replace(ours, control=None), changed)
+        as_stated = time_ratio(records, dataclasses.replace(ours, control=None), stated)
+        found, before = (f"{ratio_text(ratio)} ({VERDICTS[ratio.direction]})" for ratio in (over, as_stated))
+        sentences.append(
+            f"{model_label(stated.model, stated.precision)}, {_title(changed)}: JAX step takes {found} of "
+            f"PyTorch eager's time, as stated {before}."
+        )
+    return sentences
+
+
+def _controlled(records: Sequence[CellRecord]) -> list[tuple[Cell, Cell]]:
+    """Cells as stated, each with the same under a control."""
+    cells = cells_of(records)
+    pairs = ((dataclasses.replace(cell, control=None), cell) for cell in cells if cell.control)
+    return [pair for pair in pairs if pair[0] in cells]
+
+
+def _title(cell: Cell) -> str:
+    return CONTROLS[cell.control] if cell.control else "as stated"
