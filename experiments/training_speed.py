@@ -52,20 +52,24 @@ class Args:
     precisions: tuple[Precision, ...] = ("float32",)
     """Of both frameworks. `tf32` (GPUs only) and `bfloat16` as in full_comparison.py."""
     batch_sizes: tuple[int, ...] = (128,)
-    """Images per optimiser step. The default matrix is of the first; of the others PyTorch eager and JAX's step."""
+    """Images per optimiser step, each 1 or more, --train-size a multiple of it. The default matrix is of the first; of
+    the others PyTorch eager and JAX's step. With --engines or --inputs, all of those."""
     seeds: tuple[int, ...] | None = None
-    """Runs in one program, of compiled JAX with device input. Beside the default matrix: of whole epochs."""
+    """How many runs one program trains (1: one), of compiled JAX with device input; the first is --seed's. Beside the
+    default matrix: of whole epochs."""
     controls: tuple[Control, ...] | None = None
     """Beside the matrix, what its ratios owe to something else than compiling: the ViT without dropout (`no-dropout`),
     whose masks the frameworks draw in different ways; PyTorch's CNN in the layout in memory that JAX has
     (`channels-last`)."""
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=512))
     epochs: int = 3
-    """Epochs of each process, and more until a second has been timed. The first is warm-up and not counted."""
+    """Epochs of each process, 2 or more, and more until a second has been timed. The first is warm-up and not
+    counted."""
     seed: int = 42
     """Of initialisation, data and dropout."""
     repeats: int = 3
-    """Fresh processes per cell, in turn."""
+    """Fresh processes per cell, 1 or more, in turn over all cells. From 2 on ratios have intervals, from 5 on the
+    bootstrap's."""
     malloc: Literal["keep", "default"] = "keep"
     """`keep`: glibc's allocator is told to keep freed memory for the next step (the MALLOC_... variables that the
     environment does not set), so that no step has its pages cleared again by chance. `default`: as the environment has
@@ -150,7 +154,8 @@ def show(out: Path) -> None:
         print("\n" + "\n\n".join(table.markdown() for table in tables))
     for picture in draw_pictures(results):
         save_figure(picture.figure, out / "figures", picture.name)
-    print(f"\nWritten: {out}/cells.jsonl, {out}/cells.csv, {out}/figures/")
+    print(f"\nWritten: {out}/cells.jsonl, cells.csv, inputs.jsonl, phases.jsonl, costs.jsonl, figures/")
+    print(f"A page of it, with every table and figure: python experiments/report.py {out}")
 
 
 def check_args(args: Args) -> None:

@@ -123,7 +123,8 @@ class Timing:
     """Bytes: `allocator` (the device's, at most in use), `plan` (XLA's, of the largest training program) and `process`
     (largest resident set, by the operating system). None: there is none."""
     manifest: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """The fairness manifest: every setting that decides a time, read back from the framework; see MUST_AGREE."""
+    """The fairness manifest: every setting that decides a time, read back where the framework tells it; see
+    MUST_AGREE. What it says of rounding is proved by the parity gate."""
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -181,9 +182,14 @@ class CellRecord(Timing):
         return _total(self.warm_compile_times)
 
     @property
+    def first_run_s(self) -> float:
+        """What the first epoch took beyond a later one."""
+        return max(0.0, self.warm_up_time_s[0] - statistics.median(self.epoch_time_s))
+
+    @property
     def one_time_s(self) -> float:
-        """What is paid once: compilation ahead of time, and what the first epoch took beyond a later one."""
-        return (self.compile_time_s or 0.0) + max(0.0, self.warm_up_time_s[0] - statistics.median(self.epoch_time_s))
+        """What is paid once: compilation ahead of time, and the first run."""
+        return (self.compile_time_s or 0.0) + self.first_run_s
 
 
 def _total(programs: dict[str, dict[str, Any]]) -> float | None:
@@ -227,6 +233,9 @@ def _check_timing(record: CellRecord) -> None:
     ):
         if missing := needed - set(getattr(record, name)):
             raise ValueError(f"{name} lacks {sorted(missing)}")
+    for precision in ("tf32", "bfloat16"):
+        if record.manifest[precision] != (record.cell.precision == precision):
+            raise ValueError(f"a cell in {record.cell.precision} whose manifest has {precision} otherwise")
 
 
 def to_csv(records: Sequence[CellRecord]) -> str:

@@ -59,7 +59,7 @@ def timed(cell: Cell, step_ms: float, repeat: int = 0, **changes) -> CellRecord:
             "bfloat16": cell.precision == "bfloat16",
             "threads": 2,
             "malloc": "",
-            "dropout_generator": "hash",
+            "dropout_generator": "hash" if cell.framework == "jax" else "Mersenne Twister",
         },
         "environment": record().environment,
         "train_images": IMAGES,
@@ -108,11 +108,11 @@ def sweep(engine: str = "step", fixed_ms=10.0, image_ms=0.1, sizes=(32, 128, 512
     return study({Cell(model, engine, batch_size=size): fixed_ms + image_ms * size for size in sizes}, **kwargs)
 
 
-def phases(cell: Cell, repeat: int) -> dict:
-    """Milliseconds of 1 to 8, more by one each repeat."""
+def phases(cell: Cell) -> dict:
+    """Milliseconds of 1 to 8."""
     names = ("input", "copy", "forward", "backward", "update", "step", "dispatch", "evaluation")
-    values = {f"{name}_ms": float(repeat + i) for i, name in enumerate(names, 1)}
-    return {"repeat": repeat, "cell": dataclasses.asdict(cell)} | values
+    values = {f"{name}_ms": float(i) for i, name in enumerate(names, 1)}
+    return {"repeat": 0, "cell": dataclasses.asdict(cell)} | values
 
 
 def inputs(repeats=3) -> list[dict]:

@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 import synthetic_speed as synthetic
 from matplotlib.patches import Rectangle
+from scipy.stats import ttest_ind
 from synthetic_speed import COMMAND, COMPILE, EAGER, EPOCH, MILLISECONDS, OP, RECIPE, STEP, failed, study, sweep, timed
 from test_records import record as run_record
 
 import report
 from jaxcompare.analysis.attribution import attribution, attributions
 from jaxcompare.analysis.dispatch import fixed_cost, swept
+from jaxcompare.analysis.repeated_study import change as change_between
 from jaxcompare.analysis.repeated_study import repeat_ratios
 from jaxcompare.analysis.roofline import common_roofs, intensity
 from jaxcompare.analysis.speed import (
+    Cost,
     baseline,
     break_even_steps,
     check_one_measurement,
@@ -36,8 +39,9 @@ from jaxcompare.records import History, TruncatedLine, save_lines
 from jaxcompare.report.html import build_page, draw_pictures
 from jaxcompare.report.results import PAGE_ONLY, Results, gather
 from jaxcompare.report.speed import attribution_table, break_even_table, conclusions, speed_table
-from jaxcompare.report.speed_checks import allocator_table, repeated_table
-from jaxcompare.report.speed_costs import cost_table, memory_table
+from jaxcompare.report.speed_checks import allocator_sentence, allocator_table, repeated_table
+from jaxcompare.report.speed_controls import control_table
+from jaxcompare.report.speed_costs import cost_table, matrix_library_sentences, memory_table
 from jaxcompare.report.speed_curves import batch_sweep, input_ladder, roofline
 from jaxcompare.report.speed_details import (
     accuracy_table,
@@ -105,11 +109,30 @@ def test_cells_that_are_no_one_measurement_are_refused_and_named(tmp_path):
             speed_table([*records[:-1], dataclasses.replace(last, **change)])
     with pytest.raises(InputError, match=r"4 seeds: repeats \[0, 1\] only"):
         speed_table(records[:-1])
+    with pytest.raises(InputError, match=r"4 seeds: a repeat is there twice, of \[0, 1, 2, 2\]"):
+        speed_table([*records, last])
+    shut = dataclasses.replace(last, parity={"logits": 0.5, "gradients": 0.0, "losses": 0.0})
+    with pytest.raises(InputError, match=r"CNN JAX epoch, device input, 4 seeds: its gate is shut: logits off by 5"):
+        speed_table([*records[:-1], shut])
     with pytest.raises(InputError, match="holds no measurement"):
         speed_table([])
     path = tmp_path / "cells.jsonl"
     save_cells(path, records)
     assert load_cells(path) == records
+    for change, message in (
+        ({"epoch_time_s": []}, "epoch_time_s is empty"),
+        ({"epoch_time_s": [1.0, 0.0]}, "is not above 0"),
+        ({"epoch_time_s": ["x"]}, "must be real number"),
+        ({"warm_up_time_s": [math.nan]}, "is not above 0"),
+        ({"ceiling_flops_per_s": -1.0}, "is not above 0"),
+        ({"manifest": {}}, "manifest lacks"),
+        ({"environment": {}}, "environment lacks"),
+        ({"parity": {}}, "parity lacks"),
+        ({"manifest": last.manifest | {"tf32": True}}, "a cell in float32 whose manifest has tf32 otherwise"),
+    ):
+        save_lines(tmp_path / "bad.jsonl", [dataclasses.asdict(dataclasses.replace(last, **change))])
+        with pytest.raises(InputError, match=f"line 1: not a cell record .*{message}"):
+            load_cells(tmp_path / "bad.jsonl")
     path.write_text(path.read_text()[:-30])
     with pytest.warns(TruncatedLine, match="line 33: cut off"):
         assert load_cells(path) == records[:-1]
@@ -141,7 +164,7 @@ def test_a_second_study_confirms_what_is_within_the_interval_or_close():
     assert (epoch.change, epoch.confirmed, epoch.confirmed_backwards) == (pytest.approx(40 / 30), True, False)
     assert (compiled.change, compiled.confirmed, compiled.confirmed_backwards) == (pytest.approx(75 / 70), True, True)
     table = repeated_table(first, again).markdown()
-    assert "| CNN | 6 | 4 | 1 | 0 | 1.27 | JAX step, device input over JAX epoch, device input: 1.25 (" in table
+    assert "| CNN | 6 | 4 | 1 | 4 | 0 | 1.27 | JAX step, device input over JAX epoch, device input: 1.25 (" in table
     assert "Not confirmed: CNN, PyTorch eager, device input over JAX step, device input: 2.00 (" in table
     assert "), then 1.67 (1.67 to 1.67); CNN, " in table
     assert "Not confirmed" not in repeated_table(first, first).markdown()
@@ -154,7 +177,22 @@ def test_a_reversal_is_counted_though_it_is_close():
     (one,) = repeat_ratios(study({EAGER: 100.0, STEP: 96.0}), study({EAGER: 100.0, STEP: 104.0}))
     assert (one.confirmed, one.reversed) == (True, True)
     (same,) = repeat_ratios(study({EAGER: 100.0, STEP: 96.0}), study({EAGER: 100.0, STEP: 97.0}))
-    assert not same.reversed
+    assert (same.reversed, same.same_verdict) == (False, True)
+    assert "Decided in one study alone" not in repeated_table(study(), study()).markdown()
+    wide = [timed(EAGER, 100.0, i) for i in range(3)] + [timed(STEP, ms, i) for i, ms in enumerate((70, 90, 110))]
+    (once,) = repeat_ratios(wide, study({EAGER: 100.0, STEP: 90.0}))
+    assert (once.reversed, once.same_verdict) == (False, False)
+    table = repeated_table(wide, study({EAGER: 100.0, STEP: 90.0})).markdown()
+    assert "Decided in one study alone: CNN, PyTorch eager, device input over JAX step, device input: 1.11 (" in table
+
+
+def test_a_change_between_studies_has_welchs_interval():
+    first = [timed(EAGER, 100.0, i) for i in range(3)] + [timed(STEP, ms, i) for i, ms in enumerate((50, 52, 54))]
+    again = [timed(EAGER, 100.0, i) for i in range(4)] + [timed(STEP, ms, i) for i, ms in enumerate((60, 61, 62, 63))]
+    found = change_between(first, again, STEP, EAGER)
+    expected = ttest_ind(np.log([60, 61, 62, 63]), np.log([50, 52, 54]), equal_var=False).confidence_interval()
+    assert found.value == pytest.approx(61.5 / 52)
+    assert (found.interval.low, found.interval.high) == pytest.approx((math.exp(expected.low), math.exp(expected.high)))
 
 
 def test_precisions_in_another_order_are_the_same_study():
@@ -187,16 +225,24 @@ def test_another_allocators_times_stand_beside_the_first_ones():
     ]
     table = allocator_table(told(study()), [*slower, failed(OP, "no")])
     assert table.rows == [
-        ("CNN", EAGER.title, "as stated", "7", "781 (766 to 797)", "1"),
-        ("CNN", EAGER.title, "default", "9,000", "1,563", "1"),
-        ("CNN", STEP.title, "as stated", "7", "391 (383 to 398)", "0.50 (0.50 to 0.50)"),
-        ("CNN", STEP.title, "default", "9,000", "469", "0.30 (0.30 to 0.30)"),
+        ("CNN", EAGER.title, "as stated", "7", "781 (766 to 797)", "1", ""),
+        ("CNN", EAGER.title, "default", "9,000", "1,563", "1", ""),
+        ("CNN", STEP.title, "as stated", "7", "391 (383 to 398)", "0.50 (0.50 to 0.50)", ""),
+        ("CNN", STEP.title, "default", "9,000", "469", "0.30 (0.30 to 0.30)", "0.60 (0.60 to 0.60)"),
     ]
     assert "As stated: MALLOC_ARENA_MAX=1. " in table.markdown()
     assert "No execution's verdict over PyTorch eager turns on what the allocator is told." in table.markdown()
     level = allocator_table(told(study()), study({EAGER: 50.0, STEP: 50.0})).markdown()
     assert f"turns on what the allocator is told: CNN, {STEP.title} (as stated: faster; default: undecided)." in level
     assert allocator_table(study(), ()).rows == []
+    # 0.9 both times, scattered the first time and not the second: two verdicts, and nothing that changed.
+    wide = [timed(EAGER, 100.0, i) for i in range(3)] + [timed(STEP, ms, i) for i, ms in enumerate((70, 90, 110))]
+    sentence = allocator_sentence(told(wide), study({EAGER: 100.0, STEP: 90.0}))
+    assert sentence.startswith("Verdicts that differ, though a change of the ratio is not shown: CNN, JAX step")
+    once = allocator_sentence(told(study({EAGER: 100.0, STEP: 99.0}, 1)), study({EAGER: 100.0, STEP: 101.0}, 1))
+    assert once.startswith("Verdicts that differ, though")
+    nothing = allocator_sentence(told(study()), study({STEP: 1.0}))
+    assert nothing == "No execution was measured beside PyTorch eager under both of the allocator's settings."
     other = [dataclasses.replace(r, train_images=2 * r.train_images) for r in slower]
     with pytest.raises(InputError, match="two speed studies that differ: data is"):
         allocator_table(told(study()), other)
@@ -287,7 +333,7 @@ def test_attribution_finds_the_planted_factors():
     table = attribution_table(study()).markdown()
     way = "PyTorch eager, device input | JAX op by op, device input"
     assert f"| CNN | library | {way} | 0.25 (0.25 to 0.25) | -50 % (-50 to -50) |" in table
-    assert "takes 16.0 (16.0 to 16.0) times as long as JAX's whole-epoch program: JAX is the faster. Times as" in table
+    assert "takes 16.0 (16.0 to 16.0) times as long as JAX's whole-epoch program, which is faster. Times as" in table
     assert "stage by stage: input pipeline 8.00 (8.00 to 8.00), library 0.25 (0.25 to 0.25), compilation 8.00" in table
     assert "; of the whole, in logarithms: input pipeline 75 % (75 to 75), library -50 % (-50 to -50), comp" in table
     assert "one call an epoch, of 12 steps with these images" in table
@@ -341,7 +387,7 @@ def test_an_undecided_whole_has_no_shares():
     assert "dispatch 1.00; of the whole" in alone
     # The opposite outcome.
     slow = study(MILLISECONDS | {EPOCH: 1600.0})
-    assert "takes 0.50 (0.50 to 0.50) times as long as JAX's whole-epoch program: JAX is the slower." in (
+    assert "takes 0.50 (0.50 to 0.50) times as long as JAX's whole-epoch program, which is slower." in (
         attribution_table(slow).markdown()
     )
 
@@ -350,11 +396,14 @@ def test_break_even_is_where_the_cumulative_times_meet():
     compiled, eager = timed(STEP, 50.0), timed(EAGER, 100.0)
     # Paid once: 5.5 s ahead and 0.5 s in the first epoch; 0.2 s.
     assert (compiled.one_time_s, eager.one_time_s) == (pytest.approx(6.0), pytest.approx(0.2))
-    n = break_even_steps(compiled, eager)
+    fast, slow = ((record.one_time_s, record.step_time_s) for record in (compiled, eager))
+    n = break_even_steps(Cost(*fast), Cost(*slow))
     assert n == pytest.approx(5.8 / 0.05)
-    assert compiled.one_time_s + n * compiled.step_time_s == pytest.approx(eager.one_time_s + n * eager.step_time_s)
-    assert break_even_steps(eager, eager) == 0.0
-    assert break_even_steps(timed(STEP, 101.0), eager) == math.inf
+    assert fast[0] + n * fast[1] == pytest.approx(slow[0] + n * slow[1])
+    assert break_even_steps(Cost(*slow), Cost(*slow)) == 0.0
+    assert break_even_steps(Cost(1.0, 0.101), Cost(0.2, 0.1)) == math.inf
+    assert break_even_steps(Cost(0.1, 0.101), Cost(0.2, 0.1)) == math.inf
+    assert break_even_steps(Cost(0.1, 0.05), Cost(0.2, 0.1)) == 0.0
     table = break_even_table(study(repeats=1)).markdown()
     # 116 steps are 116 / 391 of the recipe's epochs.
     assert "| CNN | JAX step, device input | 6.0 | 50.00 | 116 | 0.30 | 12 |" in table
@@ -363,10 +412,10 @@ def test_break_even_is_where_the_cumulative_times_meet():
     assert "recipe input" not in table
     assert "| never | never | never |" in break_even_table([timed(EAGER, 1.0), timed(STEP, 2.0)]).markdown()
     some = [timed(EAGER, 100.0, i) for i in range(2)] + [timed(STEP, ms, i) for i, ms in enumerate((50.0, 200.0))]
-    assert "never in 1 of 2 repeats: undecided | never in" in break_even_table(some).markdown()
+    assert "| never (116 to never): undecided | never (0.30 to never): undecided |" in break_even_table(some).markdown()
     # Every repeat crosses, but not by more than chance: neither the table nor the figure says that it pays.
     level = [timed(EAGER, 100.0, i) for i in range(3)] + [timed(STEP, ms, i) for i, ms in enumerate((99.0, 80.0, 60.0))]
-    assert "| 290 (145 to 5,800): undecided |" in break_even_table(level).markdown()
+    assert "| 290 (145 to 5,800): undecided | 0.74 (0.37 to 14.83): undecided |" in break_even_table(level).markdown()
     assert [text.get_text() for text in break_even_curves(level).axes[0].texts] == ["290, undecided"]
 
 
@@ -383,7 +432,7 @@ def test_interaction_is_a_ratio_of_speed_ups(vit, text):
     ratio = interaction(records, ((dataclasses.replace(STEP, model="vit"), eager), (STEP, EAGER)))
     assert ratio.value == pytest.approx(vit)
     table = break_even_table(records).markdown()
-    assert f"Over PyTorch eager, JAX step, device input {text}" in table
+    assert f"Beside PyTorch eager, JAX step, device input {text}" in table
     assert ("the ViT fares better" if vit > 1 else "the CNN fares better") in table
     assert "host input is" not in table
 
@@ -415,15 +464,13 @@ def test_the_ledger_keeps_the_phases_apart():
     assert slow_first_steps(timed(EAGER, 50.0, first_step_time_s=[0.3, 0.06])) == math.inf
 
 
-def test_phases_table_takes_medians():
-    table = phases_table([synthetic.phases(STEP, repeat) for repeat in range(3)]).markdown()
-    assert "| CNN | JAX step | 128 | 2.00 (1.00 to 3.00) | 3.00 (2.00 to 4.00) |" in table
-    assert "| 9.00 (8.00 to 10.00) |" in table
-    assert "Evaluation, ms" in table
-    assert "median (and range) over processes" in table
-    alone = phases_table([synthetic.phases(cell, 0) for cell in (EAGER, STEP)]).markdown()
-    assert "over processes" not in alone
-    assert "one process a cell" in alone
+def test_phases_stand_in_their_order():
+    table = phases_table([synthetic.phases(cell) for cell in (EAGER, STEP)])
+    assert table.rows[1] == ("CNN", "JAX step", "128", *(f"{value}.00" for value in range(1, 9)))
+    assert table.header[3:] == tuple(
+        f"{name}, ms"
+        for name in ("Input", "Copy", "Forward", "Backward", "Update", "Step", "Call returns after", "Evaluation")
+    )
     assert phases_table([]).rows == []
 
 
@@ -667,7 +714,7 @@ def results(repeats=3):
     records = [r for r in synthetic.both_models() if r.repeat < repeats]
     sizes = [r for r in [*sweep(repeats=repeats), *sweep("eager", repeats=repeats)] if r.cell.batch_size != 128]
     lost = [failed(Cell("cnn", "cudagraphs"), "<b>no GPU</b>", repeat) for repeat in range(repeats)]
-    measured = [synthetic.phases(cell, repeat) for cell in (EAGER, STEP) for repeat in range(repeats)]
+    measured = [synthetic.phases(cell) for cell in (EAGER, STEP)]
     # The one that failed comes first: it has no environment.
     cells = [*lost, *records, *sizes]
     return Results(cells=cells, phases=measured, inputs=synthetic.inputs(), costs=[synthetic.costs()])
@@ -727,11 +774,11 @@ def test_the_summary_holds_the_numbers():
     assert cnn["over_pytorch_eager"]["JAX step, device input"]["ratio"] == pytest.approx(0.5)
     assert cnn["over_pytorch_eager"]["JAX step, device input"]["interval"] == pytest.approx([0.5, 0.5])
     assert cnn["attribution"]["float32"]["input pipeline"]["share"]["value"] == pytest.approx(0.75)
-    assert cnn["break_even_steps"]["JAX step, device input"] == pytest.approx(116)
+    assert cnn["break_even_steps"]["JAX step, device input"] == {"steps": pytest.approx(116), "decided": True}
     assert cnn["not_measured"] == {Cell("cnn", "cudagraphs").title: "<b>no GPU</b>"}
     assert summary["interaction"]["JAX step, device input"]["ratio"] == pytest.approx(3.0)
     never = summarise_speed(study({EAGER: 10.0, STEP: 20.0}))
-    assert never["cnn"]["break_even_steps"] == {STEP.title: None}
+    assert never["cnn"]["break_even_steps"] == {STEP.title: {"steps": None, "decided": True}}
     assert summarise_speed(sweep())["cnn"]["half_fixed_batch_size"]["step, float32"]["mean"] == pytest.approx(100)
 
 
@@ -793,3 +840,79 @@ def test_how_many_steps_were_timed_is_counted():
     records = [dataclasses.replace(r, epoch_time_s=r.epoch_time_s * 4) if r.cell == EPOCH else r for r in study()]
     assert "24 to 96 timed steps a process" in speed_table(records).markdown()
     assert "; 24 timed steps a process" in speed_table(study()).markdown()
+
+
+# What the ratios owe to something else than compiling, and what disturbed them.
+
+
+def test_controls_stand_beside_what_they_change_and_nowhere_else():
+    vit, vit_step = (dataclasses.replace(cell, model="vit") for cell in (EAGER, STEP))
+    bare, bare_step = (dataclasses.replace(cell, control="no-dropout") for cell in (vit, vit_step))
+    last = dataclasses.replace(EAGER, control="channels-last")
+    times = {vit: 400.0, vit_step: 200.0, bare: 250.0, bare_step: 225.0, last: 40.0}
+    records = [*study(), *study(times)]
+    table = control_table(records)
+    assert table.rows == [
+        ("ViT", EAGER.title, "no dropout", "3,125 (3,062 to 3,188)", "1,953 (1,914 to 1,992)", "0.62 (0.62 to 0.62)"),
+        ("ViT", STEP.title, "no dropout", "1,562 (1,531 to 1,594)", "1,758 (1,723 to 1,793)", "1.12 (1.12 to 1.12)"),
+        ("CNN", EAGER.title, "channels last", "781 (766 to 797)", "312 (306 to 319)", "0.40 (0.40 to 0.40)"),
+    ]
+    text = table.markdown()
+    assert "ViT, no dropout: JAX step takes 0.90 (0.90 to 0.90, faster) of PyTorch eager's time, as stated 0.50" in text
+    # JAX's step is beside what was changed in PyTorch alone.
+    assert "CNN, channels last: JAX step takes 1.25 (1.25 to 1.25, slower) of PyTorch eager's time, as stated" in text
+    assert "masks are drawn by hash in JAX and Mersenne Twister in PyTorch" in text
+    stated = [record for record in records if not record.cell.control]
+    assert speed_table(records).rows == speed_table(stated).rows
+    assert break_even_table(records).rows == break_even_table(stated).rows
+    assert attribution_table(records).rows == attribution_table(stated).rows
+    assert control_table(stated).rows == []
+    assert summarise_speed(records)["cnn"]["controls"][last.title]["ratio"] == pytest.approx(0.4)
+    made = Results(cells=records)
+    assert "ViT, no dropout: JAX step takes" in build_page(made, draw_pictures(made))
+
+
+def test_what_the_matrix_libraries_differ_by_is_said():
+    (said,) = matrix_library_sentences(study())
+    assert said.startswith(
+        "In float32 a large matrix product is 2 times as fast in JAX as in PyTorch here (300 and 150"
+    )
+    assert matrix_library_sentences(study({EAGER: 1.0})) == []
+    assert said in attribution_table(study()).markdown()
+
+
+def test_what_jax_computes_beyond_a_batch_is_said():
+    assert "JAX pads" not in speed_table(study()).markdown()
+    padded = [
+        dataclasses.replace(r, manifest=r.manifest | {"computed_batch_size": 144, "devices": 6})
+        for r in study({STEP: 1.0})
+    ]
+    text = speed_table([*study({EAGER: 1.0}), *padded]).markdown()
+    assert text.count("JAX pads the CNN's batches of 128 to 144, whole slices for each of 6 devices, and its ") == 1
+
+
+def test_a_busy_machine_and_an_interruption_are_said():
+    quiet = speed_table(study()).markdown()
+    assert "The processes of a repeat began within 0 minutes of each other. " in quiet
+    assert "Other work" not in quiet
+    *records, last = study({EAGER: 100.0, STEP: 50.0})
+    busy = {"environment": last.environment | {"cpu_cores": 2, "load_average": 6.8}}
+    records = [dataclasses.replace(r, environment=r.environment | {"cpu_cores": 2}) for r in records]
+    late = dataclasses.replace(last, started_at="2026-01-02T05:04:05+00:00", **busy)
+    text = speed_table([*records, late]).markdown()
+    assert "began within 120 minutes of each other. Other work ran beside: 6.8 processes wanted one of 2 cores." in text
+
+
+def test_the_verdict_ends_with_the_best_of_both_frameworks():
+    (said,) = Results(cells=synthetic.both_models()).verdict
+    assert said.startswith("CNN: the best JAX engine (JAX step, device input) takes 0.67 (0.67 to 0.67) of the time of")
+    assert " ViT: the best JAX engine (" in said
+    assert Results(cells=[failed(EAGER, "no")]).verdict == []
+
+
+@pytest.mark.parametrize("name", ["inputs", "phases", "costs"])
+def test_a_line_that_lacks_something_is_named(name, tmp_path):
+    save_cells(tmp_path / "cells.jsonl", study({EAGER: 1.0}))
+    save_lines(tmp_path / f"{name}.jsonl", [{}])
+    with pytest.raises(InputError, match=rf"{name}.jsonl, line 1: not a measurement \(lacks \["):
+        gather([tmp_path])

@@ -2,9 +2,23 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 
-from jaxcompare.analysis.speed import Ratio, cells_of, check_one_measurement, facts, manifest, measured, time_ratio
+import numpy as np
+from scipy.stats import t
+
+from jaxcompare.analysis.speed import (
+    Ratio,
+    cells_of,
+    check_one_measurement,
+    facts,
+    image_times,
+    manifest,
+    measured,
+    time_ratio,
+)
+from jaxcompare.analysis.statistics import Interval
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import InputError
 
@@ -38,6 +52,11 @@ class Repetition:
         return self.change <= CLOSE or _holds(self.again, self.first)
 
     @property
+    def same_verdict(self) -> bool:
+        """Whether both show the same side of 1, or neither shows one."""
+        return self.first.direction == self.again.direction
+
+    @property
     def reversed(self) -> bool:
         """Whether each shows its own side of 1."""
         return self.first.direction * self.again.direction == -1
@@ -60,6 +79,23 @@ def repeat_ratios(records: Sequence[CellRecord], again: Sequence[CellRecord]) ->
         for cell, other in itertools.combinations(both, 2)
         if (cell.model, cell.precision) == (other.model, other.precision)
     ]
+
+
+def change(records: Sequence[CellRecord], again: Sequence[CellRecord], cell: Cell, other: Cell) -> Ratio:
+    """The factor by which the ratio of two cells' times changes from one study to another, whose processes pair with
+    none of the first one's. Its interval is Welch's (1947), of the logarithms of the repeats' own ratios, and holds it;
+    none where a study has one repeat."""
+    value = time_ratio(again, cell, other).value / time_ratio(records, cell, other).value
+    first, second = (np.log(image_times(study, cell)) - np.log(image_times(study, other)) for study in (records, again))
+    if min(len(first), len(second)) < 2:
+        return Ratio(value, None)
+    middle, parts = second.mean() - first.mean(), [logs.var(ddof=1) / len(logs) for logs in (first, second)]
+    spread = sum(parts)
+    if spread > 0:
+        freedom = spread**2 / sum(part**2 / (len(logs) - 1) for part, logs in zip(parts, (first, second), strict=True))
+        spread = float(t.ppf(0.975, freedom)) * math.sqrt(spread)
+    low, high = math.exp(middle - spread), math.exp(middle + spread)
+    return Ratio(value, Interval(min(low, value), max(high, value), "Welch"))
 
 
 def check_alike(records: Sequence[CellRecord], again: Sequence[CellRecord], *, but: str = "") -> list[Cell]:

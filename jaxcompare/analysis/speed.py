@@ -14,6 +14,7 @@ from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.statistics import Interval, contrast_of_medians
 from jaxcompare.cells import MUST_AGREE, Cell, CellRecord
 from jaxcompare.config import InputError, ModelName, Precision
+from jaxcompare.measure.parity import Deviation
 
 RECIPE_IMAGES = 50_000
 """Of an epoch of the recipe."""
@@ -74,12 +75,15 @@ def groups(records: Sequence[CellRecord]) -> list[tuple[ModelName, Precision]]:
 
 
 def check_one_measurement(records: Sequence[CellRecord]) -> None:
-    """Raise InputError, naming what differs, unless ratios between the records mean something.
+    """Raise InputError, naming what differs or has passed no gate, unless ratios between the records mean something.
 
     Precision and batch size are part of a cell and may differ; manifests are compared within a precision.
     """
     if not records:
         raise InputError("cells.jsonl: holds no measurement; measure anew")
+    for record in records:
+        if shut := Deviation(**record.parity).exceeds(record.cell.precision):
+            raise InputError(f"{LABELS[record.cell.model]} {execution(record.cell)}: its gate is shut: {shut[0]}")
     first_of: dict[Precision | None, dict[str, Any]] = {}
     for record in records:
         for group, found in ((None, facts(record)), (record.cell.precision, manifest(record))):
@@ -197,11 +201,6 @@ def interactions(records: Sequence[CellRecord]) -> dict[Cell, Ratio]:
         if vit in cells and eager and other_eager:
             found[cnn] = interaction(records, ((vit, eager), (cnn, other_eager)))
     return found
-
-
-def first_run_s(record: CellRecord) -> float:
-    """What the first epoch took beyond a later one."""
-    return max(0.0, record.warm_up_time_s[0] - statistics.median(record.epoch_time_s))
 
 
 def cold_compile_s(record: CellRecord) -> float | None:

@@ -58,7 +58,10 @@ def _model(records: Sequence[CellRecord], model: ModelName) -> dict[str, Any]:
     at_size = [record for record in in_matrix(records) if record.cell.model == model]
     timed, ours = measured(at_size), [record for record in comparable(records) if record.cell.model == model]
     paid = {
-        cell: break_even_steps(*(median_cost(costs_of(ours, one)) for one in (cell, eager)))
+        cell: {
+            "steps": _finite(break_even_steps(*(median_cost(costs_of(ours, one)) for one in (cell, eager)))),
+            "decided": time_ratio(ours, cell, eager).direction != 0,
+        }
         for cell in cells_of(ours)
         if cell.compiled and (eager := baseline(cells_of(ours), cell))
     }
@@ -81,11 +84,15 @@ def _model(records: Sequence[CellRecord], model: ModelName) -> dict[str, Any]:
             for one in attributions(records)
             if one.model == model
         },
-        "break_even_steps": {execution(cell): steps if math.isfinite(steps) else None for cell, steps in paid.items()},
+        "break_even_steps": {execution(cell): found for cell, found in paid.items()},
         "half_fixed_batch_size": {
             f"{cell.engine}, {cell.precision}": _estimate(fit.half_size) for cell, fit in fits.items() if fit
         },
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _ratio(ratio: Ratio) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from jaxcompare.analysis.comparison import check_comparable, check_one_recipe, s
 from jaxcompare.analysis.conclusions import verdict
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse, build_sweep, summarise_sweep
 from jaxcompare.analysis.predictions import Score, score_predictions
-from jaxcompare.analysis.speed import groups, measured
+from jaxcompare.analysis.speed import check_one_measurement, groups, measured
 from jaxcompare.analysis.speed_summary import summarise_speed
 from jaxcompare.cells import CellRecord, load_cells
 from jaxcompare.config import InputError, ModelName
+from jaxcompare.measure.clock import Phases
 from jaxcompare.records import RunRecord, load_lines, load_records
 from jaxcompare.report.speed import conclusions, speed_tables
 from jaxcompare.report.speed_details import detail_tables
@@ -21,6 +22,18 @@ from jaxcompare.report.tables import Table, accuracy_time_table, agreement_table
 
 PAGE_ONLY = ("training_speed_details",)
 """Tables for the page alone: too many for a README."""
+
+
+NEEDED = {
+    "inputs": ("pipeline", "workers", "images", "images_per_s"),
+    "phases": ("cell", *(field.name for field in dataclasses.fields(Phases))),
+    "costs": (
+        *("model", "image_size", "num_classes", "batch_size"),
+        *("formula_forward_flops", "formula_training_flops", "formula_training_bytes"),
+        *("xla_forward_flops", "xla_training_flops", "xla_training_bytes"),
+    ),
+}
+"""What a report takes from the lines of a speed study's files beside cells.jsonl."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +130,9 @@ def gather(folders: Sequence[Path]) -> Results:
             records += [record for record in loaded if record not in records]
         if (folder / "cells.jsonl").exists():
             studies.append((folder, load_cells(folder / "cells.jsonl")))
-            files = {name: folder / f"{name}.jsonl" for name in ("inputs", "phases", "costs")}
             if len(studies) == 1:
-                others = {name: load_lines(path, dict, "measurement") for name, path in files.items() if path.exists()}
+                paths = {name: folder / f"{name}.jsonl" for name in NEEDED}
+                others = {name: _load_others(path, NEEDED[name]) for name, path in paths.items() if path.exists()}
             found += len(studies[-1][1])
         if not found:
             kind = "holds no records, in runs.jsonl or cells.jsonl" if folder.is_dir() else "no such folder"
@@ -140,7 +153,19 @@ def gather(folders: Sequence[Path]) -> Results:
     check_one_recipe([*comparison[:1], *swept[:1]], "train_size", "subsets", "epochs", "epoch_images")
     sweep = build_sweep(swept) if swept else None
     cells, again, other_malloc = _tell_apart(studies)
+    for study in (cells, again, other_malloc):
+        if measured(study):
+            check_one_measurement(measured(study))
     return Results(comparison, sweep, of.get("framework_agreement", []), cells, again, other_malloc, **others)
+
+
+def _load_others(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
+    def parse(value: dict[str, Any]) -> dict[str, Any]:
+        if missing := [name for name in needed if name not in value]:
+            raise ValueError(f"lacks {missing}")
+        return value
+
+    return load_lines(path, parse, "measurement")
 
 
 def _tell_apart(

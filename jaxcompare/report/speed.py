@@ -4,6 +4,7 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from jaxcompare.analysis.attribution import Attribution, attributions
 from jaxcompare.analysis.comparison import LABELS
@@ -45,6 +46,10 @@ from jaxcompare.report.speed_text import (
     spread_or_never,
 )
 from jaxcompare.report.tables import Table, machine
+
+BUSY = 2
+"""Processes a core, from which on a load average is more than a measurement's own: its threads, a compiler's, and what
+has just ended."""
 
 
 def speed_tables(
@@ -123,7 +128,7 @@ def _speed_note(records: Sequence[CellRecord]) -> str:
         "floating-point operations a training image by formula. Compile: every program that training needs, ahead of "
         "time, of torch.compile the whole first step, which compiles; warm: a second process with the first one's "
         f"cache. Best: by the median, of these same repeats, on device input on both sides. {_malloc_note(first)}"
-        f"{_padding_note(records)}"
+        f"{_padding_note(records)}{_noise_note(records)}"
         f"{_gate_note(records)} {machine(first.environment)}"
     )
 
@@ -151,6 +156,20 @@ def _padding_note(records: Sequence[CellRecord]) -> str:
         "times hold that work. "
         for size, model, computed, devices in padded
     )
+
+
+def _noise_note(records: Sequence[CellRecord]) -> str:
+    """What may have disturbed the measurement, as far as it was seen."""
+    apart = max(_minutes_apart([r for r in records if r.repeat == repeat]) for repeat in {r.repeat for r in records})
+    loads = [(load, r.environment["cpu_cores"]) for r in records if (load := r.environment.get("load_average"))]
+    most, cores = max(loads, default=(0.0, 1))
+    busy = f" Other work ran beside: {most:.1f} processes wanted one of {cores} cores." if most > BUSY * cores else ""
+    return f"The processes of a repeat began within {apart:,.0f} minutes of each other.{busy} "
+
+
+def _minutes_apart(records: Sequence[CellRecord]) -> float:
+    started = [datetime.fromisoformat(record.started_at) for record in records]
+    return (max(started) - min(started)).total_seconds() / 60
 
 
 def _timed_steps(records: Sequence[CellRecord]) -> str:
@@ -278,7 +297,7 @@ def _found_again(again: Sequence[CellRecord], before: Cell, after: Cell, first: 
 
 def attribution_sentence(one: Attribution) -> str:
     """A speed-up, its factors and their shares in words, undecided where the records do not decide."""
-    slower = "JAX is the slower" if one.total.direction == -1 else "JAX is the faster"
+    slower = "slower" if one.total.direction == -1 else "faster"
     lead = (
         f"{model_label(one.model, one.precision)}: the recipe's own loop in PyTorch eager takes "
         f"{ratio_text(one.total)} times as long as JAX's whole-epoch program"
@@ -289,7 +308,7 @@ def attribution_sentence(one: Attribution) -> str:
         return f"{lead}: undecided which is faster. {by_stage}; of the whole no shares are stated."
     shares = ", ".join(f"{stage.name} {share_text(stage.share)}" for stage in one.stages if stage.share)
     alone = " One repeat, no interval." if one.total.interval is None else ""
-    return f"{lead}: {slower}. {by_stage}; of the whole, in logarithms: {shares}.{alone}"
+    return f"{lead}, which is {slower}. {by_stage}; of the whole, in logarithms: {shares}.{alone}"
 
 
 def break_even_table(records: Sequence[CellRecord]) -> Table:
@@ -352,8 +371,8 @@ def interaction_sentences(records: Sequence[CellRecord]) -> list[str]:
         cnn_text, vit_text = (_times_as_fast(records, cell) for cell in both)
         verdict = _verdict(ratio, "the ViT fares better", "the CNN fares better", "undecided which fares better")
         sentences.append(
-            f"Over PyTorch eager, {execution(cnn)} is {cnn_text} times as fast for the CNN and {vit_text} for the ViT; "
-            f"ratio {ratio_text(ratio)}: {verdict}."
+            f"Beside PyTorch eager, {execution(cnn)} is {cnn_text} times as fast for the CNN and {vit_text} for the "
+            f"ViT; ratio {ratio_text(ratio)}: {verdict}."
         )
     return sentences
 

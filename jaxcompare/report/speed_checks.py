@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from jaxcompare.analysis.comparison import LABELS
-from jaxcompare.analysis.repeated_study import CLOSE, Repetition, check_alike, repeat_ratios
+from jaxcompare.analysis.repeated_study import CLOSE, Repetition, change, check_alike, repeat_ratios
 from jaxcompare.analysis.speed import (
     Ratio,
     baseline,
@@ -35,6 +35,7 @@ def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -
                 f"{len(of_model):,}",
                 f"{sum(one.confirmed for one in of_model):,}",
                 f"{sum(one.confirmed_backwards for one in of_model):,}",
+                f"{sum(one.same_verdict for one in of_model):,}",
                 f"{sum(one.reversed for one in of_model):,}",
                 f"{statistics.median(one.change for one in of_model):.2f}",
                 _twice_text(most),
@@ -46,6 +47,7 @@ def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -
         "Ratios",
         "Confirmed",
         "Confirmed backwards",
+        "Same verdict",
         "Reversed",
         "Median change, factor",
         "Largest change",
@@ -54,11 +56,14 @@ def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -
         f"Every ratio between two cells of a model among the {len(twice)} of {len(cells_of(records))} cells that a "
         "second study measured too; ratios to one cell are not independent. Confirmed: the second study's is within "
         f"the first's 95 % interval or a factor of {CLOSE:g}, whichever is wider; backwards: the first's within the "
-        "second's. Reversed: each study shows its own side of 1. A study's intervals are of its own processes alone; "
+        "second's. Same verdict: both studies show the same side of 1, or neither shows one. Reversed: each shows its "
+        "own. A study's intervals are of its own processes alone; "
         "of a ratio that did not change, the second one's value is outside the first one's interval in more than 5 %."
     )
     missed = [f"{LABELS[one.cell.model]}, {_twice_text(one)}" for one in found if not one.confirmed]
     notes = [f"Not confirmed: {'; '.join(missed)}."] if missed else []
+    once = [f"{LABELS[one.cell.model]}, {_twice_text(one)}" for one in found if not one.same_verdict]
+    notes += [f"Decided in one study alone: {'; '.join(once)}."] if once else []
     return Table(header, rows, [*notes, note], "Measured again")
 
 
@@ -79,32 +84,51 @@ def allocator_table(records: Sequence[CellRecord], others: Sequence[CellRecord])
     both = check_alike(records, others, but="malloc")
     told, theirs = (_told(study) for study in (records, others))
     rows = [
-        (LABELS[cell.model], execution(cell), *_under_allocator(study, cell, title))
+        (LABELS[cell.model], execution(cell), *_under_allocator(study, cell, title), changed)
         for cell in both
-        for study, title in ((records, STATED), (others, theirs))
+        for study, title, changed in ((records, STATED, ""), (others, theirs, _change_text(records, others, cell)))
     ]
     repeats = " and ".join(str(len({record.repeat for record in study})) for study in (records, others))
     note = (
         f"{STATED.capitalize()}: {told}. The same cells under two settings, in two studies, one after the other: what "
-        f"pairs in a repeat, and has an interval, is within one. Median (and range) over {repeats} repeats; page "
-        "faults: see the page's table of memory."
+        f"pairs in a repeat is within one. Median (and range) over {repeats} repeats. Its change: the factor from the "
+        "one ratio to the other, with Welch's 95 % interval. Page faults: see the page's table of memory."
     )
-    header = ("Model", "Execution", "Allocator", "Page faults an epoch", "Time per image, µs", "Over PyTorch eager")
+    header = (
+        "Model",
+        "Execution",
+        "Allocator",
+        "Page faults an epoch",
+        "Time per image, µs",
+        "Over PyTorch eager",
+        "Its change",
+    )
     return Table(header, rows, [allocator_sentence(records, others), note], "What the allocator's settings change")
 
 
 def allocator_sentence(records: Sequence[CellRecord], others: Sequence[CellRecord]) -> str:
-    """Which verdicts over PyTorch eager turn on the allocator's settings."""
-    studies = {STATED: measured(records), _told(others): measured(others)}
-    turning = []
-    for cell in cells_of(studies[STATED]):
-        found = {title: over.direction for title, study in studies.items() if (over := _over_eager(study, cell))}
-        if len(set(found.values())) > 1:
-            verdicts = "; ".join(f"{title}: {VERDICTS[direction]}" for title, direction in found.items())
-            turning.append(f"{LABELS[cell.model]}, {execution(cell)} ({verdicts})")
-    if not turning:
-        return "No execution's verdict over PyTorch eager turns on what the allocator is told."
-    return f"Whether it is faster than PyTorch eager turns on what the allocator is told: {', '.join(turning)}."
+    """Which verdicts over PyTorch eager turn on the allocator's settings: not those that differ by chance alone."""
+    stated, theirs = measured(records), measured(others)
+    turning, chance, compared = [], [], 0
+    for cell in cells_of(stated):
+        over = {title: _over_eager(study, cell) for title, study in ((STATED, stated), (_told(others), theirs))}
+        eager = baseline(cells_of(stated), cell)
+        if eager and all(over.values()):
+            compared += 1
+            verdicts = "; ".join(f"{title}: {VERDICTS[ratio.direction]}" for title, ratio in over.items() if ratio)
+            if len({ratio.direction for ratio in over.values() if ratio}) > 1:
+                shown = change(stated, theirs, cell, eager)
+                group = turning if shown.interval and shown.direction else chance
+                group.append(f"{LABELS[cell.model]}, {execution(cell)} ({verdicts})")
+    if not compared:
+        return "No execution was measured beside PyTorch eager under both of the allocator's settings."
+    sentences = []
+    if turning:
+        told = f"Whether it is faster than PyTorch eager turns on what the allocator is told: {', '.join(turning)}."
+        sentences.append(told)
+    if chance:
+        sentences.append(f"Verdicts that differ, though a change of the ratio is not shown: {', '.join(chance)}.")
+    return " ".join(sentences) or "No execution's verdict over PyTorch eager turns on what the allocator is told."
 
 
 def _told(records: Sequence[CellRecord]) -> str:
@@ -115,6 +139,13 @@ def _over_eager(records: Sequence[CellRecord], cell: Cell) -> Ratio | None:
     """None: one of the two was not measured, or it is PyTorch eager itself."""
     eager = baseline(cells_of(records), cell)
     return time_ratio(records, cell, eager) if eager and eager != cell and cell in cells_of(records) else None
+
+
+def _change_text(records: Sequence[CellRecord], others: Sequence[CellRecord], cell: Cell) -> str:
+    eager = baseline(cells_of(records), cell)
+    if not eager or not _over_eager(records, cell) or not _over_eager(others, cell):
+        return ""
+    return ratio_text(change(records, others, cell, eager))
 
 
 def _under_allocator(records: Sequence[CellRecord], cell: Cell, title: str) -> tuple[str, ...]:

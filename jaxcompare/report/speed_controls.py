@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jaxcompare.analysis.speed import cells_of, execution, image_times, measured, time_ratio
 from jaxcompare.cells import CONTROLS, Cell, CellRecord
 from jaxcompare.report.speed_costs import FRAMEWORKS
-from jaxcompare.report.speed_text import VERDICTS, model_label, ratio_text, spread
+from jaxcompare.report.speed_text import model_label, ratio_text, spread, verdict_text
 from jaxcompare.report.tables import Table
 
 
@@ -51,7 +51,7 @@ def control_sentences(records: Sequence[CellRecord]) -> list[str]:
         # JAX has no cell of its own where a control changes PyTorch alone.
         over = time_ratio(records, ours if ours in cells else dataclasses.replace(ours, control=None), changed)
         as_stated = time_ratio(records, dataclasses.replace(ours, control=None), stated)
-        found, before = (f"{ratio_text(ratio)} ({VERDICTS[ratio.direction]})" for ratio in (over, as_stated))
+        found, before = (verdict_text(ratio) for ratio in (over, as_stated))
         sentences.append(
             f"{model_label(stated.model, stated.precision)}, {_title(changed)}: JAX step takes {found} of "
             f"PyTorch eager's time, as stated {before}."

@@ -10,10 +10,10 @@ from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.dispatch import fixed_cost, swept
 from jaxcompare.analysis.roofline import common_roofs, flops_per_s, intensity
 from jaxcompare.analysis.speed import by_repeat, cells_of, comparable, image_times, in_matrix, measured
-from jaxcompare.cells import INPUTS, Cell, CellRecord
+from jaxcompare.cells import ENGINES, INPUTS, Cell, CellRecord
 from jaxcompare.report.figures import COLOURS
 from jaxcompare.report.speed_details import ladders
-from jaxcompare.report.speed_figures import ENGINES, add_caption, log_scale, panels, with_errors
+from jaxcompare.report.speed_figures import STYLES, add_caption, log_scale, panels, with_errors
 from jaxcompare.report.speed_text import engine_label, half_size_text, model_label
 
 
@@ -47,9 +47,9 @@ def _roof(axes: Axes, all_records: Sequence[CellRecord], records: Sequence[CellR
             # Side by side, since all of a model's stand at one place.
             x = intensity(runs[0]) * 1.09 ** (i - (len(cells) - 1) / 2)
             y, errors = with_errors([[flops_per_s(run) / 1e9 for run in runs]])
-            style = {"marker": ENGINES[cell.engine]["marker"], "color": COLOURS[model], "linestyle": "none"}
+            style = {"marker": STYLES[cell.engine]["marker"], "color": COLOURS[model], "linestyle": "none"}
             fill = COLOURS[model] if model == "cnn" else "white"
-            label = f"{LABELS[model]}, {cell.title.partition(',')[0]}"
+            label = f"{LABELS[model]}, {ENGINES[cell.engine]}"
             axes.errorbar(x, y, yerr=errors, markersize=7, capsize=2, label=label, markerfacecolor=fill, **style)
     log_scale(axes, "xy")
     axes.set(
@@ -75,7 +75,7 @@ def input_ladder(records: Sequence[CellRecord]) -> Figure:
             times, errors = with_errors([[1e6 * t for t in image_times(records, cell)] for cell in ladder.values()])
             x = [places.index(place) for place in ladder]
             fill = "white" if first.engine == "step" else None
-            style = ENGINES[first.engine] | {"label": engine_label(first), "capsize": 3, "markerfacecolor": fill}
+            style = STYLES[first.engine] | {"label": engine_label(first), "capsize": 3, "markerfacecolor": fill}
             axes.errorbar(x, times, yerr=errors, **style)
         axes.set_xticks(range(len(places)), places)
         log_scale(axes, "y")
@@ -106,7 +106,7 @@ def batch_sweep(records: Sequence[CellRecord]) -> Figure:
 
 
 def _swept_engine(axes: Axes, records: Sequence[CellRecord], cells: Sequence[Cell]) -> None:
-    sizes, style = [cell.batch_size for cell in cells], ENGINES[cells[0].engine]
+    sizes, style = [cell.batch_size for cell in cells], STYLES[cells[0].engine]
     times, errors = with_errors([[1e3 * run.step_time_s for run in by_repeat(records, cell)] for cell in cells])
     fit, label = fixed_cost(records, cells), engine_label(cells[0])
     if fit:

@@ -1,6 +1,5 @@
 """Speed cells as tables, in detail: the compile ledger, phases of a step, time to accuracy, inputs, batch sizes."""
 
-import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +13,6 @@ from jaxcompare.analysis.speed import (
     cells_of,
     cold_compile_s,
     execution,
-    first_run_s,
     in_matrix,
     measured,
     slow_first_steps,
@@ -81,7 +79,7 @@ def ledger_table(records: Sequence[CellRecord]) -> Table:
                 execution(cell),
                 spread((run.programs for run in runs), ",.0f"),
                 *(spread(known(phase_s(run.compile_times, name) for run in runs), ".2f") for name in COMPILE_PHASES),
-                spread(map(first_run_s, runs), ".2f"),
+                spread((run.first_run_s for run in runs), ".2f"),
                 spread(known(map(cold_compile_s, runs)), ".2f"),
                 spread(known(run.warm_compile_time_s for run in runs), ".2f"),
                 spread_or_never(known(map(slow_first_steps, runs)), ",.0f"),
@@ -116,22 +114,20 @@ def phase_s(programs: Mapping[str, Mapping[str, Any]], name: str) -> float | Non
 
 def phases_table(records: Measurements) -> Table:
     """Where a step's time goes in PyTorch eager and in JAX's compiled step."""
-    cells = [Cell(**cell) for cell in map(dict, dict.fromkeys(tuple(record["cell"].items()) for record in records))]
     rows = []
-    for cell in cells:
-        of_cell = [record for record in records if record["cell"] == dataclasses.asdict(cell)]
-        values = [spread((record[name] for record in of_cell), ".2f") for name in PHASES]
+    for record in records:
+        cell = Cell(**record["cell"])
+        values = (f"{record[name]:.2f}" for name in PHASES)
         rows.append((LABELS[cell.model], engine_label(cell), str(cell.batch_size), *values))
     header = ("Model", "Execution", "Batch", *(f"{title}, ms" for title in PHASES.values()))
-    over = ", then median (and range) over processes" if len(records) > len(cells) else ", one process a cell"
     note = (
-        f"Median of {STEPS} steps{over}; the device is waited for after each phase. "
-        "Input: the next batch of the host's pipeline. Copy: from host to device. Forward and backward have dropout "
-        "on. In JAX they are programs of their own: backward is what the gradient takes beyond the loss, update what "
-        "the step takes beyond the gradient: differences, which scatter may make negative. Step: all three in one "
-        "call; less than their sum where a compiler fuses or the device works on while Python goes ahead. Call "
-        "returns after: how soon that call gives Python back. Evaluation: the forward pass of a batch, dropout "
-        "off; PyTorch's holds the loss too."
+        f"Median of {STEPS} steps of one process a cell: where to look, and no interval. The device is waited for "
+        "after each phase. Input: the next batch of the host's pipeline. Copy: from host to device. Forward and "
+        "backward have dropout on. In JAX they are programs of their own: backward is what the gradient takes beyond "
+        "the loss, update what the step takes beyond the gradient: differences, which scatter may make negative. Step: "
+        "all three in one call; less than their sum where a compiler fuses or the device works on while Python goes "
+        "ahead. Call returns after: how soon that call gives Python back. Evaluation: the forward pass of a batch, "
+        "dropout off; PyTorch's holds the loss too."
     )
     return Table(header, rows, [note], "Where a step's time goes")
 
@@ -236,8 +232,7 @@ def batch_table(records: Sequence[CellRecord]) -> Table:
         "step is fixed cost. Residual: of any batch size and repeat; a large one says that the law does not hold."
     )
     lost = [
-        f"{LABELS[cell.model]}, {execution(dataclasses.replace(cell, batch_size=128))}, batches of {cell.batch_size}: "
-        f"not measured ({message})."
+        f"{LABELS[cell.model]}, {execution(cell)}: not measured ({message})."
         for cell, message in _lost_sizes(records).items()
     ]
     notes = [*([" ".join(lost)] if lost else []), note]

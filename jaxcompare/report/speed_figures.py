@@ -28,7 +28,6 @@ from jaxcompare.analysis.speed import (
     comparable,
     costs_of,
     execution,
-    first_run_s,
     groups,
     image_times,
     in_matrix,
@@ -42,7 +41,7 @@ from jaxcompare.config import ModelName
 from jaxcompare.report.speed_details import COMPILE_PHASES, phase_s
 from jaxcompare.report.speed_text import engine_label, factor_text, known, model_label, ratio_text, share_text
 
-ENGINES: dict[str, dict[str, Any]] = {
+STYLES: dict[str, dict[str, Any]] = {
     "eager": {"color": "#000000", "marker": "o", "linestyle": "-"},
     "compile": {"color": "#e69f00", "marker": "s", "linestyle": (0, (8, 2))},
     "cudagraphs": {"color": "#cc79a7", "marker": "D", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
@@ -91,11 +90,11 @@ def _cumulative_seconds(axes: Axes, records: Sequence[CellRecord]) -> None:
     last = 1.5 * max(crossings.values(), default=200.0)
     steps = np.array([0.0, last])
     for cell, (once, step) in costs.items():
-        style = ENGINES[cell.engine] | {"marker": None, "linewidth": 2}
+        style = STYLES[cell.engine] | {"marker": None, "linewidth": 2}
         axes.plot(steps, once + steps * step, label=engine_label(cell), **style)
     for place, (cell, crossing) in enumerate(sorted(crossings.items(), key=lambda item: -item[1])):
         point = (crossing, costs[cell].once_s + crossing * costs[cell].step_s)
-        style = {"color": ENGINES[cell.engine]["color"], "marker": ENGINES[cell.engine]["marker"]}
+        style = {"color": STYLES[cell.engine]["color"], "marker": STYLES[cell.engine]["marker"]}
         axes.scatter(*point, s=36, zorder=3, edgecolor="black", linewidth=0.6, **style)
         decided = time_ratio(records, cell, eager).direction if eager else 1
         _number(axes, f"{crossing:,.0f}{'' if decided else ', undecided'}", point, place, style["color"])
@@ -210,7 +209,7 @@ def _pieces(runs: Sequence[CellRecord], *, warm: bool) -> dict[str, float]:
     programs = [run.warm_compile_times if warm else run.compile_times for run in runs]
     phases = {title: known(phase_s(of_run, name) for of_run in programs) for name, title in COMPILE_PHASES.items()}
     found = {title: statistics.median(values) for title, values in phases.items() if values}
-    return found if warm else found | {"First run": statistics.median(map(first_run_s, runs))}
+    return found if warm else found | {"First run": statistics.median(run.first_run_s for run in runs)}
 
 
 def _stack(axes: Axes, place: float, pieces: dict[str, float]) -> None:

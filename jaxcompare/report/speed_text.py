@@ -8,7 +8,7 @@ from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.dispatch import FixedCost
 from jaxcompare.analysis.speed import Ratio
 from jaxcompare.analysis.statistics import Estimate
-from jaxcompare.cells import Cell
+from jaxcompare.cells import ENGINES, Cell
 from jaxcompare.config import ModelName, Precision
 
 VERDICTS = {1: "slower", -1: "faster", 0: "undecided"}
@@ -41,6 +41,12 @@ def ratio_text(ratio: Ratio) -> str:
     if ratio.interval is None:
         return format(ratio.value, form)
     return f"{ratio.value:{form}} ({ratio.interval.low:{form}} to {ratio.interval.high:{form}})"
+
+
+def verdict_text(ratio: Ratio) -> str:
+    """A ratio to PyTorch eager's time, with its interval and what that shows."""
+    text, verdict = ratio_text(ratio), VERDICTS[ratio.direction]
+    return f"{text.removesuffix(')')}, {verdict})" if ratio.interval else f"{text} ({verdict} in one repeat)"
 
 
 def factor_text(factor: Ratio) -> str:
@@ -79,7 +85,7 @@ def spread_or_never(values: Sequence[float], form: str, middle: float | None = N
 
 def engine_label(cell: Cell) -> str:
     """Framework and engine, and the precision where it is not float32."""
-    return cell.title.partition(",")[0] + ("" if cell.precision == "float32" else f", {cell.precision}")
+    return ENGINES[cell.engine] + ("" if cell.precision == "float32" else f", {cell.precision}")
 
 
 def estimate_text(estimate: Estimate, unit: float, form: str) -> str:

@@ -151,7 +151,9 @@ def _cell_job(cell: Cell, repeat: int, setup: Setup, measured: Measured, gates: 
         parity, shut = ({}, cell.refusal) if cell.refusal else gates[gate_of(cell)]
         record = measure_cell(cell, repeat, setup, parity, tell, shut or failed)
         measured.add_cell(record)
-        if record.message and not failed:
+        if not record.message:
+            tell(f"  {1e6 * record.image_time_s:,.0f} µs per image")
+        elif not failed:
             raise CellFailed(record.message)
 
     return Job(f"{cell.model} {cell.title}{'' if cell.precision == 'float32' else f', {cell.precision}'}", run)
