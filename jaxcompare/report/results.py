@@ -17,6 +17,7 @@ from jaxcompare.config import InputError, ModelName
 from jaxcompare.measure.clock import Phases
 from jaxcompare.records import RunRecord, load_lines, load_records
 from jaxcompare.report.speed import conclusions, speed_tables
+from jaxcompare.report.speed_controls import control_sentences
 from jaxcompare.report.speed_details import detail_tables
 from jaxcompare.report.tables import Table, accuracy_time_table, agreement_table, comparison_table, efficiency_tables
 
@@ -59,10 +60,12 @@ class Results:
 
     @property
     def verdict(self) -> list[str]:
-        """Accuracy, cost, data efficiency and speed: a paragraph each, as far as there are records."""
+        """Accuracy, cost, data efficiency, speed and what it owes to something else than compiling, a paragraph
+        each, as far as there are records."""
         timed = measured(self.cells)
-        speed = [sentence for of in groups(timed) for sentence in conclusions(timed, *of)[:1]]
-        return [*verdict(self.comparison, self.efficiency), *([" ".join(speed)] if speed else [])]
+        best = [sentence for of in groups(timed) for sentence in conclusions(timed, *of)[:1]]
+        speed = [" ".join(sentences) for sentences in (best, control_sentences(timed)) if sentences]
+        return [*verdict(self.comparison, self.efficiency), *speed]
 
     @property
     def scores(self) -> list[Score]:
