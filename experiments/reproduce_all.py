@@ -1,6 +1,6 @@
 """Everything the project measures, in order, and one report of it.
 
-    python experiments/reproduce_all.py --preset quick                             scikit-learn's digits, 7 minutes
+    python experiments/reproduce_all.py --preset quick                             scikit-learn's digits, minutes
     python experiments/reproduce_all.py --dataset folder --data-dir DIR            the recipe: hours on 2 CPU cores
 
 Runs the full comparison, data efficiency, the frameworks' agreement and the speed of every engine, each in a process of
