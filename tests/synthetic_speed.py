@@ -72,7 +72,7 @@ def timed(cell: Cell, step_ms: float, repeat: int = 0, **changes) -> CellRecord:
         "command": COMMAND,
         "started_at": "2026-01-02T03:04:05+00:00",
         "epochs": 2,
-        "parity": {"logits": 1e-6, "gradients": 1e-5, "losses": 1e-5},
+        "parity": {"logits": 1e-6 if cell.precision == "float32" else 1e-3, "gradients": 1e-5, "losses": 1e-5},
     }
     return CellRecord(cell=cell, repeat=repeat, **fields | changes)
 
