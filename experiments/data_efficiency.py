@@ -11,7 +11,6 @@ What to expect is measured: see README.md.
 """
 
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,11 +125,11 @@ def main(args: Args) -> None:
 def save_results(records: Sequence["RunRecord"], out: Path) -> None:
     """summary.json and figure 2, from records alone."""
     from jaxcompare.analysis.data_efficiency import analyse, build_sweep, summarise_sweep
-    from jaxcompare.records import write_atomically
+    from jaxcompare.records import summary_json, write_atomically
     from jaxcompare.report.figures import data_efficiency, save_figure
 
     sweep = build_sweep(records)
-    write_atomically(out / "summary.json", json.dumps(summarise_sweep(sweep), indent=2, allow_nan=False) + "\n")
+    write_atomically(out / "summary.json", summary_json(summarise_sweep(sweep)))
     save_figure(data_efficiency(analyse(sweep)), out / "figures", "figure2_data_efficiency")
 
 

@@ -9,7 +9,6 @@ What to expect is measured: the table in README.md is made from such a run.
 """
 
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -226,12 +225,12 @@ def save_results(records: Sequence["RunRecord"], out: Path) -> None:
     """summary.json and the figures, from records alone."""
     from jaxcompare.analysis.comparison import check_comparable, summarise
     from jaxcompare.analysis.predictions import score_predictions
-    from jaxcompare.records import write_atomically
+    from jaxcompare.records import summary_json, write_atomically
     from jaxcompare.report.figures import complete_comparison, save_figure, training_curves
 
     check_comparable(records)
     summary = summarise(records) | {"predictions": [score.summary() for score in score_predictions(records)]}
-    write_atomically(out / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    write_atomically(out / "summary.json", summary_json(summary))
     save_figure(training_curves(records), out / "figures", "figure1_training")
     save_figure(complete_comparison(records), out / "figures", "figure3_comparison")
 

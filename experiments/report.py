@@ -7,7 +7,6 @@ and writes report.html, summary.json and figures/ to --out; prints every table.
 """
 
 import dataclasses
-import json
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ import tyro
 
 import console
 from jaxcompare.config import InputError
-from jaxcompare.records import TruncatedLine, write_atomically
+from jaxcompare.records import TruncatedLine, summary_json, write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +54,7 @@ def main(args: Args) -> None:
     page = build_page(results, pictures)
     for picture in pictures:
         save_figure(picture.figure, args.out / "figures", picture.name)
-    write_atomically(args.out / "summary.json", json.dumps(results.summary(), indent=2, allow_nan=False) + "\n")
+    write_atomically(args.out / "summary.json", summary_json(results.summary()))
     write_atomically(args.out / "report.html", page)
     if args.readme:
         write_atomically(args.readme, readme)

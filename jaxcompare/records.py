@@ -214,6 +214,22 @@ def _read_lines(path: Path) -> tuple[list[str], str]:
     return [*lines, last], ""
 
 
+def summary_json(numbers: dict[str, Any]) -> str:
+    """The text of a summary.json. Floats to ten significant digits: the last ones are a machine's linear algebra."""
+
+    def rounded(value: Any) -> Any:
+        match value:
+            case dict():
+                return {name: rounded(one) for name, one in value.items()}
+            case list() | tuple():
+                return [rounded(one) for one in value]
+            case float():
+                return float(f"{value:.10g}")
+        return value
+
+    return json.dumps(rounded(numbers), indent=2, allow_nan=False) + "\n"
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that it is there whole or not at all.
 

@@ -76,7 +76,7 @@ def test_a_comparison_end_to_end_and_again(monkeypatch, capsys, tmp_path):
     ]
     summary = json.loads((out / "summary.json").read_text())["models"]
     for r in records:
-        assert summary[r.config.model]["best_test_accuracy"] == r.best_test_accuracy
+        assert summary[r.config.model]["best_test_accuracy"] == pytest.approx(r.best_test_accuracy, rel=1e-9)
         assert summary[r.config.model]["params"] == r.params
     assert sorted(path.name for path in (out / "figures").iterdir()) == [
         f"{name}.{kind}" for name in ("figure1_training", "figure3_comparison") for kind in ("png", "svg")

@@ -1,6 +1,5 @@
 """One self-contained page of everything that was measured: no script, nothing loaded from anywhere."""
 
-import json
 import re
 from collections.abc import Sequence
 
@@ -14,7 +13,7 @@ from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.speed import measured
 from jaxcompare.analysis.statistics import BOOTSTRAP_FROM
 from jaxcompare.measure.cost import layer_costs
-from jaxcompare.records import RunRecord
+from jaxcompare.records import RunRecord, summary_json
 from jaxcompare.report.commands import rebuild_commands
 from jaxcompare.report.figures import Picture, complete_comparison, data_efficiency, figure_svg, training_curves
 from jaxcompare.report.results import Results
@@ -86,7 +85,7 @@ def build_page(results: Results, pictures: Sequence[Picture]) -> str:
         costs={LABELS[model]: layer_costs(model, **_shape(results)) for model in LABELS},
         limits=_limits(results),
         commands=_commands(results),
-        summary=json.dumps(results.summary(), indent=1, ensure_ascii=False),
+        summary=summary_json(results.summary()),
     )
 
 

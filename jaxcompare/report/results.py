@@ -102,16 +102,7 @@ class Results:
             summary["data_efficiency"] = summarise_sweep(self.sweep)
         if self.cells:
             summary["training_speed"] = summarise_speed(self.cells, self.cells_again, self.cells_other_malloc)
-        return _rounded(summary)
-
-
-def _rounded(value: Any) -> Any:
-    """Floats to ten significant digits: the last ones are another machine's linear algebra."""
-    if isinstance(value, dict):
-        return {name: _rounded(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
-    return float(f"{value:.10g}") if isinstance(value, float) else value
+        return summary
 
 
 def gather(folders: Sequence[Path]) -> Results:
