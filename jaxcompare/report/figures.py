@@ -186,9 +186,10 @@ def figure_svg(figure: Figure, name: str) -> str:
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as PNG (150 dpi) and SVG."""
+    # The SVG first, as on the page: a layout is not quite the same after another kind of drawing.
+    write_atomically(folder / f"{name}.svg", figure_svg(figure, name))
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=150)
-    write_atomically(folder / f"{name}.svg", figure_svg(figure, name))
     write_atomically(folder / f"{name}.png", png.getvalue())
 
 
