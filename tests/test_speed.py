@@ -262,15 +262,20 @@ def test_cold_is_not_read_from_a_cache_and_warm_is(measure, from_cache, message,
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
 def test_torch_compile_is_cold_then_warm_and_each_is_verified(tmp_path):
     """Real processes and a real compiler."""
-    cell, empty = dataclasses.replace(EAGER, engine="compile"), tmp_path / "empty"
+    cell = dataclasses.replace(EAGER, engine="compile")
     timing = in_fresh_process(worker.time_cell, cell, SETUP, tmp_path)
     assert timing.programs == 1
     warm = in_fresh_process(worker.time_warm_compilation, cell, SETUP, tmp_path)
     assert 0 < warm["first step"]["step_s"] < timing.first_step_time_s[0]
     with pytest.raises(CellFailed, match="did not compile anew: it found programs in a cache"):
         in_fresh_process(worker.time_cell, cell, SETUP, tmp_path)
-    with pytest.raises(CellFailed, match="did not find its programs in the cache"):
-        in_fresh_process(worker.time_warm_compilation, cell, SETUP, empty)
+
+
+def test_a_first_step_that_found_no_program_is_not_warm(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setitem(counters["inductor"], "fxgraph_cache_hit", 0)
+    with pytest.raises(RuntimeError, match="did not find its programs in the cache"):
+        twin_speed.time_first_step(dataclasses.replace(EAGER, engine="compile"), SETUP.dataset, SETUP.training)
 
 
 def test_a_control_changes_what_it_says(no_ceilings):
