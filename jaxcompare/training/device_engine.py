@@ -14,7 +14,6 @@ from jaxcompare.data.device import DeviceSplit, EpochPlan, count_batches, plan_e
 from jaxcompare.data.split import Dataset
 from jaxcompare.data.subsets import draw_subset
 from jaxcompare.measure.memory import available_bytes
-from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.training.engine import Engine, InFlight, OnStep, call_lengths, is_out_of_memory, train_name
 from jaxcompare.training.step import Metrics, Params, TrainState
 
@@ -31,7 +30,7 @@ class DeviceEngine(Engine):
         dataset: Dataset,
         seeds: Sequence[int],
         devices: Sequence[jax.Device],
-        dropout_rate: float = DROPOUT_RATE,
+        dropout_rate: float,
     ):
         super().__init__(config, dataset, seeds, devices, dropout_rate)
         subsets = [draw_subset(dataset.train.labels, config.data, seed) for seed in seeds]

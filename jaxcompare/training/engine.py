@@ -18,7 +18,6 @@ from jaxcompare.measure.memory import MemoryPlan, plan_memory
 from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.measure.timing import CompileTimes, compile_ahead
 from jaxcompare.models import build_model
-from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.training.optimiser import build_optimiser
 from jaxcompare.training.step import (
     Metrics,
@@ -53,7 +52,7 @@ class Engine(abc.ABC):
         dataset: Dataset,
         seeds: Sequence[int],
         devices: Sequence[jax.Device],
-        dropout_rate: float = DROPOUT_RATE,
+        dropout_rate: float,
     ):
         training = config.training
         self.config, self.seeds = config, seeds

@@ -12,7 +12,6 @@ from jaxcompare.config import RunConfig
 from jaxcompare.data.batch import Batch, Loader
 from jaxcompare.data.host import build_loaders
 from jaxcompare.data.split import Dataset, training_subset
-from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.training.engine import Engine, InFlight, OnStep, call_lengths, train_name
 from jaxcompare.training.step import Metrics, Params, TrainState
 
@@ -25,8 +24,8 @@ class HostEngine(Engine):
         config: RunConfig,
         dataset: Dataset,
         devices: Sequence[jax.Device],
-        loader: Loader | None = None,
-        dropout_rate: float = DROPOUT_RATE,
+        loader: Loader | None,
+        dropout_rate: float,
     ):
         super().__init__(config, dataset, (config.training.seed,), devices, dropout_rate)
         dataset = training_subset(dataset, config.data, config.training.seed)
