@@ -151,7 +151,8 @@ class CellRecord(Timing):
     """How far the cell's side was from the float64 reference before it was timed; see `measure.parity.Deviation`."""
     warm_compile_times: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """As `compile_times`, of a second fresh process that found every program in the first one's cache. torch.compile:
-    under `first step`, the whole of its first step. Empty where it was not measured."""
+    under `first step`, the whole of its first step. Empty where it was not measured: in later repeats, and of inputs
+    that a cell with batches on the device stands for."""
     message: str = ""
     """Why the cell was not measured; its times are empty then."""
 

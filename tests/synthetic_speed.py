@@ -41,6 +41,7 @@ def timed(cell: Cell, step_ms: float, repeat: int = 0, **changes) -> CellRecord:
     epoch_s = step_ms / 1e3 * -(-images // cell.batch_size)
     ahead = cell.framework == "jax" and cell.compiled
     first_run_s = 0.5 if ahead else 6.0 if cell.compiled else 0.2
+    first_step = {"first step": {"step_s": 1.5}}
     torch_steps = [first_run_s, step_ms / 500, *[step_ms / 1e3] * 8]
     fields = {
         "epoch_time_s": [epoch_s] * 2,
@@ -49,7 +50,7 @@ def timed(cell: Cell, step_ms: float, repeat: int = 0, **changes) -> CellRecord:
         "page_faults": [7] * 2,
         "input_wait_s": [epoch_s / 4] * 2 if cell.input in ("recipe", "host") else [],
         "compile_times": _programs(1.0) if ahead else {},
-        "warm_compile_times": _programs(0.2) if ahead else {"first step": {"step_s": 1.5}} if cell.compiled else {},
+        "warm_compile_times": {} if repeat else _programs(0.2) if ahead else first_step if cell.compiled else {},
         "programs": 2 if cell.compiled else 0,
         "ceiling_flops_per_s": 3e11 if cell.framework == "jax" else 1.5e11,
         "copy_bytes_per_s": 1e10 if cell.framework == "jax" else 2e10,

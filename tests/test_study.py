@@ -275,7 +275,7 @@ def test_repeats_go_round_and_what_fails_is_a_row(calls, tmp_path):
     messages = {cell: {r.message for r in measured.cells if r.cell == cell} for cell in CELLS}
     assert messages[CELLS[1]] == {"no compiler"}
     assert messages[CELLS[3]] == {CELLS[3].refusal}
-    assert [cell for name, cell in calls if name == "time_warm_compilation"] == [Cell("cnn", "step")] * 2
+    assert [cell for name, cell in calls if name == "time_warm_compilation"] == [Cell("cnn", "step")]
     # Gates come before any clock.
     names = [name for name, _ in calls]
     assert names.index("time_cell") > max(i for i, name in enumerate(names) if name == "pass_gate")
@@ -478,3 +478,12 @@ def test_mistakes_are_one_line_before_anything_is_measured(words, message, untol
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [("jaxcompare.twin.speed", "jax"), ("jaxcompare.twin.phases", "jax"), ("jaxcompare.training.speed", "torch")],
+)
+def test_what_a_cell_trains_with_imports_one_framework(module, absent):
+    program = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

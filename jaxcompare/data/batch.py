@@ -1,21 +1,23 @@
 """What a train or evaluation step receives, and where a run gets it from."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from jaxtyping import Array, Float, Int
-from numpy import ndarray
+from jaxtyping import Float, Int
 
 CROP_PADDING = 4
 """Pixels of zeros around a training image before its random crop."""
 
 
 class Batch(NamedTuple):
-    """`size` examples, of which those with mask 1 count; the rest are padding, so that every batch has one shape."""
+    """`size` examples, of which those with mask 1 count; the rest are padding, so that every batch has one shape.
 
-    images: Float[Array | ndarray, "size h w c"]
-    labels: Int[Array | ndarray, " size"]
-    mask: Float[Array | ndarray, " size"]
+    NumPy's arrays or JAX's. They are not named: that would import JAX where PyTorch alone is measured.
+    """
+
+    images: Float[Any, "size h w c"]
+    labels: Int[Any, " size"]
+    mask: Float[Any, " size"]
 
 
 class Loader(Protocol):

@@ -13,8 +13,11 @@ from jaxcompare.measure.environment import page_faults
 
 T = TypeVar("T")
 
-STEPS = 10
+STEPS = 5
+"""Calls of which a median is taken."""
+
 WARM_UP = 2
+"""Calls before them."""
 
 TIMED_S = 1.0
 """Seconds of epochs that a process times at the least: of a fast cell, more epochs than it was asked for."""

@@ -127,7 +127,8 @@ def _speed_note(records: Sequence[CellRecord]) -> str:
         "product, the same for both frameworks: the faster one's median over all its processes of a precision; "
         "floating-point operations a training image by formula. Compile: every program that training needs, ahead of "
         "time, of torch.compile the whole first step, which compiles; warm: a second process with the first one's "
-        f"cache. Best: by the median, of these same repeats, on device input on both sides. {_malloc_note(first)}"
+        "cache, in the first repeat alone. Best: by the median, of these same repeats, on device input on both sides. "
+        f"{_malloc_note(first)}"
         f"{_padding_note(records)}{_noise_note(records)}"
         f"{_gate_note(records)} {machine(first.environment)}"
     )

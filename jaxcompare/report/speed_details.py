@@ -99,10 +99,10 @@ def ledger_table(records: Sequence[CellRecord]) -> Table:
         "Median (and range) over repeats. Trace: Python to a jaxpr; lower: to StableHLO; compile: XLA's, to a "
         "program; all cold. First run: what the first epoch took beyond a later one. All: of JAX, the programs "
         "compiled ahead; of torch.compile, the whole first step, since it traces and compiles while that step runs: "
-        "the two cannot be told apart, and are part of its first run. Warm: a second process that finds every program "
-        f"in the first one's cache. Slow first steps: until one takes no more than {STEADY:g} times the later median, "
-        "the device waited for after each; JAX's programs are compiled ahead and have none to count; never: none of "
-        "the first epoch's."
+        "the two cannot be told apart, and are part of its first run. Warm: in the first repeat, a second process "
+        "that finds every program in the first one's cache. Slow first steps: until one takes no more than "
+        f"{STEADY:g} times the later median, the device waited for after each; JAX's programs are compiled ahead and "
+        "have none to count; never: none of the first epoch's."
     )
     return Table(header, rows, [note], "What compiling is made of")
 

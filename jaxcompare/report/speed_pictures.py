@@ -139,8 +139,8 @@ DESIGNS = (
         "figure6_ledger",
         compile_ledger,
         "Figure 6. What each compiled way pays before its steps are steady: cold, and below it in a second process "
-        "that finds the programs in the first one's cache; the first run is measured cold only. torch.compile traces "
-        "and compiles in its first step: the pieces cannot be told apart.",
+        "(in the first repeat alone) that finds the programs in the first one's cache; the first run is measured cold "
+        "only. torch.compile traces and compiles in its first step: the pieces cannot be told apart.",
         _say_ledger,
     ),
     Design(

@@ -162,8 +162,8 @@ def _cell_job(cell: Cell, repeat: int, setup: Setup, measured: Measured, gates: 
 def measure_cell(
     cell: Cell, repeat: int, setup: Setup, parity: dict[str, float], tell: Tell, message: str = ""
 ) -> CellRecord:
-    """Two fresh processes, the second for what compiling takes with a cache. With a `message`, the reason not to
-    measure, none at all."""
+    """A fresh process; in the first repeat another, for what compiling takes with a cache. With a `message`, the reason
+    not to measure, none at all."""
     dataset = setup.dataset
     context: dict[str, Any] = {
         "cell": cell,
@@ -188,7 +188,7 @@ def measure_cell(
         except CellFailed as error:
             return CellRecord(**context, message=str(error))
         warm = {}
-        if _has_ledger(cell):
+        if _has_ledger(cell, repeat):
             try:
                 warm = in_fresh_process(worker.time_warm_compilation, cell, setup, Path(cache))
             except CellFailed as error:
@@ -196,9 +196,9 @@ def measure_cell(
     return CellRecord(**context, **vars(timing), warm_compile_times=warm)
 
 
-def _has_ledger(cell: Cell) -> bool:
-    """Whether its warm compilation is measured too: one run, of batches on the device."""
-    return cell.compiled and cell.input == "device" and cell.seeds == 1
+def _has_ledger(cell: Cell, repeat: int) -> bool:
+    """Whether its warm compilation is measured too: one run, of batches on the device, once; no ratio is made of it."""
+    return cell.compiled and cell.input == "device" and cell.seeds == 1 and repeat == 0
 
 
 def _cost_job(model: ModelName, setup: Setup, measured: Measured) -> Job:

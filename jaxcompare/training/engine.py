@@ -79,7 +79,13 @@ class Engine(abc.ABC):
 
     def compile_programs(self, *, evaluation: bool) -> None:
         """Compile everything that training needs, ahead of time, and what `evaluate` needs if that is asked for."""
-        self._init = self.compile("init", self.over_seeds(self.init_one), self.seed_array)
+        # It runs once: XLA's full effort would take a second longer than it saves.
+        self._init = self.compile(
+            "init",
+            self.over_seeds(self.init_one),
+            self.seed_array,
+            compiler_options={"xla_backend_optimization_level": 1},
+        )
         states = self.init()
         self._compile_training(states)
         if evaluation:
