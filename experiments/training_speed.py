@@ -38,7 +38,8 @@ class Args:
     """Measure every engine beside PyTorch, and the input pipelines."""
 
     preset: Literal["full", "quick"] = "full"
-    """`full`: the default matrix. `quick`: the main cells on scikit-learn's digits, one repeat. Other flags win."""
+    """`full`: the default matrix. `quick`: the main cells on scikit-learn's digits, one repeat, no details. Other flags
+    win."""
     models: tuple[ModelName, ...] = ("cnn", "vit")
     """Which models to train."""
     engines: tuple[EngineName, ...] | None = None
@@ -62,11 +63,13 @@ class Args:
     whose masks the frameworks draw in different ways; PyTorch's CNN in the layout in memory that JAX has
     (`channels-last`)."""
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=512))
-    epochs: int = 3
-    """Epochs of each process, 2 or more, and more until a second has been timed. The first is warm-up and not
+    epochs: int = 2
+    """Epochs of each process, 2 or more, and more until 1.5 seconds have been timed. The first is warm-up and not
     counted."""
     seed: int = 42
     """Of initialisation, data and dropout."""
+    details: bool = True
+    """Measure the phases of a step, and the input pipelines by themselves, too."""
     repeats: int = 3
     """Fresh processes per cell, 1 or more, in turn over all cells. From 2 on ratios have intervals, from 5 on the
     bootstrap's."""
@@ -77,7 +80,7 @@ class Args:
     trace: Path | None = None
     """Folder for a profiler's trace of each cell of this call, and the optimised HLO of JAX's programs."""
     out: Path = Path("runs/training_speed")
-    """Folder for cells.jsonl, cells.csv, inputs.jsonl, phases.jsonl, costs.jsonl and figures/."""
+    """Folder for cells.jsonl, cells.csv, costs.jsonl, figures/ and, of details, inputs.jsonl and phases.jsonl."""
 
 
 PRESETS = {
@@ -87,7 +90,7 @@ PRESETS = {
         engines=("eager", "compile", "step"),
         batch_sizes=(64,),
         data=DataConfig("digits", train_size=128),
-        epochs=2,
+        details=False,
         repeats=1,
         out=Path("runs/training_speed_quick"),
     ),
@@ -120,7 +123,7 @@ def main(args: Args) -> None:
     def tell(line: str) -> None:
         print(line, flush=True)
 
-    run_study(cells, args.repeats, setup, measured, tell)
+    run_study(cells, args.repeats, setup, measured, tell, details=args.details)
     show(args.out)
     if args.trace:
         failed = {record.cell for record in measured.cells if record.message}
@@ -136,8 +139,11 @@ def command_of(args: Args) -> str:
         for field in dataclasses.fields(now):
             value = getattr(now, field.name)
             if value != getattr(before, field.name) and field.name not in ("data", "data_dir", "out", "trace"):
-                several = value if isinstance(value, tuple) else (value,)
-                words += [f"--{field.name.replace('_', '-')}", *map(str, several)]
+                flag = field.name.replace("_", "-")
+                if isinstance(value, bool):
+                    words.append(f"--{flag}" if value else f"--no-{flag}")
+                else:
+                    words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else (value,))]
     return " ".join(words)
 
 
@@ -146,6 +152,7 @@ def show(out: Path) -> None:
     from jaxcompare.report.figures import save_figure
     from jaxcompare.report.html import draw_pictures
     from jaxcompare.report.results import gather
+    from jaxcompare.study.study import OTHERS
 
     results = gather([out])
     if all(record.message for record in results.cells):
@@ -154,7 +161,10 @@ def show(out: Path) -> None:
         print("\n" + "\n\n".join(table.markdown() for table in tables))
     for picture in draw_pictures(results):
         save_figure(picture.figure, out / "figures", picture.name)
-    print(f"\nWritten: {out}/cells.jsonl, cells.csv, inputs.jsonl, phases.jsonl, costs.jsonl, figures/")
+    files = [
+        name for name in ("cells.jsonl", "cells.csv", *(f"{name}.jsonl" for name in OTHERS)) if (out / name).exists()
+    ]
+    print(f"\nWritten: {out}/{', '.join(files)}, figures/")
     print(f"A page of it, with every table and figure: python experiments/report.py {out}")
 
 

@@ -76,6 +76,11 @@ class Cell:
         return self.engine not in ("eager", "op")
 
     @property
+    def dropout(self) -> bool:
+        """Whether it trains with the recipe's dropout."""
+        return self.control != "no-dropout"
+
+    @property
     def title(self) -> str:
         """As a person reads it; the batch size where it is not the recipe's."""
         extras = [f"batches of {self.batch_size}"] if self.batch_size != TrainingConfig.batch_size else []
@@ -103,7 +108,7 @@ class Timing:
     """Of each epoch before that."""
     first_step_time_s: list[float] = dataclasses.field(default_factory=list)
     """Of each step of the first epoch, the device waited for after each: how many it takes until they are steady. Empty
-    for compiled JAX, whose programs are compiled ahead."""
+    for compiled JAX, whose programs are compiled ahead; JAX op by op reads its operations from a cache of the study."""
     input_wait_s: list[float] = dataclasses.field(default_factory=list)
     """Of each epoch after the warm-up: how long the device had nothing to do for want of a batch, as far as known; of
     PyTorch, how long the next batch took to come. Empty for JAX op by op."""

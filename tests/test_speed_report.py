@@ -38,7 +38,7 @@ from jaxcompare.config import InputError
 from jaxcompare.records import History, TruncatedLine, save_lines
 from jaxcompare.report.html import build_page, draw_pictures
 from jaxcompare.report.results import PAGE_ONLY, Results, gather
-from jaxcompare.report.speed import attribution_table, break_even_table, conclusions, speed_table
+from jaxcompare.report.speed import attribution_table, break_even_table, speed_table
 from jaxcompare.report.speed_checks import allocator_sentence, allocator_table, repeated_table
 from jaxcompare.report.speed_controls import control_table
 from jaxcompare.report.speed_costs import cost_table, matrix_library_sentences, memory_table
@@ -53,6 +53,7 @@ from jaxcompare.report.speed_details import (
 )
 from jaxcompare.report.speed_figures import attribution_waterfall, break_even_curves, compile_ledger, speed_matrix
 from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures
+from jaxcompare.report.speed_sentences import conclusions
 
 WIDE = {STEP: (49.5, 50, 50.5), EPOCH: (60, 40, 20), COMPILE: (74, 75, 76)}
 
@@ -411,10 +412,10 @@ def test_break_even_is_where_the_cumulative_times_meet():
     assert "recipe input" not in table
     assert "| never | never | never |" in break_even_table([timed(EAGER, 1.0), timed(STEP, 2.0)]).markdown()
     some = [timed(EAGER, 100.0, i) for i in range(2)] + [timed(STEP, ms, i) for i, ms in enumerate((50.0, 200.0))]
-    assert "| never (116 to never): undecided | never (0.30 to never): undecided |" in break_even_table(some).markdown()
+    assert "| never (116 to never, undecided) | never (0.30 to never, undecided) |" in break_even_table(some).markdown()
     # Every repeat crosses, but not by more than chance: neither the table nor the figure says that it pays.
     level = [timed(EAGER, 100.0, i) for i in range(3)] + [timed(STEP, ms, i) for i, ms in enumerate((99.0, 80.0, 60.0))]
-    assert "| 290 (145 to 5,800): undecided | 0.74 (0.37 to 14.83): undecided |" in break_even_table(level).markdown()
+    assert "| 290 (145 to 5,800, undecided) | 0.74 (0.37 to 14.83, undecided) |" in break_even_table(level).markdown()
     assert [text.get_text() for text in break_even_curves(level).axes[0].texts] == ["290, undecided"]
 
 

@@ -237,7 +237,7 @@ def calls(monkeypatch):
             "time_warm_compilation": {"train_step": {"trace_s": 1.0, "lower_s": 1.0, "compile_s": 1.0}},
             "measure_phases": {"step_ms": 1.0},
             "count_costs": {"model": first},
-            "measure_input": {"images_per_s": 1.0},
+            "measure_inputs": [{"pipeline": name, "images_per_s": 1.0} for name in ("recipe", "jaxcompare")],
         }[name]
 
     for module in (gates, study):
@@ -306,6 +306,15 @@ def test_a_cell_whose_gate_is_shut_is_not_timed(calls, tmp_path, monkeypatch):
         run(tmp_path / "none", [Cell("cnn", "chunk"), CELLS[3]])
     assert {name for name, _ in calls} == {"make_reference"}
     assert not list((tmp_path / "none").glob("*"))
+
+
+def test_details_can_be_left_out(calls, tmp_path):
+    measured = study.load_measured(tmp_path, SETUP, CELLS)
+    study.run_study(CELLS, 1, SETUP, measured, lambda _: None, details=False)
+    assert {name: len(found) for name, found in measured.others.items()} == {"inputs": 0, "phases": 0, "costs": 1}
+    assert training_speed.command_of(dataclasses.replace(training_speed.Args(), details=False)).endswith(
+        " --no-details"
+    )
 
 
 def test_controls_come_beside_the_matrix():
@@ -421,14 +430,14 @@ def test_frameworks_on_different_devices_are_refused(monkeypatch):
 
 def test_the_command_measures_and_shows(untold, monkeypatch, capsys, tmp_path):
     """Real processes, one of each framework; the other two kinds of cell say why they are not."""
-    words = ["--dataset", "digits", "--train-size", "64", "--batch-sizes", "32", "--models", "cnn", "--epochs", "2"]
+    words = ["--dataset", "digits", "--train-size", "64", "--batch-sizes", "32", "--models", "cnn", "--epochs", "3"]
     words += ["--engines", "eager", "cudagraphs", "step", "--repeats", "1", "--trace", str(tmp_path / "trace")]
     monkeypatch.setattr(sys, "argv", ["training_speed.py", *words, "--out", str(tmp_path / "out")])
-    monkeypatch.setattr(study, "PIPELINES", (("jaxcompare", 2), ("recipe", 2)))
+    monkeypatch.setattr(study, "WORKERS", (2,))
     console.run(training_speed.Args, training_speed.main, training_speed.PRESETS)
     eager, graphs, step = load_cells(tmp_path / "out" / "cells.jsonl")
     assert eager.command == (
-        "python experiments/training_speed.py --models cnn --engines eager cudagraphs step --batch-sizes 32 --epochs 2 "
+        "python experiments/training_speed.py --models cnn --engines eager cudagraphs step --batch-sizes 32 --epochs 3 "
         "--repeats 1 --dataset digits --train-size 64"
     )
     assert graphs.message == "CUDA graphs need a GPU that PyTorch can use"
@@ -441,7 +450,7 @@ def test_the_command_measures_and_shows(untold, monkeypatch, capsys, tmp_path):
         assert record.memory["process"] > 1e8
     assert step.memory["plan"] > 1e6
     assert step.warm_compile_time_s < step.compile_time_s
-    _, recipe = map(json.loads, (tmp_path / "out" / "inputs.jsonl").read_text().splitlines())
+    recipe, _ = map(json.loads, (tmp_path / "out" / "inputs.jsonl").read_text().splitlines())
     # Its workers are forked: spawned ones would take seconds to start, and the recipe's loader starts them every pass.
     assert recipe["images_per_s"] > 64
     out = capsys.readouterr().out

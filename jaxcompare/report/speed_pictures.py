@@ -20,17 +20,12 @@ from jaxcompare.analysis.speed import (
 )
 from jaxcompare.cells import CellRecord
 from jaxcompare.report.figures import Picture
-from jaxcompare.report.speed import (
-    attribution_sentence,
-    break_even_table,
-    conclusions,
-    interaction_sentences,
-    speed_table,
-)
+from jaxcompare.report.speed import break_even_table, speed_table
 from jaxcompare.report.speed_controls import control_sentences
 from jaxcompare.report.speed_curves import batch_sweep, input_ladder, roofline
 from jaxcompare.report.speed_details import batch_table, ladder_table, ledger_table
 from jaxcompare.report.speed_figures import attribution_waterfall, break_even_curves, compile_ledger, speed_matrix
+from jaxcompare.report.speed_sentences import attribution_sentence, conclusions, interaction_sentences
 from jaxcompare.report.speed_text import engine_label, half_size_text, spread
 from jaxcompare.report.tables import Table
 

@@ -52,8 +52,12 @@ def verdict_text(ratio: Ratio) -> str:
 def factor_text(factor: Ratio) -> str:
     """Times as fast, and "undecided" where the interval includes 1."""
     text = ratio_text(factor)
-    undecided = factor.interval is not None and factor.direction == 0
-    return f"{text.removesuffix(')')}, undecided)" if undecided else text
+    return undecided(text) if factor.interval is not None and factor.direction == 0 else text
+
+
+def undecided(text: str) -> str:
+    """A number, perhaps with its spread in brackets, and there the word."""
+    return f"{text.removesuffix(')')}, undecided)" if text.endswith(")") else f"{text} (undecided)"
 
 
 def share_text(share: Ratio) -> str:

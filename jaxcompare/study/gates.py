@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jaxcompare.cells import CONTROLS, ENGINES, Cell
-from jaxcompare.config import ModelName, TrainingConfig
+from jaxcompare.config import TrainingConfig
 from jaxcompare.measure.parity import Deviation
 from jaxcompare.study import worker
 from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
@@ -25,7 +25,7 @@ def gate_of(cell: Cell) -> Cell:
     if cell.framework == "jax" and cell.compiled:
         engine = "step" if cell.seeds == 1 else "epoch"
     # In every gate dropout is off.
-    control = None if cell.control == "no-dropout" else cell.control
+    control = cell.control if cell.dropout else None
     size = TrainingConfig.batch_size
     return dataclasses.replace(cell, engine=engine, input="device", batch_size=size, control=control)
 
@@ -35,18 +35,24 @@ def open_gates(cells: Sequence[Cell], setup: Setup, tell: Tell) -> Gates:
 
     Nothing is timed yet, so two processes run at once.
     """
-    gates = list(dict.fromkeys(map(gate_of, cells)))
+    # The slowest first: none is left alone at the end.
+    gates = sorted(dict.fromkeys(map(gate_of, cells)), key=lambda gate: gate.engine != "op")
     if gates:
         tell(f"parity gates: {len(gates)} sides against PyTorch in float64, two at a time")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         paths = {model: Path(folder) / f"{model}.npz" for model in dict.fromkeys(gate.model for gate in gates)}
 
-        def refer(model: ModelName) -> None:
-            in_fresh_process(worker.make_reference, model, setup, paths[model])
+        references = {
+            model: pool.submit(in_fresh_process, worker.make_reference, model, setup, path)
+            for model, path in paths.items()
+        }
 
-        list(pool.map(refer, paths))
+        def pass_gate(gate: Cell) -> tuple[dict[str, float], str]:
+            references[gate.model].result()
+            return _pass_gate(gate, setup, paths[gate.model])
+
         found = []
-        passes = pool.map(lambda gate: _pass_gate(gate, setup, paths[gate.model]), gates)
+        passes = pool.map(pass_gate, gates)
         for number, (gate, (parity, message)) in enumerate(zip(gates, passes, strict=True), 1):
             seeds = f", {gate.seeds} seeds" if gate.seeds > 1 else ""
             passed = f"not timed: {message}" if message else "passed"

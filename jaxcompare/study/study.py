@@ -22,8 +22,8 @@ from jaxcompare.study import worker
 from jaxcompare.study.gates import Gates, Tell, gate_of, open_gates
 from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
 
-PIPELINES = (("jaxcompare", 0), ("recipe", 0), ("jaxcompare", 2), ("recipe", 2))
-"""Input pipelines, and their workers."""
+WORKERS = (0, 2)
+"""Of the input pipelines by themselves."""
 
 OTHERS = ("inputs", "phases", "costs")
 """Files of a folder beside cells.jsonl."""
@@ -103,8 +103,10 @@ def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Me
     )
 
 
-def run_study(cells: Sequence[Cell], repeats: int, setup: Setup, measured: Measured, tell: Tell) -> None:
-    """Measure what is missing, and add it to `measured`.
+def run_study(
+    cells: Sequence[Cell], repeats: int, setup: Setup, measured: Measured, tell: Tell, *, details: bool = True
+) -> None:
+    """Measure what is missing, and add it to `measured`; without `details` neither phases nor input pipelines alone.
 
     Raises:
         InputError: another commit began the measurement, or no cell of it can be measured.
@@ -115,17 +117,21 @@ def run_study(cells: Sequence[Cell], repeats: int, setup: Setup, measured: Measu
     for cell, message in {record.cell: record.message for record in measured.cells if record.message}.items():
         tell(f"{cell.model} {cell.title}: not measured by an earlier call ({message}); with another --out, tried again")
     models = list(dict.fromkeys(cell.model for cell in cells))
-    gates = open_gates([cell for cell in missing if not cell.refusal], setup, tell)
-    jobs = [_cost_job(model, setup, measured) for model in models if not measured.has("costs", {"model": model})]
-    for repeat in range(repeats):
-        # After the first round, which is in a table's order, each in another: a cell's neighbours are no part of it.
-        order = random.Random(repeat).sample(missing, len(missing)) if repeat else missing
-        jobs += [_cell_job(cell, repeat, setup, measured, gates, tell) for cell in order if (cell, repeat) not in done]
-        jobs += _input_jobs(repeat, setup, measured)
-    jobs += _phase_jobs(cells, setup, measured)
-    if not measured.cells and all(cell.refusal or gates[gate_of(cell)][1] for cell in missing):
-        raise InputError(f"no cell can be measured; the first: {missing[0].refusal or gates[gate_of(missing[0])][1]}")
-    _run(jobs, tell)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as operations:
+        setup = dataclasses.replace(setup, operations=Path(operations))
+        gates = open_gates([cell for cell in missing if not cell.refusal], setup, tell)
+        shut = [cell.refusal or gates[gate_of(cell)][1] for cell in missing]
+        if not measured.cells and all(shut):
+            raise InputError(f"no cell can be measured; the first: {shut[0]}")
+        jobs = [_cost_job(model, setup, measured) for model in models if not measured.has("costs", {"model": model})]
+        for repeat in range(repeats):
+            # After the first round, which is in a table's order, each in another: neighbours are no part of a cell.
+            order = random.Random(repeat).sample(missing, len(missing)) if repeat else missing
+            to_do = [cell for cell in order if (cell, repeat) not in done]
+            jobs += [_cell_job(cell, repeat, setup, measured, gates, tell) for cell in to_do]
+            jobs += _input_jobs(repeat, setup, measured) if details else []
+        jobs += _phase_jobs(cells, setup, measured) if details else []
+        _run(jobs, tell)
 
 
 def _run(jobs: Sequence[Job], tell: Tell) -> None:
@@ -209,18 +215,17 @@ def _cost_job(model: ModelName, setup: Setup, measured: Measured) -> Job:
 
 
 def _input_jobs(repeat: int, setup: Setup, measured: Measured) -> list[Job]:
-    """Each input pipeline by itself, where it is missing."""
+    """The input pipelines by themselves, where they are missing."""
     jobs = []
-    for pipeline, workers in PIPELINES:
-        place = {"repeat": repeat, "pipeline": pipeline, "workers": workers}
+    for workers in WORKERS:
+        place = {"repeat": repeat, "workers": workers}
 
         def run(place: dict[str, Any] = place) -> None:
-            values = in_fresh_process(worker.measure_input, place["pipeline"], place["workers"], setup)
-            measured.add("inputs", place, values)
+            for values in in_fresh_process(worker.measure_inputs, place["workers"], setup):
+                measured.add("inputs", place, values)
 
         if not measured.has("inputs", place):
-            name = "host" if pipeline == "jaxcompare" else pipeline
-            jobs.append(Job(f"{name} pipeline alone, {workers} workers", run))
+            jobs.append(Job(f"input pipelines alone, {workers} workers", run))
     return jobs
 
 

@@ -19,6 +19,8 @@ from jaxcompare.config import DataConfig, InputError, ModelName, RunConfig, Trai
 
 if TYPE_CHECKING:
     from jaxcompare.data.batch import Loader
+    from jaxcompare.data.host import HostLoader
+    from jaxcompare.data.recipe import RecipeStream
     from jaxcompare.data.split import Dataset
 
 FAILURES = (InputError, RuntimeError, MemoryError, OSError)
@@ -40,6 +42,9 @@ class Setup:
     """But for its batch size, which is a cell's."""
     command: str = ""
     """See `CellRecord.command`."""
+    operations: Path | None = None
+    """Where JAX op by op keeps the programs of its operations, for a study's processes to share: seconds of compilation
+    in each that nothing is made of. None: nowhere."""
 
     def training_of(self, cell: Cell) -> TrainingConfig:
         """A cell's."""
@@ -208,9 +213,7 @@ def measure_phases(cell: Cell, setup: Setup) -> dict[str, Any]:
     from jaxcompare.training.phases import measure_phases
 
     config = _start_jax(cell, setup, False)
-    engine = build_engine(
-        config, setup.dataset, setup.seeds_of(cell), compiled=False, dropout=cell.control != "no-dropout"
-    )
+    engine = build_engine(config, setup.dataset, setup.seeds_of(cell), compiled=False, dropout=cell.dropout)
     return dataclasses.asdict(measure_phases(engine, setup.dataset))
 
 
@@ -224,27 +227,34 @@ def count_costs(model: ModelName, setup: Setup) -> dict[str, Any]:
     return dataclasses.asdict(count_costs(model, dataset.train.images.shape[1], len(dataset.class_names), size))
 
 
-def measure_input(pipeline: str, workers: int, setup: Setup) -> dict[str, Any]:
-    """Images per second of an input pipeline in its steady state, over PASSES passes after one of warm-up. No model is
-    run."""
+def measure_inputs(workers: int, setup: Setup) -> list[dict[str, Any]]:
+    """Images per second of each input pipeline in its steady state, over PASSES passes after one of warm-up. No model
+    is run."""
     from jaxcompare.data.host import HostLoader
     from jaxcompare.data.recipe import RecipeStream
     from jaxcompare.measure.environment import describe_environment
 
     dataset, size = setup.dataset, setup.training.batch_size
-    images = len(dataset.train)
-    if pipeline == "jaxcompare":
-        loader = HostLoader(
-            dataset.train,
-            size,
-            dataset.statistics,
-            augment=True,
-            shuffle=True,
-            epoch_images=(PASSES + 2) * images,  # one epoch; more than is taken, so that workers never run out
-            workers=workers,
-        )
-    else:
-        loader = RecipeStream(dataset, size, workers=workers)
+    host = HostLoader(
+        dataset.train,
+        size,
+        dataset.statistics,
+        augment=True,
+        shuffle=True,
+        epoch_images=(PASSES + 2) * len(dataset.train),  # one epoch; more than is taken, so that workers never run out
+        workers=workers,
+    )
+    # The recipe's workers are forked: first, from a process without threads.
+    pipelines = {"recipe": RecipeStream(dataset, size, workers=workers), "jaxcompare": host}
+    environment = describe_environment("torch")
+    return [
+        {"pipeline": name, **_time_passes(loader, setup), "environment": environment}
+        for name, loader in pipelines.items()
+    ]
+
+
+def _time_passes(loader: "HostLoader | RecipeStream", setup: Setup) -> dict[str, float]:
+    images, size = len(setup.dataset.train), setup.training.batch_size
     with loader:
         batches = itertools.chain.from_iterable(loader.epoch(epoch) for epoch in itertools.count())
         per_pass = round(images / size)
@@ -254,13 +264,7 @@ def measure_input(pipeline: str, workers: int, setup: Setup) -> dict[str, Any]:
         for _ in itertools.islice(batches, PASSES * per_pass):
             pass
         seconds = time.perf_counter() - start
-    return {
-        "pipeline": pipeline,
-        "workers": workers,
-        "images": PASSES * per_pass * size,
-        "images_per_s": PASSES * per_pass * size / seconds,
-        "environment": describe_environment("torch"),
-    }
+    return {"images": PASSES * per_pass * size, "images_per_s": PASSES * per_pass * size / seconds}
 
 
 def find_backend(framework: str) -> str:
@@ -278,6 +282,8 @@ def _start_jax(cell: Cell, setup: Setup, cache: Path | bool) -> RunConfig:
     """JAX as the cell has it. Must come before the process's first array."""
     from jaxcompare.measure.runtime import configure_jax
 
+    if cell.engine == "op":
+        cache = setup.operations or False
     configure_jax(cache=cache, split_cores=cell.engine != "op")
     return setup.run_config(cell)
 

@@ -72,7 +72,7 @@ def build_cells_engine(
     cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None
 ) -> Engine:
     """A compiled cell's, ready to train."""
-    return build_engine(config, dataset, seeds, loader=loader, evaluation=False, dropout=cell.control != "no-dropout")
+    return build_engine(config, dataset, seeds, loader=loader, evaluation=False, dropout=cell.dropout)
 
 
 def _time_engine(
@@ -107,7 +107,7 @@ def _time_op_by_op(cell: Cell, config: RunConfig, dataset: Dataset, loader: Load
 
 def _epochs_op_by_op(cell: Cell, config: RunConfig, dataset: Dataset, loader: Loader, marks: list[float]) -> Epoch:
     """Into `marks` the seconds of each step of the first epoch, waited for."""
-    model, tx = op_by_op.build(config, len(dataset.class_names), dropout=cell.control != "no-dropout")
+    model, tx = op_by_op.build(config, len(dataset.class_names), dropout=cell.dropout)
     shape = (1, *dataset.train.images.shape[1:])
     state = init_state(model, tx, jax.random.key(config.training.seed), jnp.zeros(shape, jnp.float32))
     train_step = build_train_step(model, tx)

@@ -116,7 +116,7 @@ def build_training(
     """A cell's model in training mode, its optimiser, and its loss."""
     torch.manual_seed(training.seed)
     model = build_model(cell.model, num_classes=len(dataset.class_names), image_size=dataset.train.images.shape[1])
-    if cell.control == "no-dropout":
+    if not cell.dropout:
         without_dropout(model)
     model.to(device).train()
     optimiser = build_optimiser(model, training, fused=device.type == "cuda")
