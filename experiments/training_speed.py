@@ -9,8 +9,8 @@ Before a side is timed it passes a parity gate: from shared weights and batches,
 10 steps are PyTorch's in float64, within its precision's tolerance. A side that does not pass has no time. A cell that
 fails is a row that says why; the others go on.
 
-    python experiments/training_speed.py --preset quick                      scikit-learn's digits, 4 to 5 minutes
-    python experiments/training_speed.py --dataset folder --data-dir DIR     15 to 19 minutes on 2 cores
+    python experiments/training_speed.py --preset quick                      scikit-learn's digits, 4 minutes on 2 cores
+    python experiments/training_speed.py --dataset folder --data-dir DIR     16 minutes on 2 cores
     python experiments/training_speed.py --dataset folder --data-dir DIR --batch-sizes 128 16 32 512 --seeds 4
                                                                              and a sweep, and several seeds in a program
     python experiments/training_speed.py --dataset folder --data-dir DIR --controls no-dropout channels-last

@@ -117,21 +117,19 @@ def run_study(
     for cell, message in {record.cell: record.message for record in measured.cells if record.message}.items():
         tell(f"{cell.model} {cell.title}: not measured by an earlier call ({message}); with another --out, tried again")
     models = list(dict.fromkeys(cell.model for cell in cells))
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as operations:
-        setup = dataclasses.replace(setup, operations=Path(operations))
-        gates = open_gates([cell for cell in missing if not cell.refusal], setup, tell)
-        shut = [cell.refusal or gates[gate_of(cell)][1] for cell in missing]
-        if not measured.cells and all(shut):
-            raise InputError(f"no cell can be measured; the first: {shut[0]}")
-        jobs = [_cost_job(model, setup, measured) for model in models if not measured.has("costs", {"model": model})]
-        for repeat in range(repeats):
-            # After the first round, which is in a table's order, each in another: neighbours are no part of a cell.
-            order = random.Random(repeat).sample(missing, len(missing)) if repeat else missing
-            to_do = [cell for cell in order if (cell, repeat) not in done]
-            jobs += [_cell_job(cell, repeat, setup, measured, gates, tell) for cell in to_do]
-            jobs += _input_jobs(repeat, setup, measured) if details else []
-        jobs += _phase_jobs(cells, setup, measured) if details else []
-        _run(jobs, tell)
+    gates = open_gates([cell for cell in missing if not cell.refusal], setup, tell)
+    shut = [cell.refusal or gates[gate_of(cell)][1] for cell in missing]
+    if not measured.cells and all(shut):
+        raise InputError(f"no cell can be measured; the first: {shut[0]}")
+    jobs = [_cost_job(model, setup, measured) for model in models if not measured.has("costs", {"model": model})]
+    for repeat in range(repeats):
+        # After the first round, which is in a table's order, each in another: neighbours are no part of a cell.
+        order = random.Random(repeat).sample(missing, len(missing)) if repeat else missing
+        to_do = [cell for cell in order if (cell, repeat) not in done]
+        jobs += [_cell_job(cell, repeat, setup, measured, gates, tell) for cell in to_do]
+        jobs += _input_jobs(repeat, setup, measured) if details else []
+    jobs += _phase_jobs(cells, setup, measured) if details else []
+    _run(jobs, tell)
 
 
 def _run(jobs: Sequence[Job], tell: Tell) -> None:

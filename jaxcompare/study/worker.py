@@ -42,9 +42,6 @@ class Setup:
     """But for its batch size, which is a cell's."""
     command: str = ""
     """See `CellRecord.command`."""
-    operations: Path | None = None
-    """Where JAX op by op keeps the programs of its operations, for a study's processes to share: seconds of compilation
-    in each that nothing is made of. None: nowhere."""
 
     def training_of(self, cell: Cell) -> TrainingConfig:
         """A cell's."""
@@ -193,7 +190,7 @@ def pass_gate(cell: Cell, setup: Setup, path: Path) -> dict[str, float]:
         from jaxcompare.training.execution import check_precision
         from jaxcompare.training.gate import run_op_by_op, run_side
 
-        config = _start_jax(cell, setup, False)
+        config = _start_jax(cell, setup, True)
         check_precision(cell.precision)
         if cell.engine == "op":
             outcome = run_op_by_op(config, reference)
@@ -212,7 +209,7 @@ def measure_phases(cell: Cell, setup: Setup) -> dict[str, Any]:
     from jaxcompare.training.engines import build_engine
     from jaxcompare.training.phases import measure_phases
 
-    config = _start_jax(cell, setup, False)
+    config = _start_jax(cell, setup, True)
     engine = build_engine(config, setup.dataset, setup.seeds_of(cell), compiled=False, dropout=cell.dropout)
     return dataclasses.asdict(measure_phases(engine, setup.dataset))
 
@@ -279,12 +276,12 @@ def find_backend(framework: str) -> str:
 
 
 def _start_jax(cell: Cell, setup: Setup, cache: Path | bool) -> RunConfig:
-    """JAX as the cell has it. Must come before the process's first array."""
+    """JAX as the cell has it, its programs in a cache; True: the usual one, where compilation is not what is measured.
+    Must come before the process's first array."""
     from jaxcompare.measure.runtime import configure_jax
 
-    if cell.engine == "op":
-        cache = setup.operations or False
-    configure_jax(cache=cache, split_cores=cell.engine != "op")
+    # Op by op, each operation is such a program: seconds of them in every process.
+    configure_jax(cache=cell.engine == "op" or cache, split_cores=cell.engine != "op")
     return setup.run_config(cell)
 
 
