@@ -17,7 +17,7 @@ fails is a row that says why; the others go on.
                                                                              and what the ratios owe to those
     python experiments/training_speed.py --precisions tf32 --train-size 49920          on a GPU
 
-On a GPU there are more cells: torch.compile with CUDA graphs, and inputs that are copied. Every measurement has a fresh
+On a GPU there are more cells: torch.compile with CUDA graphs, and inputs that are copied. Every cell has a fresh
 process, which runs one framework; repeats are interleaved, so that a machine that drifts slows every side alike. Keep
 other work off the machine. Stopped at any point, the same command goes on.
 """

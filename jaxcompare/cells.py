@@ -108,8 +108,8 @@ class Timing:
     """Of each epoch before that."""
     first_step_time_s: list[float] = dataclasses.field(default_factory=list)
     """Of each step of the first epoch, the device waited for after each: how many it takes until they are steady. Empty
-    for compiled JAX, whose programs are compiled ahead; JAX op by op finds its operations in the
-    usual cache, once one process has compiled them."""
+    for compiled JAX, whose programs are compiled ahead; JAX op by op finds its operations in the usual
+    cache, once one process has compiled them."""
     input_wait_s: list[float] = dataclasses.field(default_factory=list)
     """Of each epoch after the warm-up: how long the device had nothing to do for want of a batch, as far as known; of
     PyTorch, how long the next batch took to come. Empty for JAX op by op."""
