@@ -23,6 +23,7 @@ other work off the machine. Stopped at any point, the same command goes on.
 """
 
 import dataclasses
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -63,8 +64,8 @@ class Args:
     whose masks the frameworks draw in different ways; PyTorch's CNN in the layout in memory that JAX has
     (`channels-last`)."""
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=512))
-    epochs: int = 2
-    """Epochs of each process, 2 or more, and more until 1.5 seconds have been timed. The first is warm-up and not
+    epochs: int = 3
+    """Epochs of each process, 2 or more, and more until a second has been timed. The first is warm-up and not
     counted."""
     seed: int = 42
     """Of initialisation, data and dropout."""
@@ -117,17 +118,17 @@ def main(args: Args) -> None:
     if args.trace:
         console.check_out(args.trace, "--trace")
 
-    setup = Setup(dataset, training, command_of(args))
-    measured = load_measured(args.out, setup, cells)
-
     def tell(line: str) -> None:
         print(line, flush=True)
 
-    run_study(cells, args.repeats, setup, measured, tell, details=args.details)
-    show(args.out)
-    if args.trace:
-        failed = {record.cell for record in measured.cells if record.message}
-        save_traces([cell for cell in cells if cell not in failed], setup, args.trace, tell)
+    with tempfile.TemporaryDirectory() as batches:
+        setup = Setup(dataset, training, Path(batches), command_of(args))
+        measured = load_measured(args.out, setup, cells)
+        run_study(cells, args.repeats, setup, measured, tell, details=args.details)
+        show(args.out)
+        if args.trace:
+            failed = {record.cell for record in measured.cells if record.message}
+            save_traces([cell for cell in cells if cell not in failed], setup, args.trace, tell)
 
 
 def command_of(args: Args) -> str:

@@ -81,6 +81,11 @@ class Cell:
         return self.control != "no-dropout"
 
     @property
+    def prepared(self) -> bool:
+        """Whether its batches are made before its process starts."""
+        return self.input == "arrays" or (self.input == "device" and not (self.framework == "jax" and self.compiled))
+
+    @property
     def title(self) -> str:
         """As a person reads it; the batch size where it is not the recipe's."""
         extras = [f"batches of {self.batch_size}"] if self.batch_size != TrainingConfig.batch_size else []

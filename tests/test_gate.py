@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+from pathlib import Path
 
 import jax
 import pytest
@@ -23,7 +24,7 @@ from jaxcompare.twin import speed
 from jaxcompare.twin.reference import compute_reference
 
 DATA = DataConfig("digits", train_size=40, subsets="independent")
-SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2, batch_size=32, lr=1e-3))
+SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2, batch_size=32, lr=1e-3), Path())
 
 
 @pytest.fixture(scope="module", params=["cnn", "vit"])

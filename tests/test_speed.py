@@ -2,8 +2,11 @@
 
 import contextlib
 import dataclasses
+import os
 import shutil
+import tempfile
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +18,7 @@ from torch._dynamo.utils import counters
 
 from jaxcompare.cells import Cell
 from jaxcompare.config import DataConfig, InputError, TrainingConfig
-from jaxcompare.data import host
+from jaxcompare.data import host, recipe
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.recipe import RecipeLoader, RecipeStream
 from jaxcompare.data.split import training_subset
@@ -35,9 +38,21 @@ from jaxcompare.twin import phases as twin_phases
 from jaxcompare.twin import speed as twin_speed
 
 DATA = DataConfig("digits", train_size=64, subsets="independent")
-SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=3, batch_size=32, lr=1e-3))
+SETUP = Setup(
+    training_subset(load_dataset(DATA), DATA, 42),
+    TrainingConfig(epochs=3, batch_size=32, lr=1e-3),
+    Path(tempfile.gettempdir()) / f"jaxcompare-test-{os.getpid()}",
+)
 STEP = Cell("cnn", "step", batch_size=32)
 EAGER = Cell("cnn", "eager", batch_size=32)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def prepared_batches():
+    SETUP.batches.mkdir()
+    worker.prepare_batches([8, 32], SETUP)
+    yield
+    shutil.rmtree(SETUP.batches)
 
 
 @pytest.fixture
@@ -55,7 +70,8 @@ def jax_timing(cell, epochs=3):
 
 
 def twin_timing(cell, epochs=3):
-    return twin_speed.time_epochs(cell, SETUP.dataset, dataclasses.replace(SETUP.training, epochs=epochs))
+    training = dataclasses.replace(SETUP.training, epochs=epochs)
+    return twin_speed.time_epochs(cell, SETUP.dataset, training, SETUP.batches_of(cell))
 
 
 # Clocks.
@@ -119,14 +135,14 @@ def test_the_twins_timed_loop_trains(monkeypatch, no_ceilings):
 
 @pytest.mark.parametrize(
     ("place", "theirs_asked", "ours_asked"),
-    [("recipe", [], []), ("host", [0, 1], [0, 1]), ("arrays", [0], [0]), ("device", [0], [])],
+    [("recipe", [], []), ("host", [0, 1], [0, 1]), ("arrays", [], []), ("device", [], [])],
 )
 def test_every_input_feeds_both_frameworks(place, theirs_asked, ours_asked, monkeypatch, no_ceilings):
-    """Of the host pipeline, each epoch is asked for in its time, or one before the clock starts, or none."""
+    """Of the host pipeline, each epoch is asked for in its time; or none, where batches are prepared or JAX's own."""
     asked = []
     real = host.HostLoader.epoch
     monkeypatch.setattr(host.HostLoader, "epoch", lambda self, epoch: asked.append(epoch) or real(self, epoch))
-    monkeypatch.setattr(twin_speed, "WORKERS", 0)  # they are forked, and JAX runs in this process
+    monkeypatch.setattr(recipe, "WORKERS", 0)  # they are forked, and JAX runs in this process
     theirs = twin_timing(dataclasses.replace(EAGER, input=place), epochs=2)
     assert asked == theirs_asked
     asked.clear()
@@ -173,6 +189,19 @@ def test_the_recipes_loader_gives_jax_its_layout():
     assert first.images.shape == (32, 32, 32, 3)
     assert (first.images.dtype, first.labels.dtype, first.mask.sum()) == (np.float32, np.int32, 32)
     assert sorted(np.concatenate([first.labels, second.labels])) == sorted(SETUP.dataset.train.labels)
+
+
+def test_prepared_batches_are_the_pipelines_and_lie_as_xla_takes_them():
+    cell = dataclasses.replace(STEP, input="arrays")
+    loaded = SETUP.batches_of(cell)
+    loader, _ = host.build_loaders(SETUP.dataset, SETUP.training, workers=0)
+    for batch, made in zip(loaded, loader.epoch(0), strict=True):
+        for part, other in zip(batch, made, strict=True):
+            assert type(part) is np.ndarray
+            assert part.dtype == other.dtype
+            np.testing.assert_array_equal(part, other)
+            assert part.ctypes.data % 64 == 0
+    assert SETUP.batches_of(STEP) is None
 
 
 def test_fast_cells_are_timed_for_a_second(monkeypatch):
@@ -274,8 +303,9 @@ def test_torch_compile_is_cold_then_warm_and_each_is_verified(tmp_path):
 def test_a_first_step_that_found_no_program_is_not_warm(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setitem(counters["inductor"], "fxgraph_cache_hit", 0)
+    cell = dataclasses.replace(EAGER, engine="compile")
     with pytest.raises(RuntimeError, match="did not find its programs in the cache"):
-        twin_speed.time_first_step(dataclasses.replace(EAGER, engine="compile"), SETUP.dataset, SETUP.training)
+        twin_speed.time_first_step(cell, SETUP.dataset, SETUP.training, SETUP.batches_of(cell))
 
 
 def test_a_control_changes_what_it_says(no_ceilings):
@@ -294,7 +324,8 @@ def test_a_control_changes_what_it_says(no_ceilings):
     last = dataclasses.replace(EAGER, control="channels-last")
     model, *_ = twin_speed.build_training(last, SETUP.dataset, SETUP.training, torch.device("cpu"))
     assert model.features[3].weight.is_contiguous(memory_format=torch.channels_last)
-    with twin_speed._open_batches(last, SETUP.dataset, SETUP.training, torch.device("cpu")) as batches:
+    prepared = SETUP.batches_of(last)
+    with twin_speed._open_batches(last, SETUP.dataset, SETUP.training, prepared, torch.device("cpu")) as batches:
         assert next(iter(batches(0)))[0].is_contiguous(memory_format=torch.channels_last)
     assert twin_timing(last, epochs=2).manifest["layout"] == "NHWC"
     assert twin_timing(EAGER, epochs=2).manifest["layout"] == "NCHW"
@@ -303,7 +334,7 @@ def test_a_control_changes_what_it_says(no_ceilings):
 def test_a_loss_that_is_no_longer_finite_ends_a_cell(no_ceilings):
     training = dataclasses.replace(SETUP.training, lr=1e30)
     with pytest.raises(InputError, match="no longer finite"):
-        twin_speed.time_epochs(EAGER, SETUP.dataset, training)
+        twin_speed.time_epochs(EAGER, SETUP.dataset, training, SETUP.batches_of(EAGER))
     setup = dataclasses.replace(SETUP, training=training)
     with pytest.raises(InputError, match="no longer finite"):
         jax_speed.time_epochs(STEP, setup.run_config(STEP), setup.dataset, [42], None)
@@ -320,7 +351,7 @@ def test_traces_and_programs_are_written(tmp_path):
     jax_speed.save_trace(STEP, SETUP.run_config(STEP), SETUP.dataset, [42], loader, tmp_path / "jax")
     assert "HloModule" in (tmp_path / "jax" / "train_step.hlo.txt").read_text()
     assert list((tmp_path / "jax").rglob("*.xplane.pb"))
-    twin_speed.save_trace(EAGER, SETUP.dataset, SETUP.training, tmp_path / "torch")
+    twin_speed.save_trace(EAGER, SETUP.dataset, SETUP.training, SETUP.batches_of(EAGER), tmp_path / "torch")
     assert "aten::" in (tmp_path / "torch" / "trace.json").read_text()
 
 

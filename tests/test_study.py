@@ -29,7 +29,7 @@ from jaxcompare.study.grid import Axes, build_grid, check_padding
 from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
 
 DATA = DataConfig("digits", train_size=64, subsets="independent")
-SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2))
+SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2), Path("no batches"))
 CELLS = [Cell("cnn", "eager"), Cell("cnn", "compile"), Cell("cnn", "step"), Cell("cnn", "epoch", "host")]
 
 
@@ -232,6 +232,7 @@ def calls(monkeypatch):
             raise CellFailed("no compiler")
         return {
             "make_reference": None,
+            "prepare_batches": None,
             "pass_gate": {"logits": 0.0, "gradients": 0.0, "losses": 0.0},
             "time_cell": made_up_timing(),
             "time_warm_compilation": {"train_step": {"trace_s": 1.0, "lower_s": 1.0, "compile_s": 1.0}},
@@ -430,14 +431,14 @@ def test_frameworks_on_different_devices_are_refused(monkeypatch):
 
 def test_the_command_measures_and_shows(untold, monkeypatch, capsys, tmp_path):
     """Real processes, one of each framework; the other two kinds of cell say why they are not."""
-    words = ["--dataset", "digits", "--train-size", "64", "--batch-sizes", "32", "--models", "cnn", "--epochs", "3"]
+    words = ["--dataset", "digits", "--train-size", "64", "--batch-sizes", "32", "--models", "cnn", "--epochs", "4"]
     words += ["--engines", "eager", "cudagraphs", "step", "--repeats", "1", "--trace", str(tmp_path / "trace")]
     monkeypatch.setattr(sys, "argv", ["training_speed.py", *words, "--out", str(tmp_path / "out")])
     monkeypatch.setattr(study, "WORKERS", (2,))
     console.run(training_speed.Args, training_speed.main, training_speed.PRESETS)
     eager, graphs, step = load_cells(tmp_path / "out" / "cells.jsonl")
     assert eager.command == (
-        "python experiments/training_speed.py --models cnn --engines eager cudagraphs step --batch-sizes 32 --epochs 3 "
+        "python experiments/training_speed.py --models cnn --engines eager cudagraphs step --batch-sizes 32 --epochs 4 "
         "--repeats 1 --dataset digits --train-size 64"
     )
     assert graphs.message == "CUDA graphs need a GPU that PyTorch can use"
@@ -491,7 +492,12 @@ def test_mistakes_are_one_line_before_anything_is_measured(words, message, untol
 
 @pytest.mark.parametrize(
     ("module", "absent"),
-    [("jaxcompare.twin.speed", "jax"), ("jaxcompare.twin.phases", "jax"), ("jaxcompare.training.speed", "torch")],
+    [
+        ("jaxcompare.twin.speed", "jax"),
+        ("jaxcompare.twin.phases", "jax"),
+        ("jaxcompare.training.speed", "torch"),
+        ("jaxcompare.training.host_engine", "torch"),
+    ],
 )
 def test_what_a_cell_trains_with_imports_one_framework(module, absent):
     program = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"

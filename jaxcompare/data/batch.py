@@ -1,8 +1,10 @@
 """What a train or evaluation step receives, and where a run gets it from."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from jaxtyping import Float, Int
 
 CROP_PADDING = 4
@@ -30,6 +32,21 @@ class Loader(Protocol):
     def __enter__(self) -> object: ...
 
     def __exit__(self, *exception: object) -> None: ...
+
+
+def save_batches(folder: Path, batches: Sequence[Batch]) -> None:
+    """Write NumPy batches of one shape, for `load_batches`."""
+    folder.mkdir()
+    for name, parts in zip(Batch._fields, zip(*batches, strict=True), strict=True):
+        np.save(folder / f"{name}.npy", np.stack(parts))
+
+
+def load_batches(folder: Path) -> list[Batch]:
+    """What `save_batches` wrote; mapped into memory, where an array's alignment is what a loader's has: XLA takes the
+    one as it takes the other, without a copy."""
+    # "c": a process may write to its own, which PyTorch wants of an array.
+    parts = [np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in Batch._fields]
+    return [Batch(*batch) for batch in zip(*parts, strict=True)]
 
 
 class ReadyBatches:

@@ -5,6 +5,7 @@ once, each image with its own crop and flip. Every batch's randomness comes from
 the number of workers changes no pixel.
 """
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -162,6 +163,17 @@ class HostLoader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Where PyTorch only prepares batches: its threads, done with one, spin on the cores that XLA computes on."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def build_loaders(

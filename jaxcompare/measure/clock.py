@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from jaxcompare.cells import Timing
-from jaxcompare.measure.environment import page_faults
+from jaxcompare.measure.environment import cpu_cores, page_faults
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ STEPS = 5
 WARM_UP = 2
 """Calls before them."""
 
-TIMED_S = 1.5
+TIMED_S = 1.0
 """Seconds of epochs that a process times at the least: of a fast cell, more epochs than it was asked for."""
 
 UNFINISHED = 0.05
@@ -110,7 +110,9 @@ def time_epochs(
 def ceiling_sizes(on_cpu: bool) -> tuple[int, int]:
     """Of what the machine's ceilings are measured with: the side of square matrices, and the values of a float32 array;
     far more than the caches hold, and a fraction of a second."""
-    return (2048, 2**26) if on_cpu else (8192, 2**28)
+    if not on_cpu:
+        return 8192, 2**28
+    return (1024, 2**25) if cpu_cores() <= 8 else (2048, 2**26)
 
 
 def time_calls(call: Callable[[], Any], wait: Callable[[Any], Any]) -> tuple[float, float]:

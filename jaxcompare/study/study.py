@@ -121,7 +121,8 @@ def run_study(
     shut = [cell.refusal or gates[gate_of(cell)][1] for cell in missing]
     if not measured.cells and all(shut):
         raise InputError(f"no cell can be measured; the first: {shut[0]}")
-    jobs = [_cost_job(model, setup, measured) for model in models if not measured.has("costs", {"model": model})]
+    jobs = _batch_jobs(missing, setup)
+    jobs += [_cost_job(model, setup, measured) for model in models if not measured.has("costs", {"model": model})]
     for repeat in range(repeats):
         # After the first round, which is in a table's order, each in another: neighbours are no part of a cell.
         order = random.Random(repeat).sample(missing, len(missing)) if repeat else missing
@@ -205,6 +206,14 @@ def _has_ledger(cell: Cell, repeat: int) -> bool:
     return cell.compiled and cell.input == "device" and cell.seeds == 1 and repeat == 0
 
 
+def _batch_jobs(cells: Sequence[Cell], setup: Setup) -> list[Job]:
+    """What cells with prepared batches train on, where it is missing."""
+    sizes = sorted({cell.batch_size for cell in cells if cell.prepared and not cell.refusal})
+    sizes = [size for size in sizes if not (setup.batches / str(size)).exists()]
+    job = Job("prepared batches", lambda: in_fresh_process(worker.prepare_batches, sizes, setup))
+    return [job] if sizes else []
+
+
 def _cost_job(model: ModelName, setup: Setup, measured: Measured) -> Job:
     def run() -> None:
         measured.add("costs", {}, in_fresh_process(worker.count_costs, model, setup))
@@ -275,6 +284,7 @@ def find_gpu() -> bool:
 
 def save_traces(cells: Sequence[Cell], setup: Setup, folder: Path, tell: Tell) -> None:
     """A folder for each cell: a profiler's trace, and of compiled JAX the optimised HLO."""
+    _run(_batch_jobs(cells, setup), tell)
     for cell in cells:
         name = f"{cell.model}-{cell.engine}-{cell.input}-{cell.precision}-{cell.batch_size}-{cell.seeds}"
         tell(f"trace: {folder / name}")

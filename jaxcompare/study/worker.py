@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
@@ -18,7 +18,7 @@ from jaxcompare.cells import Cell, Timing
 from jaxcompare.config import DataConfig, InputError, ModelName, RunConfig, TrainingConfig
 
 if TYPE_CHECKING:
-    from jaxcompare.data.batch import Loader
+    from jaxcompare.data.batch import Batch, Loader
     from jaxcompare.data.host import HostLoader
     from jaxcompare.data.recipe import RecipeStream
     from jaxcompare.data.split import Dataset
@@ -40,12 +40,22 @@ class Setup:
     """The training images of the study, all of them used; a few test images."""
     training: TrainingConfig
     """But for its batch size, which is a cell's."""
+    batches: Path
+    """Folder of the batches that `prepare_batches` made."""
     command: str = ""
     """See `CellRecord.command`."""
 
     def training_of(self, cell: Cell) -> TrainingConfig:
         """A cell's."""
         return dataclasses.replace(self.training, batch_size=cell.batch_size)
+
+    def batches_of(self, cell: Cell) -> "list[Batch] | None":
+        """A cell's, where they are prepared."""
+        if not cell.prepared:
+            return None
+        from jaxcompare.data.batch import load_batches
+
+        return load_batches(self.batches / str(cell.batch_size))
 
     def seeds_of(self, cell: Cell) -> list[int]:
         """The first of them is every other cell's."""
@@ -121,7 +131,7 @@ def time_cell(cell: Cell, setup: Setup, cache: Path) -> Timing:
         from jaxcompare.twin.speed import time_epochs
 
         _use_torch_cache(cache)
-        return time_epochs(cell, setup.dataset, setup.training_of(cell))
+        return time_epochs(cell, setup.dataset, setup.training_of(cell), setup.batches_of(cell))
     from jaxcompare.training.speed import time_epochs
 
     config = _start_jax(cell, setup, cache)
@@ -141,7 +151,8 @@ def time_warm_compilation(cell: Cell, setup: Setup, cache: Path) -> dict[str, di
         from jaxcompare.twin.speed import time_first_step
 
         _use_torch_cache(cache)
-        return {"first step": {"step_s": time_first_step(cell, setup.dataset, setup.training_of(cell))}}
+        training, batches = setup.training_of(cell), setup.batches_of(cell)
+        return {"first step": {"step_s": time_first_step(cell, setup.dataset, training, batches)}}
     from jaxcompare.training.speed import build_cells_engine, describe_compilation
 
     config = _start_jax(cell, setup, cache)
@@ -153,12 +164,23 @@ def time_warm_compilation(cell: Cell, setup: Setup, cache: Path) -> dict[str, di
     return programs
 
 
+def prepare_batches(sizes: Sequence[int], setup: Setup) -> None:
+    """One epoch of the host pipeline for each batch size, on disk: the processes that train on it need neither
+    torchvision nor, where JAX runs, PyTorch."""
+    from jaxcompare.data.batch import save_batches
+    from jaxcompare.data.host import build_loaders
+
+    for size in sizes:
+        loader, _ = build_loaders(setup.dataset, dataclasses.replace(setup.training, batch_size=size), workers=0)
+        save_batches(setup.batches / str(size), list(loader.epoch(0)))
+
+
 def save_trace(cell: Cell, setup: Setup, folder: Path) -> None:
     """A profiler's trace of one epoch, and of compiled JAX the optimised HLO."""
     if cell.framework == "torch":
         from jaxcompare.twin.speed import save_trace
 
-        save_trace(cell, setup.dataset, setup.training_of(cell), folder)
+        save_trace(cell, setup.dataset, setup.training_of(cell), setup.batches_of(cell), folder)
         return
     from jaxcompare.training.speed import save_trace
 
@@ -169,6 +191,7 @@ def save_trace(cell: Cell, setup: Setup, folder: Path) -> None:
 def make_reference(model: ModelName, setup: Setup, path: Path) -> None:
     """PyTorch's float64 outcome, on disk for the gates. Of batches of the recipe's size, whatever the cells': of few
     images, one max-pool's tie is a large part of a gradient."""
+    _sleep_when_idle()
     from jaxcompare.measure.parity import save_reference
     from jaxcompare.twin.reference import compute_reference
 
@@ -178,6 +201,7 @@ def make_reference(model: ModelName, setup: Setup, path: Path) -> None:
 
 def pass_gate(cell: Cell, setup: Setup, path: Path) -> dict[str, float]:
     """How far the cell's side is from the reference, as `measure.parity.Deviation` has it."""
+    _sleep_when_idle()
     from jaxcompare.measure.parity import load_reference, measure_deviation
 
     reference = load_reference(path)
@@ -285,6 +309,12 @@ def _start_jax(cell: Cell, setup: Setup, cache: Path | bool) -> RunConfig:
     return setup.run_config(cell)
 
 
+def _sleep_when_idle() -> None:
+    """For processes that are not timed and have another beside them: the idle threads of PyTorch, imported after this,
+    would spin on the cores that the other needs."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def _use_torch_cache(folder: Path) -> None:
     """Where torch.compile keeps its programs. It reads the usual place where none is named, another study's among
     them, and compiling would seem to cost less than it does."""
@@ -293,18 +323,18 @@ def _use_torch_cache(folder: Path) -> None:
 
 def _build_loader(cell: Cell, setup: Setup) -> "Loader | None":
     """Where a JAX cell's batches come from; None: from the engine itself, which has the images on the device."""
-    if cell.input == "device" and cell.compiled:
-        return None
-    from jaxcompare.data.host import build_loaders
-    from jaxcompare.data.recipe import RecipeLoader
-    from jaxcompare.training.speed import ready_batches
+    batches = setup.batches_of(cell)
+    if batches is not None:
+        from jaxcompare.training.speed import ready_batches
 
+        return ready_batches(batches, on_device=cell.input == "device")
     dataset, training = setup.dataset, setup.training_of(cell)
     if cell.input == "recipe":
-        return RecipeLoader(dataset, training)
-    pipeline, _ = build_loaders(dataset, training, workers=0)
-    if cell.engine == "op":
-        import torch
+        from jaxcompare.data.recipe import RecipeLoader
 
-        torch.set_num_threads(1)  # as `HostEngine` does: it only prepares batches here
-    return pipeline if cell.input == "host" else ready_batches(pipeline, on_device=cell.input == "device")
+        return RecipeLoader(dataset, training)
+    if cell.input == "host":
+        from jaxcompare.data.host import build_loaders
+
+        return build_loaders(dataset, training, workers=0)[0]
+    return None

@@ -35,7 +35,7 @@ def build_engine(
     Args:
         config: what to run; its seed gives way to `seeds`.
         devices: by default all of this process's.
-        loader: of host input, by default the host pipeline.
+        loader: of host input, by default the host pipeline; with another, `evaluation` must be off.
         compiled: ready to run; without, for what a step is made of.
         evaluation: ready to evaluate too.
         dropout: at the recipe's rate.

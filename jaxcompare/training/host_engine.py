@@ -1,23 +1,25 @@
 """The engine whose batches come from the host, one by one."""
 
+import contextlib
 import itertools
 import time
 from collections.abc import Sequence
 
 import jax
 import numpy as np
-import torch
 
 from jaxcompare.config import RunConfig
-from jaxcompare.data.batch import Batch, Loader
-from jaxcompare.data.host import build_loaders
+from jaxcompare.data.batch import Batch, Loader, ReadyBatches
 from jaxcompare.data.split import Dataset, training_subset
 from jaxcompare.training.engine import Engine, InFlight, OnStep, call_lengths, train_name
 from jaxcompare.training.step import Metrics, Params, TrainState
 
 
 class HostEngine(Engine):
-    """Batches of the torchvision pipeline, or of another loader, copied to the device as they come. One seed."""
+    """Batches of the torchvision pipeline, or of another loader, copied to the device as they come. One seed.
+
+    With another loader there are no test images, and no evaluation.
+    """
 
     def __init__(
         self,
@@ -28,9 +30,15 @@ class HostEngine(Engine):
         dropout_rate: float,
     ):
         super().__init__(config, dataset, (config.training.seed,), devices, dropout_rate)
-        dataset = training_subset(dataset, config.data, config.training.seed)
-        pipeline, self._test_loader = build_loaders(dataset, config.training, config.data.workers, config.epoch_images)
-        self._train_loader = loader or pipeline
+        if loader is None:
+            # Imported here: PyTorch and torchvision take seconds, and batches that are ready need neither.
+            from jaxcompare.data.host import build_loaders
+
+            dataset = training_subset(dataset, config.data, config.training.seed)
+            loader, self._test_loader = build_loaders(
+                dataset, config.training, config.data.workers, config.epoch_images
+            )
+        self._train_loader, self._entered = loader, contextlib.ExitStack()
 
     def _compile_training(self, states: TrainState) -> None:
         batch = self._blank_batch()
@@ -75,15 +83,15 @@ class HostEngine(Engine):
         return np.sum(jax.device_get(correct), axis=0)
 
     def __enter__(self) -> "HostEngine":
-        self._train_loader.__enter__()
-        # PyTorch only prepares batches here. Its threads, done with one, spin on the cores that XLA computes on.
-        self._torch_threads = torch.get_num_threads()
-        torch.set_num_threads(1)
+        self._entered.enter_context(self._train_loader)
+        if not isinstance(self._train_loader, ReadyBatches):
+            from jaxcompare.data.host import one_thread
+
+            self._entered.enter_context(one_thread())
         return self
 
     def __exit__(self, *exception: object) -> None:
-        torch.set_num_threads(self._torch_threads)
-        self._train_loader.__exit__(*exception)
+        self._entered.close()
 
 
 def _stack(batches: Sequence[Batch]) -> Batch:

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxcompare.cells import Cell, Timing
 from jaxcompare.config import ExecutionConfig, InputError, RunConfig
-from jaxcompare.data.batch import Loader, ReadyBatches
+from jaxcompare.data.batch import Batch, Loader, ReadyBatches
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure import clock
 from jaxcompare.measure.ceiling import measure_ceilings
@@ -196,7 +196,6 @@ def _trace_second(train: Epoch, folder: Path) -> None:
         wait(train(1))
 
 
-def ready_batches(loader: Loader, *, on_device: bool) -> ReadyBatches:
-    """An epoch's batches, made now; with `on_device`, as JAX arrays."""
-    batches = list(loader.epoch(0))
+def ready_batches(batches: Sequence[Batch], *, on_device: bool) -> ReadyBatches:
+    """An epoch's batches of NumPy arrays, as they are; with `on_device`, as JAX arrays."""
     return ReadyBatches([op_by_op.to_device(batch) for batch in batches] if on_device else batches)

@@ -9,8 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from jaxcompare.config import RunConfig, TrainingConfig
-from jaxcompare.data.batch import Batch
-from jaxcompare.data.host import HostLoader, build_loaders
+from jaxcompare.data.batch import Batch, Loader
 from jaxcompare.data.split import Dataset, training_subset
 from jaxcompare.measure.environment import describe_environment, git_commit
 from jaxcompare.records import History, RunRecord, after_epoch
@@ -45,7 +44,7 @@ def train_step(
 
 
 @torch.no_grad()
-def evaluate(model: torch.nn.Module, loader: HostLoader) -> int:
+def evaluate(model: torch.nn.Module, loader: Loader) -> int:
     """Correct predictions over one pass, dropout off. Leaves the model in evaluation mode."""
     model.eval()
     return sum(int((model(images).argmax(1) == labels).sum()) for images, labels in map(to_tensors, loader.epoch(0)))
@@ -59,6 +58,9 @@ def fit(
     Batches equal those of `jaxcompare.training.fit.fit` for the same config; initialisation and dropout come from
     torch's generator. Arguments, record and the handling of a NaN loss are the same too.
     """
+    # Imported here: torchvision takes seconds, and who needs but the optimiser needs none.
+    from jaxcompare.data.host import build_loaders
+
     training = config.training
     dataset = training_subset(dataset, config.data, training.seed)
     torch.manual_seed(training.seed)

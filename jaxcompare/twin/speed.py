@@ -15,8 +15,6 @@ from torch.nn.functional import cross_entropy
 from jaxcompare.cells import Cell, Timing
 from jaxcompare.config import InputError, TrainingConfig
 from jaxcompare.data.batch import Batch
-from jaxcompare.data.host import HostLoader
-from jaxcompare.data.recipe import WORKERS, RecipeStream
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure import clock
 from jaxcompare.measure.environment import cpu_cores, describe_environment, process_peak_bytes
@@ -26,6 +24,9 @@ from jaxcompare.twin.fit import build_optimiser, to_tensors
 from jaxcompare.twin.gate import Loss, load_weights, run_side, without_dropout
 from jaxcompare.twin.models import build_model
 
+Prepared = Sequence[Batch] | None
+"""The batches of a cell that has prepared ones: see `cells.Cell.prepared`."""
+
 Tensors = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -34,7 +35,7 @@ def find_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Timing:
+def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig, prepared: Prepared) -> Timing:
     """Train epochs on all images and time each, the first with all compilation; see `measure.clock.time_epochs`.
 
     The clock is read with the device synchronised, at the start and the end of an epoch only; the loss stays on the
@@ -57,7 +58,7 @@ def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Timin
         if not torch.isfinite(loss):
             raise InputError("the training loss is no longer finite")
 
-    with _open_batches(cell, dataset, training, device) as batches:
+    with _open_batches(cell, dataset, training, prepared, device) as batches:
         timing = clock.time_epochs(
             training.epochs,
             lambda epoch: _train(step, batches(epoch), device, None if epoch else first_step_time_s),
@@ -81,7 +82,7 @@ def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Timin
     )
 
 
-def time_first_step(cell: Cell, dataset: Dataset, training: TrainingConfig) -> float:
+def time_first_step(cell: Cell, dataset: Dataset, training: TrainingConfig, prepared: Prepared) -> float:
     """Seconds of the first step, with whatever the compiler finds in its cache.
 
     Raises:
@@ -90,19 +91,19 @@ def time_first_step(cell: Cell, dataset: Dataset, training: TrainingConfig) -> f
     device = set_up(cell)
     step = _build_step(cell, dataset, training, device)
     marks: list[float] = []
-    with _open_batches(cell, dataset, training, device) as batches:
+    with _open_batches(cell, dataset, training, prepared, device) as batches:
         _train(step, itertools.islice(batches(0), 1), device, marks)
     if counters["inductor"]["fxgraph_cache_miss"] or not counters["inductor"]["fxgraph_cache_hit"]:
         raise RuntimeError("torch.compile did not find its programs in the cache")
     return marks[0]
 
 
-def save_trace(cell: Cell, dataset: Dataset, training: TrainingConfig, folder: Path) -> None:
+def save_trace(cell: Cell, dataset: Dataset, training: TrainingConfig, prepared: Prepared, folder: Path) -> None:
     """Write a profiler's trace of the second epoch, for chrome://tracing or Perfetto."""
     device = set_up(cell)
     step = _build_step(cell, dataset, training, device)
     folder.mkdir(parents=True, exist_ok=True)
-    with _open_batches(cell, dataset, training, device) as batches:
+    with _open_batches(cell, dataset, training, prepared, device) as batches:
         _train(step, batches(0), device)
         with torch.profiler.profile() as profile:
             _train(step, batches(1), device)
@@ -233,9 +234,21 @@ def build_loss(cell: Cell, model: torch.nn.Module, device: torch.device) -> Loss
 
 @contextlib.contextmanager
 def _open_batches(
-    cell: Cell, dataset: Dataset, training: TrainingConfig, device: torch.device
+    cell: Cell, dataset: Dataset, training: TrainingConfig, prepared: Prepared, device: torch.device
 ) -> Iterator[Callable[[int], Iterable[Sequence[torch.Tensor]]]]:
     """The batches of an epoch, by the cell's input; see `cells.INPUTS`."""
+    if prepared is not None:
+        place = device if cell.input == "device" else torch.device("cpu")
+        ready = [
+            (images.to(place, memory_format=_layout(cell)), labels.to(place))
+            for images, labels in map(to_tensors, prepared)
+        ]
+        yield lambda epoch: ready
+        return
+    # Imported here, as in `twin.fit`: torchvision takes seconds.
+    from jaxcompare.data.host import HostLoader
+    from jaxcompare.data.recipe import WORKERS, RecipeStream
+
     if cell.input == "recipe":
         with RecipeStream(dataset, training.batch_size, workers=WORKERS) as stream:
             yield stream.epoch
@@ -243,15 +256,7 @@ def _open_batches(
     pipeline = HostLoader(
         dataset.train, training.batch_size, dataset.statistics, augment=True, shuffle=True, seed=training.seed
     )
-    if cell.input == "host":
-        yield lambda epoch: map(to_tensors, pipeline.epoch(epoch))
-        return
-    place = device if cell.input == "device" else torch.device("cpu")
-    ready = [
-        (images.to(place, memory_format=_layout(cell)), labels.to(place))
-        for images, labels in map(to_tensors, pipeline.epoch(0))
-    ]
-    yield lambda epoch: ready
+    yield lambda epoch: map(to_tensors, pipeline.epoch(epoch))
 
 
 def _layout(cell: Cell) -> torch.memory_format:
