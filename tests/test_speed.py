@@ -204,6 +204,24 @@ def test_prepared_batches_are_the_pipelines_and_lie_as_xla_takes_them():
     assert SETUP.batches_of(STEP) is None
 
 
+def test_batches_that_could_not_be_written_are_why_a_cell_has_no_time(monkeypatch, tmp_path):
+    setup, real = dataclasses.replace(SETUP, batches=tmp_path), np.save
+
+    def full(path, array):
+        if path.name == "labels.npy":
+            raise OSError("no space left on device")
+        real(path, array)
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="no space left"):
+        worker.prepare_batches([32], setup)
+    with pytest.raises(InputError, match="prepared batches could not be written"):
+        setup.batches_of(EAGER)
+    monkeypatch.setattr(np, "save", real)
+    worker.prepare_batches([32], setup)
+    assert len(setup.batches_of(EAGER)) == 2
+
+
 def test_fast_cells_are_timed_for_a_second(monkeypatch):
     monkeypatch.setattr(clock, "time_epoch", lambda run, *_: (run(), 0.3))
     trained, checked = [], []

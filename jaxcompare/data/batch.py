@@ -35,10 +35,12 @@ class Loader(Protocol):
 
 
 def save_batches(folder: Path, batches: Sequence[Batch]) -> None:
-    """Write NumPy batches of one shape, for `load_batches`."""
-    folder.mkdir()
+    """Write NumPy batches of one shape, for `load_batches`; the folder is there when all of them are."""
+    partial = folder.with_suffix(".partial")
+    partial.mkdir(exist_ok=True)
     for name, parts in zip(Batch._fields, zip(*batches, strict=True), strict=True):
-        np.save(folder / f"{name}.npy", np.stack(parts))
+        np.save(partial / f"{name}.npy", np.stack(parts))
+    partial.rename(folder)
 
 
 def load_batches(folder: Path) -> list[Batch]:

@@ -50,12 +50,19 @@ class Setup:
         return dataclasses.replace(self.training, batch_size=cell.batch_size)
 
     def batches_of(self, cell: Cell) -> "list[Batch] | None":
-        """A cell's, where they are prepared."""
+        """A cell's, where they are prepared.
+
+        Raises:
+            InputError: they are not there.
+        """
         if not cell.prepared:
             return None
         from jaxcompare.data.batch import load_batches
 
-        return load_batches(self.batches / str(cell.batch_size))
+        folder = self.batches / str(cell.batch_size)
+        if not folder.exists():
+            raise InputError("its prepared batches could not be written; see the first lines of this study")
+        return load_batches(folder)
 
     def seeds_of(self, cell: Cell) -> list[int]:
         """The first of them is every other cell's."""
@@ -334,7 +341,10 @@ def _build_loader(cell: Cell, setup: Setup) -> "Loader | None":
 
         return RecipeLoader(dataset, training)
     if cell.input == "host":
+        import torch
+
         from jaxcompare.data.host import build_loaders
 
+        torch.set_num_threads(1)  # as `HostEngine` does, for op by op: it only prepares batches here
         return build_loaders(dataset, training, workers=0)[0]
     return None

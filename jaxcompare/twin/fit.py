@@ -58,7 +58,7 @@ def fit(
     Batches equal those of `jaxcompare.training.fit.fit` for the same config; initialisation and dropout come from
     torch's generator. Arguments, record and the handling of a NaN loss are the same too.
     """
-    # Imported here: torchvision takes seconds, and who needs but the optimiser needs none.
+    # Imported here: torchvision takes seconds, and the speed study takes the rest of this module without it.
     from jaxcompare.data.host import build_loaders
 
     training = config.training
