@@ -92,24 +92,30 @@ def _cumulative_seconds(axes: Axes, records: Sequence[CellRecord]) -> None:
     for cell, (once, step) in costs.items():
         style = STYLES[cell.engine] | {"marker": None, "linewidth": 2}
         axes.plot(steps, once + steps * step, label=engine_label(cell), **style)
+    axes.set(xlabel="optimiser steps", ylabel="cumulative seconds, compilation included", xlim=(0, last))
+    axes.set_ylim(0)
+    low, top = 0, axes.get_ylim()[1]
     for place, (cell, crossing) in enumerate(sorted(crossings.items(), key=lambda item: -item[1])):
         point = (crossing, costs[cell].once_s + crossing * costs[cell].step_s)
         style = {"color": STYLES[cell.engine]["color"], "marker": STYLES[cell.engine]["marker"]}
         axes.scatter(*point, s=36, zorder=3, edgecolor="black", linewidth=0.6, **style)
         decided = time_ratio(records, cell, eager).direction if eager else 1
-        _number(axes, f"{crossing:,.0f}{'' if decided else ', undecided'}", point, place, style["color"])
-    axes.set(xlabel="optimiser steps", ylabel="cumulative seconds, compilation included", xlim=(0, last))
-    axes.set_ylim(0)
+        # From the last crossing to the first each number is lower, so that none covers another; near the axis, to the
+        # right.
+        near = point[1] < (0.1 + 0.06 * place) * top
+        offset = (40 + 90 * low, 2) if near else (14, -20 - 17 * place)
+        low += near
+        _number(axes, f"{crossing:,.0f}{'' if decided else ', undecided'}", point, offset, style["color"])
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
 
 
-def _number(axes: Axes, text: str, point: tuple[float, float], place: int, colour: str) -> None:
-    """Right of and below a point. From the last crossing to the first each is lower, so that none covers another."""
+def _number(axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], colour: str) -> None:
+    """Beside a point, `offset` in typographic points, joined to it by a line."""
     axes.annotate(
         text,
         point,
-        (14, -20 - 17 * place),
+        offset,
         textcoords="offset points",
         fontsize=8,
         arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "relpos": (0, 0.5)},
