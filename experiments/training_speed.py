@@ -121,7 +121,7 @@ def main(args: Args) -> None:
     def tell(line: str) -> None:
         print(line, flush=True)
 
-    with tempfile.TemporaryDirectory() as batches:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as batches:
         setup = Setup(dataset, training, Path(batches), command_of(args))
         measured = load_measured(args.out, setup, cells)
         run_study(cells, args.repeats, setup, measured, tell, details=args.details)

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
-import os
+import pickle
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -41,7 +43,7 @@ DATA = DataConfig("digits", train_size=64, subsets="independent")
 SETUP = Setup(
     training_subset(load_dataset(DATA), DATA, 42),
     TrainingConfig(epochs=3, batch_size=32, lr=1e-3),
-    Path(tempfile.gettempdir()) / f"jaxcompare-test-{os.getpid()}",
+    Path(tempfile.mkdtemp()),
 )
 STEP = Cell("cnn", "step", batch_size=32)
 EAGER = Cell("cnn", "eager", batch_size=32)
@@ -49,7 +51,6 @@ EAGER = Cell("cnn", "eager", batch_size=32)
 
 @pytest.fixture(autouse=True, scope="module")
 def prepared_batches():
-    SETUP.batches.mkdir()
     worker.prepare_batches([8, 32], SETUP)
     yield
     shutil.rmtree(SETUP.batches)
@@ -197,29 +198,41 @@ def test_prepared_batches_are_the_pipelines_and_lie_as_xla_takes_them():
     loader, _ = host.build_loaders(SETUP.dataset, SETUP.training, workers=0)
     for batch, made in zip(loaded, loader.epoch(0), strict=True):
         for part, other in zip(batch, made, strict=True):
-            assert type(part) is np.ndarray
             assert part.dtype == other.dtype
             np.testing.assert_array_equal(part, other)
-            assert part.ctypes.data % 64 == 0
+        assert batch.images.ctypes.data % 64 == 0
     assert SETUP.batches_of(STEP) is None
 
 
-def test_batches_that_could_not_be_written_are_why_a_cell_has_no_time(monkeypatch, tmp_path):
-    setup, real = dataclasses.replace(SETUP, batches=tmp_path), np.save
+@pytest.mark.parametrize(
+    ("engine", "place"), [("eager", "device"), ("eager", "arrays"), ("op", "device"), ("step", "arrays")]
+)
+def test_what_a_step_gets_is_the_pipelines(engine, place):
+    cell = dataclasses.replace(STEP, engine=engine, input=place)
+    loader, _ = host.build_loaders(SETUP.dataset, SETUP.training, workers=0)
+    made = list(loader.epoch(0))
+    if engine == "eager":
+        prepared, device = SETUP.batches_of(cell), torch.device("cpu")
+        with twin_speed._open_batches(cell, SETUP.dataset, SETUP.training, prepared, device) as batches:
+            got = [(images.permute(0, 2, 3, 1).numpy(), labels.numpy()) for images, labels in batches(1)]
+    else:
+        got = [
+            (np.asarray(batch.images), np.asarray(batch.labels)) for batch in worker._build_loader(cell, SETUP).epoch(1)
+        ]
+    for (images, labels), batch in zip(got, made, strict=True):
+        np.testing.assert_array_equal(images, batch.images)
+        np.testing.assert_array_equal(labels, batch.labels)
 
-    def full(path, array):
-        if path.name == "labels.npy":
-            raise OSError("no space left on device")
-        real(path, array)
 
-    monkeypatch.setattr(np, "save", full)
-    with pytest.raises(OSError, match="no space left"):
-        worker.prepare_batches([32], setup)
-    with pytest.raises(InputError, match="prepared batches could not be written"):
-        setup.batches_of(EAGER)
-    monkeypatch.setattr(np, "save", real)
-    worker.prepare_batches([32], setup)
-    assert len(setup.batches_of(EAGER)) == 2
+def test_a_cell_of_jax_whose_batches_are_prepared_needs_no_pytorch(tmp_path):
+    (tmp_path / "cell").write_bytes(pickle.dumps((dataclasses.replace(STEP, input="arrays"), SETUP)))
+    program = (
+        "import pickle, sys; from pathlib import Path; from jaxcompare.study import worker\n"
+        "folder = Path(sys.argv[1]); "
+        "worker.time_cell(*pickle.loads((folder / 'cell').read_bytes()), folder / 'cache'); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, tmp_path], check=False).returncode == 0
 
 
 def test_fast_cells_are_timed_for_a_second(monkeypatch):

@@ -168,7 +168,7 @@ def test_a_second_study_confirms_what_is_within_the_interval_or_close():
     table = repeated_table(first, again).markdown()
     assert "| CNN | 6 | 4 | 1 | 3 | 0 | 1.27 | JAX step, device input over JAX epoch, device input: 1.25 (" in table
     assert "Not confirmed: CNN, PyTorch eager, device input over JAX step, device input: 2.00 (" in table
-    assert "), then 1.67 (1.67 to 1.67); CNN, " in table
+    assert "), in the second 1.67 (1.67 to 1.67); CNN, " in table
     assert "Not confirmed" not in repeated_table(first, first).markdown()
     assert repeated_table(first, ()).rows == []
     assert len(repeat_ratios(synthetic.both_models(), synthetic.both_models())) == 2 * 55

@@ -347,6 +347,22 @@ def test_the_table_for_data_frames_has_a_row_a_process(calls, tmp_path):
     assert rows[2]["warm_compile_time_s"] == "3.0"
 
 
+def test_batches_that_cannot_be_prepared_end_the_command(calls, tmp_path, monkeypatch):
+    real = study.in_fresh_process
+
+    def answer(function, *arguments):
+        if function is worker.prepare_batches:
+            raise CellFailed("OSError: no space left on device")
+        return real(function, *arguments)
+
+    monkeypatch.setattr(study, "in_fresh_process", answer)
+    with pytest.raises(InputError, match=r"cannot be prepared in no batches: OSError: no space left on device"):
+        run(tmp_path, [Cell("cnn", "eager")], repeats=1)
+    with pytest.raises(InputError, match="cannot be prepared"):
+        study.save_traces([Cell("cnn", "eager")], SETUP, tmp_path, print)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_failed_warm_compilation_leaves_the_cold_one(calls, tmp_path, monkeypatch):
     real = study.in_fresh_process
 

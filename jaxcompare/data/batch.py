@@ -1,5 +1,6 @@
 """What a train or evaluation step receives, and where a run gets it from."""
 
+import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -44,11 +45,18 @@ def save_batches(folder: Path, batches: Sequence[Batch]) -> None:
 
 
 def load_batches(folder: Path) -> list[Batch]:
-    """What `save_batches` wrote; mapped into memory, where an array's alignment is what a loader's has: XLA takes the
-    one as it takes the other, without a copy."""
-    # "c": a process may write to its own, which PyTorch wants of an array.
-    parts = [np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in Batch._fields]
+    """What `save_batches` wrote."""
+    parts = [_load_aligned(folder / f"{name}.npy") for name in Batch._fields]
     return [Batch(*batch) for batch in zip(*parts, strict=True)]
+
+
+def _load_aligned(path: Path) -> np.ndarray:
+    """From the beginning of a page on, so that a batch's images are aligned as those that a loader makes: XLA takes the
+    one as it takes the other, without a copy."""
+    source = np.load(path, mmap_mode="r")
+    array = np.frombuffer(mmap.mmap(-1, source.nbytes), source.dtype).reshape(source.shape)
+    array[...] = source
+    return array
 
 
 class ReadyBatches:

@@ -5,7 +5,6 @@ once, each image with its own crop and flip. Every batch's randomness comes from
 the number of workers changes no pixel.
 """
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -127,7 +126,10 @@ class HostLoader:
         epoch_images: int | None = None,
         seed: int = 0,
         workers: int = 0,
+        beside_jax: bool = False,
     ):
+        """`beside_jax`: PyTorch only prepares batches in this process."""
+        self._beside_jax = beside_jax
         self._plans = _EpochPlans(len(split), epoch_images or len(split), batch_size, seed, shuffle)
         self._loader = DataLoader(
             _Batches(split, batch_size, statistics, augment, seed),
@@ -159,29 +161,29 @@ class HostLoader:
     def __enter__(self) -> "HostLoader":
         if self._loader.num_workers:
             iter(self._loader)  # starts the workers now, so that no epoch's time holds it
+        if self._beside_jax:
+            # PyTorch's threads, done with a batch, spin on the cores that XLA computes on.
+            self._threads = torch.get_num_threads()
+            torch.set_num_threads(1)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._beside_jax:
+            torch.set_num_threads(self._threads)
         self.close()
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Where PyTorch only prepares batches: its threads, done with one, spin on the cores that XLA computes on."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def build_loaders(
-    dataset: Dataset, training: TrainingConfig, workers: int, epoch_images: int | None = None
+    dataset: Dataset,
+    training: TrainingConfig,
+    workers: int,
+    epoch_images: int | None = None,
+    *,
+    beside_jax: bool = False,
 ) -> tuple[HostLoader, HostLoader]:
     """The recipe's two loaders: shuffled and augmented training batches, and test batches in order.
 
-    `epoch_images`: see `config.RunConfig`.
+    `epoch_images`: see `config.RunConfig`; `beside_jax`: see `HostLoader`.
     """
     train = HostLoader(
         dataset.train,
@@ -192,5 +194,6 @@ def build_loaders(
         epoch_images=epoch_images,
         seed=training.seed,
         workers=workers,
+        beside_jax=beside_jax,
     )
     return train, HostLoader(dataset.test, training.batch_size, dataset.statistics)

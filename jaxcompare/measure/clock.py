@@ -108,8 +108,8 @@ def time_epochs(
 
 
 def ceiling_sizes(on_cpu: bool) -> tuple[int, int]:
-    """Of what the machine's ceilings are measured with: the side of square matrices, and the values of a float32 array;
-    far more than the caches hold, and a fraction of a second."""
+    """Of what the machine's ceilings are measured with: the side of square matrices, at which cores reach their rate,
+    and the values of a float32 array, far more than the caches hold."""
     if not on_cpu:
         return 8192, 2**28
     return (1024, 2**25) if cpu_cores() <= 8 else (2048, 2**26)

@@ -58,7 +58,8 @@ def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -
         f"the first's 95 % interval or a factor of {CLOSE:g}, whichever is wider; backwards: the first's within the "
         "second's. Same verdict: both studies show the same side of 1, or neither shows one. Reversed: each shows its "
         "own. A study's intervals are of its own processes alone; "
-        "of a ratio that did not change, the second one's value is outside the first one's interval in more than 5 %."
+        "of a ratio that did not change, the second one's value is outside the first one's interval in more than 5 %. "
+        f"Begun: the first {_begun(records)}, the second {_begun(again)}."
     )
     missed = [f"{LABELS[one.cell.model]}, {_twice_text(one)}" for one in found if not one.confirmed]
     notes = [f"Not confirmed: {'; '.join(missed)}."] if missed else []
@@ -67,8 +68,12 @@ def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -
     return Table(header, rows, [*notes, note], "Measured again")
 
 
+def _begun(records: Sequence[CellRecord]) -> str:
+    return min(record.started_at for record in records)[:16].replace("T", " ") + " UTC"
+
+
 def _twice_text(one: Repetition) -> str:
-    ratios = f"{ratio_text(one.first)}, then {ratio_text(one.again)}"
+    ratios = f"{ratio_text(one.first)}, in the second {ratio_text(one.again)}"
     return f"{execution(one.cell)} over {execution(one.other)}: {ratios}"
 
 

@@ -121,8 +121,8 @@ def run_study(
     shut = [cell.refusal or gates[gate_of(cell)][1] for cell in missing]
     if not measured.cells and all(shut):
         raise InputError(f"no cell can be measured; the first: {shut[0]}")
-    jobs = _batch_jobs(missing, setup)
-    jobs += [_cost_job(model, setup, measured) for model in models if not measured.has("costs", {"model": model})]
+    _prepare_batches(missing, setup)
+    jobs = [_cost_job(model, setup, measured) for model in models if not measured.has("costs", {"model": model})]
     for repeat in range(repeats):
         # After the first round, which is in a table's order, each in another: neighbours are no part of a cell.
         order = random.Random(repeat).sample(missing, len(missing)) if repeat else missing
@@ -206,12 +206,15 @@ def _has_ledger(cell: Cell, repeat: int) -> bool:
     return cell.compiled and cell.input == "device" and cell.seeds == 1 and repeat == 0
 
 
-def _batch_jobs(cells: Sequence[Cell], setup: Setup) -> list[Job]:
-    """What cells with prepared batches train on, where it is missing."""
-    sizes = sorted({cell.batch_size for cell in cells if cell.prepared and not cell.refusal})
-    sizes = [size for size in sizes if not (setup.batches / str(size)).exists()]
-    job = Job("prepared batches", lambda: in_fresh_process(worker.prepare_batches, sizes, setup))
-    return [job] if sizes else []
+def _prepare_batches(cells: Sequence[Cell], setup: Setup) -> None:
+    """What cells with prepared batches train on, where it is missing. Without it no ratio would have its denominator:
+    a failure ends the command."""
+    sizes = {cell.batch_size for cell in cells if cell.prepared and not cell.refusal}
+    if missing := sorted(size for size in sizes if not (setup.batches / str(size)).exists()):
+        try:
+            in_fresh_process(worker.prepare_batches, missing, setup)
+        except CellFailed as error:
+            raise InputError(f"the cells' batches cannot be prepared in {setup.batches}: {error}") from None
 
 
 def _cost_job(model: ModelName, setup: Setup, measured: Measured) -> Job:
@@ -284,7 +287,7 @@ def find_gpu() -> bool:
 
 def save_traces(cells: Sequence[Cell], setup: Setup, folder: Path, tell: Tell) -> None:
     """A folder for each cell: a profiler's trace, and of compiled JAX the optimised HLO."""
-    _run(_batch_jobs(cells, setup), tell)
+    _prepare_batches(cells, setup)
     for cell in cells:
         name = f"{cell.model}-{cell.engine}-{cell.input}-{cell.precision}-{cell.batch_size}-{cell.seeds}"
         tell(f"trace: {folder / name}")

@@ -50,19 +50,12 @@ class Setup:
         return dataclasses.replace(self.training, batch_size=cell.batch_size)
 
     def batches_of(self, cell: Cell) -> "list[Batch] | None":
-        """A cell's, where they are prepared.
-
-        Raises:
-            InputError: they are not there.
-        """
+        """A cell's, where they are prepared."""
         if not cell.prepared:
             return None
         from jaxcompare.data.batch import load_batches
 
-        folder = self.batches / str(cell.batch_size)
-        if not folder.exists():
-            raise InputError("its prepared batches could not be written; see the first lines of this study")
-        return load_batches(folder)
+        return load_batches(self.batches / str(cell.batch_size))
 
     def seeds_of(self, cell: Cell) -> list[int]:
         """The first of them is every other cell's."""
@@ -341,10 +334,7 @@ def _build_loader(cell: Cell, setup: Setup) -> "Loader | None":
 
         return RecipeLoader(dataset, training)
     if cell.input == "host":
-        import torch
-
         from jaxcompare.data.host import build_loaders
 
-        torch.set_num_threads(1)  # as `HostEngine` does, for op by op: it only prepares batches here
-        return build_loaders(dataset, training, workers=0)[0]
+        return build_loaders(dataset, training, workers=0, beside_jax=True)[0]
     return None

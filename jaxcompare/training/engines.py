@@ -18,6 +18,7 @@ from jaxcompare.data.split import Dataset
 from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.training.device_engine import DeviceEngine
 from jaxcompare.training.engine import Engine
+from jaxcompare.training.host_engine import HostEngine
 
 
 def build_engine(
@@ -40,14 +41,12 @@ def build_engine(
         evaluation: ready to evaluate too.
         dropout: at the recipe's rate.
     """
+    assert loader is None or not (compiled and evaluation), "another loader has no test images"
     devices, rate = devices or jax.local_devices(), DROPOUT_RATE if dropout else 0.0
     engine: Engine
     if config.execution.input == "device":
         engine = DeviceEngine(config, dataset, seeds, devices, rate)
     else:
-        # Imported here: PyTorch and torchvision take seconds, and device input needs neither.
-        from jaxcompare.training.host_engine import HostEngine
-
         (seed,) = seeds
         engine = HostEngine(config.with_seed(seed), dataset, devices, loader, rate)
     if compiled:

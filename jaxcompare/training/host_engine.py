@@ -1,6 +1,5 @@
 """The engine whose batches come from the host, one by one."""
 
-import contextlib
 import itertools
 import time
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxcompare.config import RunConfig
-from jaxcompare.data.batch import Batch, Loader, ReadyBatches
+from jaxcompare.data.batch import Batch, Loader
 from jaxcompare.data.split import Dataset, training_subset
 from jaxcompare.training.engine import Engine, InFlight, OnStep, call_lengths, train_name
 from jaxcompare.training.step import Metrics, Params, TrainState
@@ -36,9 +35,9 @@ class HostEngine(Engine):
 
             dataset = training_subset(dataset, config.data, config.training.seed)
             loader, self._test_loader = build_loaders(
-                dataset, config.training, config.data.workers, config.epoch_images
+                dataset, config.training, config.data.workers, config.epoch_images, beside_jax=True
             )
-        self._train_loader, self._entered = loader, contextlib.ExitStack()
+        self._train_loader = loader
 
     def _compile_training(self, states: TrainState) -> None:
         batch = self._blank_batch()
@@ -83,15 +82,11 @@ class HostEngine(Engine):
         return np.sum(jax.device_get(correct), axis=0)
 
     def __enter__(self) -> "HostEngine":
-        self._entered.enter_context(self._train_loader)
-        if not isinstance(self._train_loader, ReadyBatches):
-            from jaxcompare.data.host import one_thread
-
-            self._entered.enter_context(one_thread())
+        self._train_loader.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._entered.close()
+        self._train_loader.__exit__(*exception)
 
 
 def _stack(batches: Sequence[Batch]) -> Batch:

@@ -246,16 +246,14 @@ def _open_batches(
         yield lambda epoch: ready
         return
     # Imported here, as in `twin.fit`: torchvision takes seconds.
-    from jaxcompare.data.host import HostLoader
+    from jaxcompare.data.host import build_loaders
     from jaxcompare.data.recipe import WORKERS, RecipeStream
 
     if cell.input == "recipe":
         with RecipeStream(dataset, training.batch_size, workers=WORKERS) as stream:
             yield stream.epoch
         return
-    pipeline = HostLoader(
-        dataset.train, training.batch_size, dataset.statistics, augment=True, shuffle=True, seed=training.seed
-    )
+    pipeline, _ = build_loaders(dataset, training, workers=0)
     yield lambda epoch: map(to_tensors, pipeline.epoch(epoch))
 
 
