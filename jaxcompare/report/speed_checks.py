@@ -25,7 +25,9 @@ STATED = "as stated"
 
 def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -> Table:
     """How many ratios between cells a second study confirms; without rows if there is none."""
-    found, rows = repeat_ratios(records, again) if again else [], []
+    if not again:
+        return Table((), [], [], "")
+    found, rows = repeat_ratios(records, again), []
     for model, precision in dict.fromkeys((one.cell.model, one.cell.precision) for one in found):
         of_model = [one for one in found if (one.cell.model, one.cell.precision) == (model, precision)]
         most = max(of_model, key=lambda one: one.change)
