@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import signal
 import sys
 import tempfile
 import warnings
@@ -26,6 +27,8 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
         presets: defaults by name of --preset. A flag given beside it wins.
     """
     warnings.showwarning = _show_warning
+    # `timeout` and batch schedulers end a command so: as Ctrl-C does, with nothing left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main(_parse(args_type, presets or {}))
     except InputError as error:

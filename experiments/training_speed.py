@@ -65,7 +65,7 @@ class Args:
     (`channels-last`)."""
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=512))
     epochs: int = 3
-    """Epochs of each process, 2 or more, and more until a second has been timed. The first is warm-up and not
+    """Epochs of each process, 2 or more, and more until 1 s has been timed. The first is warm-up and not
     counted."""
     seed: int = 42
     """Of initialisation, data and dropout."""

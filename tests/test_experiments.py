@@ -212,6 +212,27 @@ def test_nan_is_reported_with_its_epoch_and_its_record_kept(monkeypatch, capsys,
     assert json.loads((tmp_path / "summary.json").read_text())["models"]["cnn"]["status"] == "diverged"
 
 
+def test_a_command_that_is_terminated_leaves_no_temporary_folder(tmp_path):
+    program = (
+        "import console, dataclasses, tempfile, time\n"
+        "def main(args):\n"
+        "    with tempfile.TemporaryDirectory():\n"
+        "        print('there', flush=True)\n"
+        "        time.sleep(60)\n"
+        "console.run(dataclasses.make_dataclass('Args', []), main)"
+    )
+    paths = os.pathsep.join(["experiments", "."])
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": paths}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
+    ) as command:
+        assert command.stdout.readline() == "there\n"
+        assert list(tmp_path.iterdir())
+        command.terminate()
+    assert command.returncode == 130
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_interrupted_run_keeps_its_finished_epochs(monkeypatch, capsys, tmp_path):
     from jaxcompare.training import fit as fit_module
 

@@ -811,8 +811,10 @@ def test_a_second_folder_of_the_same_cells_is_a_repetition(tmp_path):
 def test_the_page_has_each_command_once():
     second = f"{COMMAND} --engines eager step --batch-sizes 32 512"
     swept_sizes = [dataclasses.replace(r, command=second) for r in sweep() if r.cell.batch_size != 128]
-    page = build_page(Results(cells=[*study(), *swept_sizes]), [])
-    assert page.count(f"<pre>{COMMAND}</pre>") == page.count(f"<pre>{second}</pre>") == 1
+    page = build_page(Results(cells=[*study(), *swept_sizes], cells_again=study()), [])
+    for command in (COMMAND, second, f"{COMMAND} --out runs/training_speed_again"):
+        folder = "" if "--out" in command else " --out runs/training_speed"
+        assert page.count(f"<pre>{command}{folder}</pre>") == 1
     assert "<td>2026-01-02</td>" in page
 
 
@@ -897,14 +899,14 @@ def test_what_jax_computes_beyond_a_batch_is_said():
 
 def test_a_busy_machine_and_an_interruption_are_said():
     quiet = speed_table(study()).markdown()
-    assert "The processes of a repeat began within 0 minutes of each other. " in quiet
+    assert "The processes of a repeat began within 1 min of each other. " in quiet
     assert "Other work" not in quiet
     *records, last = study({EAGER: 100.0, STEP: 50.0})
     busy = {"environment": last.environment | {"cpu_cores": 2, "load_average": 6.8}}
     records = [dataclasses.replace(r, environment=r.environment | {"cpu_cores": 2}) for r in records]
     late = dataclasses.replace(last, started_at="2026-01-02T05:04:05+00:00", **busy)
     text = speed_table([*records, late]).markdown()
-    assert "began within 120 minutes of each other. Other work ran beside: 6.8 processes wanted one of 2 cores." in text
+    assert "began within 120 min of each other. Other work ran beside: 6.8 processes wanted one of 2 cores." in text
 
 
 def test_the_verdict_ends_with_the_best_of_both_frameworks():

@@ -4,11 +4,13 @@ import contextlib
 import csv
 import ctypes
 import dataclasses
+import errno
 import json
 import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,6 +98,10 @@ def runs_out_of_memory():
     raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 9 GB")
 
 
+def fills_the_disk():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 class Unsendable(RuntimeError):
     def __init__(self, one, two):
         super().__init__(f"{one} {two}")
@@ -114,6 +120,7 @@ def is_a_bug():
     [
         (dies, "its process was killed: out of memory, or stopped from outside"),
         (runs_out_of_memory, "RuntimeError: RESOURCE_EXHAUSTED: Out of memory"),
+        (fills_the_disk, f"no space left in {tempfile.gettempdir()}; free some, or set TMPDIR to another folder"),
         (cannot_be_sent, "Unsendable: neither here nor there"),
     ],
 )

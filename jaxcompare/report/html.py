@@ -204,5 +204,11 @@ def _limits(results: Results) -> list[str]:
 def _commands(results: Results) -> list[str]:
     sweep = list(results.sweep.runs.values()) if results.sweep else []
     lines = [line for runs in (results.comparison, sweep, results.agreement) for line in rebuild_commands(runs)]
-    speed = (*results.cells, *results.cells_again, *results.cells_other_malloc)
-    return lines + list(dict.fromkeys(record.command for record in speed))
+    # Each study in a folder of its own: one folder holds one measurement.
+    for name, records in (
+        ("training_speed", results.cells),
+        ("training_speed_again", results.cells_again),
+        ("training_speed_malloc", results.cells_other_malloc),
+    ):
+        lines += dict.fromkeys(f"{record.command} --out runs/{name}" for record in records)
+    return lines

@@ -74,9 +74,13 @@ def input_ladder(records: Sequence[CellRecord]) -> Figure:
                 continue
             times, errors = with_errors([[1e6 * t for t in image_times(records, cell)] for cell in ladder.values()])
             x = [places.index(place) for place in ladder]
+            # Nothing joins two places across one that was not measured.
+            joined = np.full(len(places), np.nan)
+            joined[x] = times
             fill = "white" if first.engine == "step" else None
             style = STYLES[first.engine] | {"label": engine_label(first), "capsize": 3, "markerfacecolor": fill}
-            axes.errorbar(x, times, yerr=errors, **style)
+            axes.plot(joined, color=style["color"], linestyle=style["linestyle"])
+            axes.errorbar(x, times, yerr=errors, **(style | {"linestyle": "none"}))
         axes.set_xticks(range(len(places)), places)
         log_scale(axes, "y")
         axes.set(title=model_label(model, precision), xlabel="input", ylabel="µs per training image (log scale)")

@@ -66,7 +66,7 @@ def _noise_note(records: Sequence[CellRecord]) -> str:
     loads = [(load, r.environment["cpu_cores"]) for r in records if (load := r.environment.get("load_average"))]
     most, cores = max(loads, default=(0.0, 1))
     busy = f" Other work ran beside: {most:.1f} processes wanted one of {cores} cores." if most > BUSY * cores else ""
-    return f"The processes of a repeat began within {apart:,.0f} minutes of each other.{busy} "
+    return f"The processes of a repeat began within {max(apart, 1):,.0f} min of each other.{busy} "
 
 
 def _minutes_apart(records: Sequence[CellRecord]) -> float:

@@ -150,7 +150,8 @@ DESIGNS = (
     Design(
         "figure8_input",
         input_ladder,
-        "Figure 8. Time per image by where the batches come from, of PyTorch eager and of JAX's compiled step.",
+        "Figure 8. Time per image by where the batches come from, of PyTorch eager and of JAX's compiled step; a line "
+        "joins neighbours only.",
         _say_ladder,
     ),
     Design(
@@ -158,7 +159,7 @@ DESIGNS = (
         batch_sweep,
         "Figure 9. Time of a step by batch size, the law fixed + batch · each image (thin lines), and the batch size "
         "at which half of a step is its fixed cost: dispatch, the optimiser's update, all that does not grow with the "
-        "batch (upright lines).",
+        "batch (upright lines, where it is among the sizes measured).",
         _say_sweep,
     ),
     Design(
@@ -166,7 +167,7 @@ DESIGNS = (
         attribution_waterfall,
         "Figure 10. From the recipe's own loop to JAX's program of an epoch: each stage's bar goes from the time "
         "before it to the time after it, to the left where that is less; thin lines: the 95 % interval of the stage's "
-        "factor. Equal lengths are equal factors within a panel. The bars belong to this path.",
+        "factor; diamonds: the two ends. Equal lengths are equal factors within a panel. The bars belong to this path.",
         lambda records: " ".join(map(attribution_sentence, attributions(records))),
     ),
 )

@@ -1,9 +1,11 @@
 """What a fresh process does: one cell, one gate, one phase table. It trains in one framework, imported only here."""
 
 import dataclasses
+import errno
 import itertools
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -117,6 +119,8 @@ def _call(function: Callable, arguments: tuple[Any, ...]) -> tuple[Any, str]:
     except InputError as error:
         return None, str(error)
     except FAILURES as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return None, f"no space left in {tempfile.gettempdir()}; free some, or set TMPDIR to another folder"
         first = next((line for line in str(error).splitlines() if line.strip()), "")
         return None, f"{type(error).__name__}: {first.strip()[:200]}"
 
