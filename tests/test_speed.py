@@ -28,7 +28,8 @@ from jaxcompare.measure import ceiling, clock
 from jaxcompare.measure.cost import layer_costs, training_bytes, training_flops
 from jaxcompare.measure.environment import process_peak_bytes
 from jaxcompare.study import worker
-from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
+from jaxcompare.study.process import CellFailed, in_fresh_process
+from jaxcompare.study.worker import Setup
 from jaxcompare.training import engine as engine_module
 from jaxcompare.training import engines, optimiser
 from jaxcompare.training import phases as jax_phases

@@ -28,7 +28,8 @@ from jaxcompare.measure.environment import page_faults
 from jaxcompare.measure.malloc import KEEP, PREFIXES, keep_freed_memory, malloc_settings
 from jaxcompare.study import gates, study, worker
 from jaxcompare.study.grid import Axes, build_grid, check_padding
-from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
+from jaxcompare.study.process import CellFailed, in_fresh_process
+from jaxcompare.study.worker import Setup
 
 DATA = DataConfig("digits", train_size=64, subsets="independent")
 SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2), Path("no batches"))
@@ -188,7 +189,7 @@ def test_a_mistake_of_our_own_is_no_failed_cell():
 def test_a_process_ends_with_the_one_that_started_it(tmp_path):
     """However that one ends: kill -9 leaves it no time to say so."""
     script = (
-        "from jaxcompare.study.worker import in_fresh_process; import test_study, sys\n"
+        "from jaxcompare.study.process import in_fresh_process; import test_study, sys\n"
         "if __name__ == '__main__': in_fresh_process(test_study.sleeps, sys.argv[1])"
     )
     (tmp_path / "parent.py").write_text(script)

@@ -10,7 +10,8 @@ from jaxcompare.cells import CONTROLS, ENGINES, Cell
 from jaxcompare.config import TrainingConfig
 from jaxcompare.measure.parity import Deviation
 from jaxcompare.study import worker
-from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
+from jaxcompare.study.process import CellFailed, in_fresh_process
+from jaxcompare.study.worker import Setup
 
 Gates = dict[Cell, tuple[dict[str, float], str]]
 """By gate: how far its side is from the reference, and why its cells may not be timed, if so."""

@@ -20,7 +20,8 @@ from jaxcompare.measure.malloc import malloc_settings
 from jaxcompare.records import load_lines, save_lines
 from jaxcompare.study import worker
 from jaxcompare.study.gates import Gates, Tell, gate_of, open_gates
-from jaxcompare.study.worker import CellFailed, Setup, in_fresh_process
+from jaxcompare.study.process import CellFailed, in_fresh_process
+from jaxcompare.study.worker import Setup
 
 WORKERS = (0, 2)
 """Of the input pipelines by themselves."""
