@@ -228,12 +228,25 @@ def test_what_a_step_gets_is_the_pipelines(engine, place):
 def test_a_cell_of_jax_whose_batches_are_prepared_needs_no_pytorch(tmp_path):
     (tmp_path / "cell").write_bytes(pickle.dumps((dataclasses.replace(STEP, input="arrays"), SETUP)))
     program = (
-        "import pickle, sys; from pathlib import Path; from jaxcompare.study import worker\n"
+        "import os, pickle, sys; from pathlib import Path; from jaxcompare.study import worker\n"
         "folder = Path(sys.argv[1]); "
         "worker.time_cell(*pickle.loads((folder / 'cell').read_bytes()), folder / 'cache'); "
-        "sys.exit('torch' in sys.modules)"
+        "sys.exit('torch' in sys.modules or 'OMP_WAIT_POLICY' in os.environ)"  # the gates' own
     )
     assert subprocess.run([sys.executable, "-c", program, tmp_path], check=False).returncode == 0
+
+
+def test_pytorch_has_one_thread_where_it_only_prepares_batches():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for beside_jax, threads in ((True, 1), (False, 2)):
+            loader, _ = host.build_loaders(SETUP.dataset, SETUP.training, workers=0, beside_jax=beside_jax)
+            with loader:
+                assert torch.get_num_threads() == threads
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_fast_cells_are_timed_for_a_second(monkeypatch):
