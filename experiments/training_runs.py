@@ -39,6 +39,9 @@ def train(
     """The runs of one model and size, in one program, with a progress bar; their records are on disk after every epoch.
 
     Runs found complete in `path` are not repeated.
+
+    Raises:
+        InputError: there is something to train, and `path` holds complete runs of another commit.
     """
     from jaxcompare.analysis.comparison import LABELS
     from jaxcompare.records import find_complete, save_records
@@ -53,6 +56,7 @@ def train(
     missing = [seed for seed in seeds if seed not in done]
     records: list[RunRecord] = []
     if missing:
+        _check_one_commit(path)
         shown = config.epoch_images or size or len(dataset.train)
         with Training(screen, label, epochs, -(-shown // config.training.batch_size)) as progress:
 
@@ -77,6 +81,19 @@ def train(
             screen.print(f"[red]{label}, seed {record.config.training.seed} stopped: {record.message}[/]")
     trained = {record.config.training.seed: record for record in records}
     return [found[seed] or trained[seed] for seed in seeds]
+
+
+def _check_one_commit(path: Path) -> None:
+    """Refuse to add runs to a file of complete ones that another commit trained: they could not stand side by side."""
+    from jaxcompare.measure.environment import git_commit
+    from jaxcompare.records import load_records
+
+    for record in load_records(path) if path.exists() else []:
+        if record.status == "complete" and record.git_commit != git_commit():
+            raise InputError(
+                f"--out: {path} holds runs of commit {record.git_commit}, this is {git_commit()}; "
+                "give another --out, or go back to that commit"
+            )
 
 
 class Training:

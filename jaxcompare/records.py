@@ -20,6 +20,7 @@ from jaxcompare.config import (
     TrainingConfig,
     choose,
 )
+from jaxcompare.ranges import POINTS, check_ranges, check_run
 
 SCHEMA = 3
 
@@ -283,15 +284,12 @@ def _from_json(value: dict[str, Any]) -> RunRecord:
     parts["execution"] = build_exactly(ExecutionConfig, config["execution"])
     config = build_exactly(RunConfig, config | {"data": data} | parts)
     history = {name: [math.nan if v is None else v for v in series] for name, series in value["history"].items()}
-    for name, series in history.items():
-        if not all(isinstance(item, int | float) for item in series):
-            raise ValueError(f"history.{name} holds what is no number")
     parts = {"config": config, "history": build_exactly(History, history)}
     if value["prediction"] is not None:
         parts["prediction"] = build_exactly(Prediction, value["prediction"])
         choose("prediction.more_accurate", parts["prediction"].more_accurate, ModelName)
         choose("prediction.faster", parts["prediction"].faster, ModelName)
-        float(parts["prediction"].gap_points)
+        check_ranges(parts["prediction"], {"gap_points": POINTS})
     record = build_exactly(RunRecord, value | parts)
     choose("status", record.status, Status)
     choose("framework", record.config.framework, Framework)
@@ -300,6 +298,7 @@ def _from_json(value: dict[str, Any]) -> RunRecord:
         choose("experiment", record.experiment, Experiment)
     if missing := {"cpu", "cpu_cores", "backend", "device", "versions"} - set(record.environment):
         raise ValueError(f"environment lacks {sorted(missing)}")
+    check_run(record)
     return record
 
 

@@ -85,6 +85,7 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
     """Raise InputError, naming what differs, unless the records are one comparison: one recipe, the same seeds for
     each model, each once."""
     check_one_recipe(records)
+    check_one_commit(records)
     seeds = {model: [r.config.training.seed for r in runs] for model, runs in by_model(records).items()}
     for model, of_model in seeds.items():
         if len(set(of_model)) < len(of_model):
@@ -96,9 +97,24 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
 def check_one_recipe(records: Sequence[RunRecord], *but: str) -> None:
     """Raise InputError, naming what differs, unless all records share everything that decides a run's numbers: all but
     the model, the framework, the seed, and the fields named in `but`."""
+    counts = ("test_images", "num_classes", *(() if "train_size" in but else ("train_images",)))
     for other in records[1:]:
-        if found := differing(records[0], other.config, other.data_fingerprint, *but):
+        found = differing(records[0], other.config, other.data_fingerprint, *but)
+        for name in counts:
+            one, another = getattr(records[0], name), getattr(other, name)
+            found = found or ((name, one, another) if one != another else None)
+        if found:
             raise InputError("runs of different recipes: {} is {} in one, {} in another".format(*found))
+
+
+def check_one_commit(records: Sequence[RunRecord]) -> None:
+    """Raise InputError unless all records are of one commit: what another trained may differ by more than its config
+    says."""
+    for other in records[1:]:
+        if other.git_commit != records[0].git_commit:
+            raise InputError(
+                f"runs of different commits: {records[0].git_commit} and {other.git_commit}; train all at one"
+            )
 
 
 def differing(record: RunRecord, config: RunConfig, fingerprint: str, *but: str) -> tuple[str, object, object] | None:

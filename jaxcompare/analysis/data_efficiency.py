@@ -9,7 +9,15 @@ from typing import Any, get_args
 import numpy as np
 from jaxtyping import Float
 
-from jaxcompare.analysis.comparison import METRICS, Metric, check_one_recipe, executed_alike, finite, mean
+from jaxcompare.analysis.comparison import (
+    METRICS,
+    Metric,
+    check_one_commit,
+    check_one_recipe,
+    executed_alike,
+    finite,
+    mean,
+)
 from jaxcompare.analysis.statistics import (
     REACH,
     Crossover,
@@ -59,6 +67,7 @@ def build_sweep(records: Sequence[RunRecord]) -> Sweep:
         InputError: runs of different recipes, a run twice, or no seed complete for every model at some size.
     """
     check_one_recipe(records, "train_size")
+    check_one_commit(records)
     runs: dict[tuple[ModelName, int, int], RunRecord] = {}
     left_out = []
     for record in records:

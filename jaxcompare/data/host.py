@@ -139,6 +139,9 @@ class HostLoader:
             num_workers=workers,
             persistent_workers=workers > 0,
             multiprocessing_context="forkserver" if workers else None,
+            # An iterator draws a seed that nothing here uses: from torch's own generator, it would move the dropout of
+            # a model that trains in this process, as often as the number of workers has it.
+            generator=torch.Generator(),
         )
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """What a number was measured on: versions, devices, threads, commit."""
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -49,8 +50,10 @@ def describe_environment(framework: str, *, torch_device: str = "cpu") -> dict[s
     return environment
 
 
+@functools.cache
 def git_commit() -> str | None:
-    """The commit of the source this package runs from, with "+changes" if files differ; None outside a checkout."""
+    """The commit of the source this package runs from, with "+changes" if files differ; None outside a checkout. As it
+    was when first asked for: a commit made while a run goes on is not what it runs."""
 
     def git(*args: str) -> str:
         folder = Path(__file__).parent
