@@ -87,6 +87,30 @@ def test_seeds_and_epochs_differ_and_repeat():
     assert (first != run(1, 0)).any()
 
 
+def test_crops_and_flips_differ_between_epochs_batches_seeds_and_images():
+    """Without a shuffle, so that nothing else can differ. One pixel's place tells an image's crop and flip."""
+    source = np.zeros((128, 32, 32, 3), np.uint8)
+    source[:, 15, 10] = 255
+    draws = []
+    for seed in (0, 1):
+        loader = HostLoader(Split(source, np.zeros(128, np.int32)), 64, RECIPE, augment=True, seed=seed)
+        draws += [batch.images[..., 0].reshape(64, -1).argmax(1) for epoch in (0, 1) for batch in loader.epoch(epoch)]
+    assert len(draws) == 8
+    for i, one in enumerate(draws):
+        assert len(set(one.tolist())) > 32
+        # Of 162 equally likely crops and flips, some of which show the pixel in one place.
+        assert all((one == other).mean() < 0.1 for other in draws[:i])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_loader_draws_from_torchs_own_generator(workers):
+    """Whose draws are the dropout of a model that trains in the same process."""
+    before = torch.get_rng_state()
+    with HostLoader(split(70), 32, RECIPE, augment=True, shuffle=True, workers=workers) as loader:
+        assert len(all_batches(loader)) == 6
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_an_epoch_holds_every_image_once_and_pads_the_last_batch():
     data = split(70)
     with HostLoader(data, 32, RECIPE, shuffle=True) as loader:
@@ -217,6 +241,36 @@ def test_folder(tmp_path):
     assert len(training_subset(data, DataConfig("folder", train_size=4, subsets="nested"), 0).train) == 4
 
 
+def test_every_image_of_a_folder_has_its_own_folders_class(tmp_path):
+    """In both splits: the colour says which class an image was put in."""
+    colours = {"wolf": 90, "cat": 10, "dog": 50}
+    for part, most in (("train", 4), ("test", 7)):
+        for i, (name, red) in enumerate(colours.items()):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(most - i):
+                Image.new("RGB", (32, 32), (red, number, most)).save(tmp_path / part / name / f"{number}.png")
+    data = load_dataset(folder_config(tmp_path))
+    for images_of, count, most in ((data.train, 9, 4), (data.test, 18, 7)):
+        assert len(images_of) == count
+        names = [data.class_names[label] for label in images_of.labels]
+        assert [colours[name] for name in names] == images_of.images[:, 0, 0, 0].tolist()
+        assert set(images_of.images[:, 0, 0, 2]) == {most}
+
+
+def test_the_digits_labels_are_of_their_images_in_both_splits():
+    """An image's nearest neighbour, within a split and across, is of its class."""
+    data = load_dataset(DataConfig("digits"))
+    pixels, labels = (
+        [part.images[:, ::4, ::4, 0].reshape(len(part), -1).astype(float) for part in (data.train, data.test)],
+        [part.labels for part in (data.train, data.test)],
+    )
+    for one, other in ((0, 0), (1, 1), (0, 1)):
+        squares = (pixels[one] ** 2).sum(1)[:, None] + (pixels[other] ** 2).sum(1) - 2 * pixels[one] @ pixels[other].T
+        if one == other:
+            np.fill_diagonal(squares, np.inf)
+        assert (labels[other][squares.argmin(1)] == labels[one]).mean() > 0.9
+
+
 def test_folder_images_are_resized_and_made_rgb(tmp_path):
     root = make_folder(tmp_path, size=20)
     Image.new("L", (50, 10), 7).save(root / "train" / "cat" / "wide.gif")
@@ -309,6 +363,9 @@ def test_cifar_in_the_official_layout(tmp_path, monkeypatch, name):
     assert (data.class_names, data.train.labels[:4].tolist()) == (("a", "b"), [0, 1, 1, 0])
     raw = pickle.loads((tmp_path / cls.base_folder / files[0]).read_bytes())["data"][1]
     np.testing.assert_array_equal(data.train.images[1], raw.reshape(3, 32, 32).transpose(1, 2, 0))
+    assert data.test.labels.tolist() == [0, 1, 1, 0]
+    raw = pickle.loads((tmp_path / cls.base_folder / files[-1]).read_bytes())["data"]
+    np.testing.assert_array_equal(data.test.images, raw.reshape(4, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
 def test_svhn_and_fashion_mnist_layouts(tmp_path, monkeypatch):

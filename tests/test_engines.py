@@ -26,7 +26,7 @@ from jaxcompare.training.engines import build_engine
 from jaxcompare.training.execution import check_precision, choose_execution
 from jaxcompare.training.fit import fit, fit_seeds
 from jaxcompare.training.optimiser import build_optimiser
-from jaxcompare.training.step import Slicing, build_train_step, init_state
+from jaxcompare.training.step import Metrics, Slicing, build_train_step, init_state
 
 MODELS = ("cnn", "vit")
 ONE, BOTH = jax.devices()[:1], jax.devices()[:2]
@@ -96,6 +96,47 @@ def test_a_seed_among_others_is_that_seed_alone(model, small_dataset, shallow):
             for seed, run in zip((5, 7), alone, strict=True):
                 np.testing.assert_allclose(together[seeds.index(seed)], run, rtol=1e-9)
             assert len({tuple(run) for run in together}) == len(seeds)
+
+
+def show_batches(monkeypatch):
+    """Engines whose step learns nothing: its metrics are the images and labels that it was given."""
+
+    def build_train_step(*_):
+        return lambda state, batch: (state, Metrics(batch.images[..., 0], batch.labels * batch.mask))
+
+    monkeypatch.setattr(engine_module, "build_train_step", build_train_step)
+
+
+@pytest.mark.parametrize(("execution", "at_once"), [(STEP, None), (EPOCH, None), (EPOCH, 3)])
+def test_seeds_in_one_program_draw_everything_for_themselves(execution, at_once, monkeypatch):
+    """Order, crops and flips, dropout, initialisation: what two seeds shared would make every interval too narrow."""
+    # One pixel's place tells an image's crop and flip, its label which image it is.
+    source = np.zeros((64, 32, 32, 3), np.uint8)
+    source[:, 15, 10] = 255
+    marked = Split(source, np.arange(64, dtype=np.int32))
+    dataset = Dataset("marked", tuple(map(str, range(64))), marked, marked, ((0.0,) * 3, (1.0,) * 3), "fingerprint")
+    show_batches(monkeypatch)
+    run, seeds = config("cnn", dataclasses.replace(execution, seeds_per_call=at_once)), [5, 6, 7]
+    orders, draws = [], []
+    with build_engine(run, dataset, seeds, evaluation=False) as engine:
+        state = engine.init()
+        kernels = [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]
+        keys = [np.asarray(jax.random.key_data(key)) for key in (state.dropout_key, state.data_key)]
+        for epoch in (0, 1):
+            state, metrics, _ = engine.train_epoch(state, epoch, lambda done: None)
+            orders += np.concatenate([call.correct for call in metrics], axis=1).reshape(3, 64).astype(int).tolist()
+            shown = np.concatenate([call.loss for call in metrics], axis=1).reshape(3, 64, -1)
+            draws += list(shown.argmax(-1))
+    assert all(sorted(order) == list(range(64)) for order in orders)
+    assert len({tuple(order) for order in orders}) == len(draws) == 6
+    for i, one in enumerate(draws):
+        # By place in the epoch and by image: of 162 equally likely crops and flips.
+        assert all((one == other).mean() < 0.15 for other in draws[:i])
+        of_image = [draws[j][np.argsort(orders[j])] for j in range(i + 1)]
+        assert all((of_image[i] == other).mean() < 0.15 for other in of_image[:i])
+    assert len({tuple(key) for of_role in keys for key in of_role}) == 6
+    for leaf in kernels:
+        assert all((leaf[i] != leaf[j]).mean() > 0.9 for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
 def test_each_seeds_record_is_its_own(small_dataset):

@@ -11,12 +11,17 @@ import pytest
 
 from jaxcompare.config import DataConfig, ExecutionConfig, RunConfig, TrainingConfig
 from jaxcompare.data.batch import Batch
+from jaxcompare.data.host import HostLoader, build_loaders
+from jaxcompare.data.split import Split
 from jaxcompare.measure.timing import CompileGuard, compile_ahead
 from jaxcompare.models import build_model
 from jaxcompare.training import engine as engine_module
-from jaxcompare.training.fit import fit
-from jaxcompare.training.step import Slicing, sum_over_slices
+from jaxcompare.training import fit as fit_module
+from jaxcompare.training.engines import build_engine
+from jaxcompare.training.fit import fit, fit_seeds
+from jaxcompare.training.step import Metrics, Slicing, TrainState, sum_over_slices
 from jaxcompare.twin import fit as twin
+from jaxcompare.twin import models
 
 SMALL = TrainingConfig(epochs=2, batch_size=32, seed=1)
 MODELS = ("cnn", "vit")
@@ -62,6 +67,183 @@ def test_every_engine_learns_the_same(tiny_dataset, monkeypatch):
         for other in of_input[1:]:
             np.testing.assert_allclose(other, of_input[0], rtol=1e-4)
     assert losses["host"][0] != losses["device"][0]  # draws of their own
+
+
+class Clock:
+    """Time that passes only where a test says so: at once, or on a device, whose work is waited for."""
+
+    def __init__(self):
+        self.now, self.under_way = 100.0, 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def wait(self):
+        self.now, self.under_way = self.now + self.under_way, 0.0
+
+
+class Late:
+    """An array that is there when the device's work is done."""
+
+    def __init__(self, clock, value):
+        self._clock, self._value = clock, np.asarray(value)
+
+    def block_until_ready(self):
+        self._clock.wait()
+        return self
+
+    def __array__(self, *_, **__):
+        self._clock.wait()
+        return self._value
+
+
+INIT_S, CALL_S, DEVICE_S, EVALUATION_S, BETWEEN_S = 7.0, 0.5, 10.0, 3.0, 1000.0
+
+
+class EngineOfWholeEpochs:
+    """Its calls return at once, or nearly, and the device works on."""
+
+    def __init__(self, clock, config, seeds):
+        self.clock, self.config, self.seeds = clock, config, seeds
+        self.epoch_images, self.compile_times, self.facts = 70, {}, {}
+
+    def count_params(self):
+        return 1
+
+    def init(self):
+        self.clock.under_way += INIT_S
+        return TrainState(*(Late(self.clock, [0.0]) for _ in TrainState._fields))
+
+    def train_epoch(self, state, epoch, on_step):
+        self.clock.now += CALL_S
+        self.clock.under_way += DEVICE_S
+        made = Late(self.clock, np.ones((len(self.seeds), 3)))
+        return TrainState(*(Late(self.clock, [0.0]) for _ in state)), [Metrics(made, made)], 0.25
+
+    def evaluate(self, params):
+        self.clock.wait()
+        self.clock.now += EVALUATION_S
+        return np.ones(len(self.seeds))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("seeds", [[1], [1, 2, 3, 4]])
+def test_an_epochs_time_is_its_training_alone_and_each_seeds_share(seeds, tiny_dataset, monkeypatch):
+    """Initialisation before it, evaluation and what is done with the record after it are not in it."""
+    clock = Clock()
+    monkeypatch.setattr(fit_module, "time", clock)
+    monkeypatch.setattr(fit_module, "build_engine", lambda config, _, seeds: EngineOfWholeEpochs(clock, config, seeds))
+
+    def on_epoch(_):
+        clock.now += BETWEEN_S
+
+    records, _ = fit_seeds(config(epochs=3), tiny_dataset, seeds, on_epoch=on_epoch)
+    assert len(records) == len(seeds)
+    for record in records:
+        assert record.history.epoch_time_s == pytest.approx([(CALL_S + DEVICE_S) / len(seeds)] * 3)
+        assert record.history.evaluation_time_s == pytest.approx([EVALUATION_S / len(seeds)] * 3)
+        assert record.history.input_wait_s == [0.25] * 3
+
+
+def test_pytorchs_epochs_time_is_its_training_alone(tiny_dataset, monkeypatch):
+    """Three batches: each is made, then trained on."""
+    clock = Clock()
+    monkeypatch.setattr(twin, "time", clock)
+
+    def taking(seconds, function):
+        def slow(*args):
+            clock.now += seconds
+            return function(*args)
+
+        return slow
+
+    monkeypatch.setattr(twin, "to_tensors", taking(0.5, twin.to_tensors))
+    monkeypatch.setattr(twin, "train_step", taking(2.0, twin.train_step))
+    monkeypatch.setattr(twin, "evaluate", taking(EVALUATION_S, lambda *_: 7))
+    record, _ = twin.fit(config("torch", epochs=3), tiny_dataset, on_epoch=taking(BETWEEN_S, lambda _: None))
+    assert record.history.epoch_time_s == pytest.approx([7.5] * 3)
+    assert record.history.input_wait_s == pytest.approx([1.5] * 3)
+    assert record.history.evaluation_time_s == pytest.approx([EVALUATION_S] * 3)
+
+
+# Dropout is on in training and off in evaluation.
+
+
+def high_dropout(*args, **kwargs):
+    return build_model(*args, **kwargs | {"layers": 1, "dropout_rate": 0.9})
+
+
+def labelled(dataset, labels):
+    return dataclasses.replace(dataset, test=Split(dataset.test.images, np.asarray(labels, np.int32)))
+
+
+def all_at_once(dataset):
+    """The test images as the pipeline has them."""
+    with HostLoader(dataset.test, len(dataset.test), dataset.statistics) as loader:
+        (batch,) = loader.epoch(0)
+    return batch
+
+
+@pytest.mark.parametrize("execution", [HOST, ExecutionConfig("epoch", "device")], ids=["host", "device"])
+def test_a_vit_is_evaluated_without_dropout(execution, tiny_dataset, monkeypatch):
+    """The labels are what it predicts without: with 90 % of every activation dropped, it would miss most."""
+    monkeypatch.setattr(engine_module, "build_model", high_dropout)
+    run, images = dataclasses.replace(config(model="vit"), execution=execution), all_at_once(tiny_dataset).images
+
+    def predict(engine, params, **options):
+        apply = jax.jit(functools.partial(engine.model.apply, **options))
+        return np.asarray(apply({"params": jax.tree.map(lambda leaf: leaf[0], params)}, images)[0])
+
+    with build_engine(run, tiny_dataset, [1]) as engine:
+        params = engine.init().params
+        params["head"]["bias"] -= predict(engine, params, train=False).mean(0)  # so that every class is predicted
+        labels = predict(engine, params, train=False).argmax(1)
+        dropped = predict(engine, params, train=True, rngs={"dropout": jax.random.key(0)}).argmax(1)
+    assert (dropped != labels).sum() > 5
+    with build_engine(run, labelled(tiny_dataset, labels), [1]) as engine:
+        assert engine.evaluate(params).tolist() == [len(labels)]
+
+
+def test_pytorchs_vit_is_evaluated_without_dropout_and_trained_with_it(tiny_dataset, monkeypatch):
+    import torch
+
+    torch.manual_seed(0)
+    model = models.build_model("vit", num_classes=3)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.9
+    images, _ = twin.to_tensors(all_at_once(tiny_dataset))
+    with torch.no_grad():
+        model.eval().head.bias -= model(images).mean(0)  # so that every class is predicted
+        labels = model(images).argmax(1).numpy()
+        dropped = model.train()(images).argmax(1).numpy()
+    assert (dropped != labels).sum() > 5
+    _, loader = build_loaders(labelled(tiny_dataset, labels), SMALL, workers=0)
+    assert twin.evaluate(model, loader) == len(labels)
+
+    trained = []
+    real = twin.train_step
+    monkeypatch.setattr(twin, "train_step", lambda model, *rest: trained.append(model.training) or real(model, *rest))
+    twin.fit(config("torch", "vit"), tiny_dataset)
+    assert trained == [True] * 6  # in the second epoch too, after an evaluation
+
+
+@pytest.mark.parametrize("framework", ["jax", "torch"])
+def test_the_number_of_workers_changes_no_number(framework, tiny_dataset, monkeypatch):
+    """Dropout included, whose draws in PyTorch are those of its own generator."""
+    monkeypatch.setattr(engine_module, "build_model", functools.partial(build_model, layers=1))
+    histories = []
+    for workers in (0, 2):
+        run = dataclasses.replace(config(framework, "vit"), data=DataConfig("digits", workers=workers))
+        record, _ = (fit if framework == "jax" else twin.fit)(run, tiny_dataset)
+        histories.append(record.history)
+    for field in ("train_loss", "train_accuracy", "test_accuracy"):
+        assert getattr(histories[0], field) == getattr(histories[1], field)
 
 
 def test_a_compilation_during_the_run_names_the_shape(tiny_dataset):
