@@ -13,19 +13,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from jaxcompare.config import Framework, ModelName, Precision, TrainingConfig, choose
+from jaxcompare.config import Engine, Framework, ModelName, Precision, TrainingConfig, choose
+from jaxcompare.ranges import TIMED_CELL, check_ranges
 from jaxcompare.records import build_exactly, load_lines, save_lines, write_atomically
 
 TorchEngine = Literal["eager", "compile", "cudagraphs"]
-JaxEngine = Literal["op", "step", "chunk", "epoch"]
+JaxEngine = Literal["op", "traced", "jit", "step", "chunk", "epoch"]
 CellInput = Literal["recipe", "host", "arrays", "device"]
-Control = Literal["no-dropout", "channels-last"]
+Control = Literal["no-dropout", "channels-last", "long-epochs"]
 
 ENGINES: dict[TorchEngine | JaxEngine, str] = {
     "eager": "PyTorch eager",
     "compile": "torch.compile",
     "cudagraphs": "torch.compile with CUDA graphs",
     "op": "JAX op by op",
+    "traced": "JAX op by op, traced once",
+    "jit": "JAX plain jit",
     "step": "JAX step",
     "chunk": "JAX chunk",
     "epoch": "JAX epoch",
@@ -36,13 +39,21 @@ INPUTS: dict[CellInput, str] = {
     "recipe": "the recipe's own DataLoader: PIL images, two workers, each two batches ahead",
     "host": "the host pipeline of this package, in the training process",
     "arrays": "batches prepared before the clock starts, in host memory",
-    "device": "JAX: images on the device, batches made there inside the program; else batches prepared on the device",
+    "device": "step, chunk, epoch: images on the device, batches made inside the program; else batches prepared there",
 }
 """Where training batches come from, the ladder's lowest rung first."""
 
-CONTROLS: dict[Control, str] = {"no-dropout": "no dropout", "channels-last": "channels last"}
+RECIPE_STEPS = 391
+"""Optimiser steps of an epoch of the recipe: 50,000 images in batches of 128."""
+
+CONTROLS: dict[Control, str] = {
+    "no-dropout": "no dropout",
+    "channels-last": "channels last",
+    "long-epochs": f"epochs of {RECIPE_STEPS} steps",
+}
 """What a control changes, as a person reads it: the ViT trains without dropout, whose masks each framework draws in its
-own way; PyTorch's convolutions have the layout in memory that JAX's have."""
+own way; PyTorch's convolutions have the layout in memory that JAX's have; the images are gone through again and again,
+until an epoch has as many steps as the recipe's."""
 
 MUST_AGREE = ("tf32", "bfloat16", "threads", "malloc")
 """What the manifests of two cells of one precision must have in common for a ratio of their times to mean anything. The
@@ -55,8 +66,7 @@ class Cell:
 
     model: ModelName
     engine: TorchEngine | JaxEngine
-    """PyTorch: eager, `torch.compile`, or that with CUDA graphs. JAX: operation by operation, without jit (`op`); or as
-    in `training.engines`."""
+    """PyTorch: eager, `torch.compile`, or that with CUDA graphs. JAX: as in `training.plain` or `training.engines`."""
     input: CellInput = "device"
     precision: Precision = "float32"
     batch_size: int = TrainingConfig.batch_size
@@ -73,7 +83,17 @@ class Cell:
     @property
     def compiled(self) -> bool:
         """Whether a step's forward and backward pass, or more, are one program."""
-        return self.engine not in ("eager", "op")
+        return self.engine not in ("eager", "op", "traced")
+
+    @property
+    def packaged(self) -> bool:
+        """Whether one of this package's engines runs it, as it trains: in slices, on every core."""
+        return self.engine in get_args(Engine)
+
+    @property
+    def same_step(self) -> bool:
+        """Whether its steps, and how many an epoch has, are the recipe's: what it takes may stand for its framework."""
+        return self.control in (None, "channels-last")
 
     @property
     def dropout(self) -> bool:
@@ -83,7 +103,7 @@ class Cell:
     @property
     def prepared(self) -> bool:
         """Whether its batches are made before its process starts."""
-        return self.input == "arrays" or (self.input == "device" and not (self.framework == "jax" and self.compiled))
+        return self.input == "arrays" or (self.input == "device" and not self.packaged)
 
     @property
     def title(self) -> str:
@@ -98,8 +118,8 @@ class Cell:
         """Why no machine can run it; empty: some can."""
         if self.engine == "epoch" and self.input != "device":
             return "a program of whole epochs cannot be fed batch by batch; it needs device input"
-        if self.seeds > 1 and not (self.framework == "jax" and self.compiled and self.input == "device"):
-            return "several seeds in one program need a compiled JAX engine and device input"
+        if self.seeds > 1 and not (self.packaged and self.input == "device"):
+            return "several seeds in one program need an engine of this package (step, chunk, epoch) and device input"
         return ""
 
 
@@ -113,8 +133,8 @@ class Timing:
     """Of each epoch before that."""
     first_step_time_s: list[float] = dataclasses.field(default_factory=list)
     """Of each step of the first epoch, the device waited for after each: how many it takes until they are steady. Empty
-    for compiled JAX, whose programs are compiled ahead; JAX op by op finds its operations in the usual
-    cache, once one process has compiled them."""
+    for compiled JAX, whose programs are compiled ahead; JAX op by op finds its operations in the usual cache, once one
+    process has compiled them."""
     input_wait_s: list[float] = dataclasses.field(default_factory=list)
     """Of each epoch after the warm-up: how long the device had nothing to do for want of a batch, as far as known; of
     PyTorch, how long the next batch took to come. Empty for JAX op by op."""
@@ -150,8 +170,10 @@ class CellRecord(Timing):
     command: str
     """That measured it, but for where the images and the results are."""
     epochs: int
-    """Asked for, the warm-up among them; fast cells are timed for more."""
+    """Asked for, the warm-up among them; fast cells are timed for more, epochs of the recipe's length once."""
     train_images: int
+    epoch_images: int
+    """That an epoch shows: as many, but for controls that go through them again and again."""
     image_size: int
     num_classes: int
     seed: int
@@ -170,12 +192,12 @@ class CellRecord(Timing):
     @property
     def image_time_s(self) -> float:
         """Median over epochs of the seconds per training image and seed."""
-        return statistics.median(self.epoch_time_s) / self.train_images / self.cell.seeds
+        return statistics.median(self.epoch_time_s) / self.epoch_images / self.cell.seeds
 
     @property
     def steps(self) -> int:
         """Optimiser steps of an epoch."""
-        return math.ceil(self.train_images / self.cell.batch_size)
+        return math.ceil(self.epoch_images / self.cell.batch_size)
 
     @property
     def step_time_s(self) -> float:
@@ -231,13 +253,12 @@ def load_cells(path: Path) -> list[CellRecord]:
 
 
 def _check_timing(record: CellRecord) -> None:
-    """Raise ValueError where a process that measured something lacks a number that every one has."""
+    """Raise ValueError where a process that measured something lacks a number that every one has, or has one that
+    cannot be."""
     for name in ("epoch_time_s", "warm_up_time_s"):
         if not getattr(record, name):
             raise ValueError(f"{name} is empty")
-    times = [*record.epoch_time_s, *record.warm_up_time_s, record.ceiling_flops_per_s, record.copy_bytes_per_s]
-    if not all(math.isfinite(value) and value > 0 for value in times):
-        raise ValueError("a time or a ceiling is not above 0")
+    check_ranges(record, TIMED_CELL)
     for name, needed in (
         ("manifest", {*MUST_AGREE, "dropout_generator"}),
         ("environment", {"cpu", "cpu_cores", "device", "versions"}),
@@ -278,6 +299,7 @@ def _row(record: CellRecord) -> dict[str, Any]:
         "copy_bytes_per_s": record.copy_bytes_per_s if measured else None,
         **{f"{name}_bytes": record.memory.get(name) for name in ("allocator", "plan", "process")},
         "train_images": record.train_images,
+        "epoch_images": record.epoch_images,
         "dataset": record.dataset_title,
         "cpu": record.environment.get("cpu"),
         "device": record.environment.get("device"),

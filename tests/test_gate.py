@@ -52,9 +52,10 @@ def test_jax_passes_the_gate(reference, seeds):
     assert jax_side(reference, seeds).exceeds("float32") == []
 
 
-def test_jax_without_jit_passes_the_gate(reference):
+@pytest.mark.parametrize("engine", ["op", "traced", "jit"])
+def test_plain_jax_passes_the_gate(engine, reference):
     model, found = reference
-    outcome = gate.run_op_by_op(RunConfig("jax", model, DATA, SETUP.training), found)
+    outcome = gate.run_plain(engine, RunConfig("jax", model, DATA, SETUP.training), found)
     assert measure_deviation(found.outcome["jax"], outcome).exceeds("float32") == []
 
 

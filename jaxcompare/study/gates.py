@@ -23,10 +23,10 @@ def gate_of(cell: Cell) -> Cell:
     """The cell that passes the gate for this one: how often a program is called, where its batches come from and how
     large they are changes nothing of what a step computes."""
     engine = cell.engine
-    if cell.framework == "jax" and cell.compiled:
+    if cell.packaged:
         engine = "step" if cell.seeds == 1 else "epoch"
-    # In every gate dropout is off.
-    control = cell.control if cell.dropout else None
+    # In every gate dropout is off, and epochs play no part.
+    control = cell.control if cell.control == "channels-last" else None
     size = TrainingConfig.batch_size
     return dataclasses.replace(cell, engine=engine, input="device", batch_size=size, control=control)
 
@@ -37,7 +37,7 @@ def open_gates(cells: Sequence[Cell], setup: Setup, tell: Tell) -> Gates:
     Nothing is timed yet, so two processes run at once.
     """
     # The slowest first: none is left alone at the end.
-    gates = sorted(dict.fromkeys(map(gate_of, cells)), key=lambda gate: gate.engine != "op")
+    gates = sorted(dict.fromkeys(map(gate_of, cells)), key=lambda gate: gate.engine not in ("op", "traced"))
     if gates:
         tell(f"parity gates: {len(gates)} sides against PyTorch in float64, two at a time")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:

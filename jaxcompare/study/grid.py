@@ -13,6 +13,8 @@ DEFAULT: list[tuple[EngineName, CellInput]] = [
     ("eager", "device"),
     ("compile", "device"),
     ("op", "device"),
+    ("traced", "device"),
+    ("jit", "device"),
     ("step", "arrays"),
     ("step", "device"),
     ("epoch", "device"),
@@ -36,11 +38,20 @@ SWEPT: list[tuple[EngineName, CellInput]] = [("eager", "device"), ("step", "devi
 """What is measured at every batch size."""
 
 CONTROLLED: dict[Control, tuple[ModelName, tuple[EngineName, ...]]] = {
-    "no-dropout": ("vit", ("eager", "compile", "op", "step")),
+    "no-dropout": ("vit", ("eager", "compile", "traced", "jit", "step")),
     "channels-last": ("cnn", ("eager", "compile")),
+    "long-epochs": ("cnn", ("step", "epoch")),
 }
 """The model that a control changes, and the engines that it is measured with, on device input. JAX's layout is channels
-last as it is."""
+last as it is. Of a slow model's steps, dispatch is less: of the recipe's epochs the quick one's are measured."""
+
+OPPONENTS: list[tuple[ModelName, EngineName, Control]] = [("cnn", "eager", "channels-last")]
+"""Controls in the default matrix: they compute the same, and PyTorch may be at its fastest there."""
+
+OPPONENTS_ON_GPUS: list[tuple[ModelName, EngineName, Control]] = [
+    ("cnn", "compile", "channels-last"),
+    ("cnn", "cudagraphs", "channels-last"),
+]
 
 DEVICE: tuple[CellInput, ...] = ("device",)
 
@@ -66,25 +77,27 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
     no machine can run among them: each is to say why. Controls come beside the first batch size's, of these engines.
     """
     default, cells = DEFAULT + (ON_GPUS if gpu else []), []
+    opponents = OPPONENTS + (OPPONENTS_ON_GPUS if gpu else [])
     for model, precision, size in product(axes.models, axes.precisions, axes.batch_sizes):
         ways: list[tuple[EngineName, CellInput, int]] = []
+        beside: list[tuple[EngineName, Control]] = []
         if axes.engines is not None or axes.inputs is not None:
             engines = axes.engines or tuple(dict.fromkeys(engine for engine, _ in default))
             ways += product(engines, axes.inputs or DEVICE, axes.seeds or (1,))
         elif size == axes.batch_sizes[0]:
             ways += [(engine, place, 1) for engine, place in default]
             ways += [(*WHOLE_EPOCHS, count) for count in axes.seeds or () if count > 1]
+            beside += [(engine, control) for of, engine, control in opponents if of == model]
         else:
             ways += [(engine, place, 1) for engine, place in SWEPT]
         cells += [Cell(model, engine, place, precision, size, count) for engine, place, count in ways]
         for control in axes.controls or () if size == axes.batch_sizes[0] else ():
             changed, engines = CONTROLLED[control]
             measured = {engine for engine, _, _ in ways}
-            cells += [
-                Cell(model, engine, "device", precision, size, control=control)
-                for engine in engines
-                if model == changed and engine in measured
-            ]
+            beside += [(engine, control) for engine in engines if model == changed and engine in measured]
+        cells += [
+            Cell(model, engine, "device", precision, size, control=control) for engine, control in dict.fromkeys(beside)
+        ]
     return cells
 
 

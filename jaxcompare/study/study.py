@@ -178,6 +178,7 @@ def measure_cell(
         "command": setup.command,
         "epochs": setup.training.epochs,
         "train_images": len(dataset.train),
+        "epoch_images": setup.epoch_images_of(cell),
         "image_size": dataset.train.images.shape[1],
         "num_classes": len(dataset.class_names),
         "seed": setup.training.seed,
@@ -204,7 +205,7 @@ def measure_cell(
 
 def _has_ledger(cell: Cell, repeat: int) -> bool:
     """Whether its warm compilation is measured too: one run, of batches on the device, once; no ratio is made of it."""
-    return cell.compiled and cell.input == "device" and cell.seeds == 1 and repeat == 0
+    return cell.compiled and cell.same_step and cell.input == "device" and cell.seeds == 1 and repeat == 0
 
 
 def _prepare_batches(cells: Sequence[Cell], setup: Setup) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxcompare.cells import Cell, Timing
+from jaxcompare.cells import RECIPE_STEPS, Cell, Timing
 from jaxcompare.config import DataConfig, ModelName, RunConfig, TrainingConfig
 
 if TYPE_CHECKING:
@@ -28,15 +28,20 @@ class Setup:
     dataset: "Dataset"
     """The training images of the study, all of them used; a few test images."""
     training: TrainingConfig
-    """But for its batch size, which is a cell's."""
+    """But for its batch size and number of epochs, which may be a cell's."""
     batches: Path
     """Folder of the batches that `prepare_batches` made."""
     command: str = ""
     """See `CellRecord.command`."""
 
     def training_of(self, cell: Cell) -> TrainingConfig:
-        """A cell's."""
-        return dataclasses.replace(self.training, batch_size=cell.batch_size)
+        """A cell's. Epochs of the recipe's length are long enough for one to be timed."""
+        epochs = 2 if cell.control == "long-epochs" else self.training.epochs
+        return dataclasses.replace(self.training, batch_size=cell.batch_size, epochs=epochs)
+
+    def epoch_images_of(self, cell: Cell) -> int:
+        """How many images an epoch of a cell shows."""
+        return RECIPE_STEPS * cell.batch_size if cell.control == "long-epochs" else len(self.dataset.train)
 
     def batches_of(self, cell: Cell) -> "list[Batch] | None":
         """A cell's, where they are prepared."""
@@ -51,17 +56,18 @@ class Setup:
         return list(range(self.training.seed, self.training.seed + cell.seeds))
 
     def run_config(self, cell: Cell) -> RunConfig:
-        """A JAX cell's. One that is not compiled passes for a step a call."""
+        """A JAX cell's. A plain one passes for a step a call."""
         from jaxcompare.training.speed import build_execution
 
-        compiled = dataclasses.replace(cell, engine="step") if cell.engine == "op" else cell
+        packaged = cell if cell.packaged else dataclasses.replace(cell, engine="step")
         size = self.dataset.train.images.shape[1]
         return RunConfig(
             "jax",
             cell.model,
             DataConfig(image_size=size, subsets="independent"),
             self.training_of(cell),
-            build_execution(compiled),
+            build_execution(packaged),
+            self.epoch_images_of(cell),
         )
 
 
@@ -97,12 +103,10 @@ def time_warm_compilation(cell: Cell, setup: Setup, cache: Path) -> dict[str, di
         _use_torch_cache(cache)
         training, batches = setup.training_of(cell), setup.batches_of(cell)
         return {"first step": {"step_s": time_first_step(cell, setup.dataset, training, batches)}}
-    from jaxcompare.training.speed import build_cells_engine, describe_compilation
+    from jaxcompare.training.speed import compile_cold_or_warm
 
     config = _start_jax(cell, setup, cache)
-    loader = _build_loader(cell, setup)
-    with build_cells_engine(cell, config, setup.dataset, setup.seeds_of(cell), loader) as engine:
-        programs = describe_compilation(engine)
+    programs = compile_cold_or_warm(cell, config, setup.dataset, setup.seeds_of(cell), _build_loader(cell, setup))
     if cold := [name for name, times in programs.items() if not times["from_cache"]]:
         raise RuntimeError(f"compiled anew, though it had been compiled before: {', '.join(cold)}")
     return programs
@@ -156,12 +160,12 @@ def pass_gate(cell: Cell, setup: Setup, path: Path) -> dict[str, float]:
     else:
         from jaxcompare.training.engines import build_engine
         from jaxcompare.training.execution import check_precision
-        from jaxcompare.training.gate import run_op_by_op, run_side
+        from jaxcompare.training.gate import run_plain, run_side
 
         config = _start_jax(cell, setup, True)
         check_precision(cell.precision)
-        if cell.engine == "op":
-            outcome = run_op_by_op(config, reference)
+        if not cell.packaged:
+            outcome = run_plain(cell.engine, config, reference)
         else:
             engine = build_engine(config, setup.dataset, setup.seeds_of(cell), compiled=False, dropout=False)
             outcome = run_side(engine, reference)
@@ -249,7 +253,7 @@ def _start_jax(cell: Cell, setup: Setup, cache: Path | bool) -> RunConfig:
     from jaxcompare.measure.runtime import configure_jax
 
     # Op by op, each operation is such a program: seconds of them in every process.
-    configure_jax(cache=cell.engine == "op" or cache, split_cores=cell.engine != "op")
+    configure_jax(cache=cache if cell.compiled else True, split_cores=cell.packaged)
     return setup.run_config(cell)
 
 

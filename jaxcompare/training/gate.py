@@ -19,7 +19,7 @@ from jaxcompare.measure.environment import cpu_cores
 from jaxcompare.measure.malloc import malloc_settings
 from jaxcompare.measure.parity import Outcome, Reference
 from jaxcompare.measure.runtime import MATMUL_PRECISION
-from jaxcompare.training import op_by_op
+from jaxcompare.training import plain
 from jaxcompare.training.engine import Engine
 from jaxcompare.training.step import TrainState, build_gradient, build_train_step
 
@@ -66,12 +66,16 @@ def run_side(engine: Engine, reference: Reference) -> Outcome:
     return Outcome(outcome.logits[0], {name: grad[0] for name, grad in outcome.grads.items()}, outcome.losses[:, 0])
 
 
-def run_op_by_op(config: RunConfig, reference: Reference) -> Outcome:
-    """The same without jit."""
-    model, tx = op_by_op.build(config, reference.num_classes, dropout=False)
-    functions = _logits_of(model), build_gradient(model), build_train_step(model, tx)
+def run_plain(engine: str, config: RunConfig, reference: Reference) -> Outcome:
+    """The same of an engine of `training.plain`."""
+    model, tx = plain.build(config, reference.num_classes, dropout=False)
+    batches, state = _batches_of(reference), _initial_state(tx, reference)
     with jax.default_matmul_precision(MATMUL_PRECISION[config.execution.precision]):
-        return _compute(_initial_state(tx, reference), _batches_of(reference), *functions, op_by_op.to_device)
+        compute_logits, compute_grads, train_step = (
+            plain.prepare(engine, function, state, plain.to_device(batches[0]))[0]
+            for function in (_logits_of(model), build_gradient(model), build_train_step(model, tx))
+        )
+        return _compute(state, batches, compute_logits, compute_grads, train_step, plain.to_device)
 
 
 def _compute(

@@ -1,8 +1,9 @@
-"""Timed epochs of JAX, compiled or operation by operation; compilation alone; a profiler's trace."""
+"""Timed epochs of JAX, by an engine of this package or a plain one; compilation alone; a profiler's trace."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from jaxcompare.measure.ceiling import measure_ceilings
 from jaxcompare.measure.environment import describe_environment
 from jaxcompare.measure.memory import peak_bytes
 from jaxcompare.measure.runtime import MATMUL_PRECISION
-from jaxcompare.measure.timing import CompileGuard
-from jaxcompare.training import op_by_op
+from jaxcompare.measure.timing import CompileGuard, CompileTimes
+from jaxcompare.training import plain
 from jaxcompare.training.engine import Engine, explain_memory
 from jaxcompare.training.engines import build_engine
 from jaxcompare.training.execution import check_precision
@@ -33,7 +34,7 @@ seconds."""
 
 
 def build_execution(cell: Cell) -> ExecutionConfig:
-    """A compiled cell's. Every input but the device's comes batch by batch."""
+    """A packaged cell's. Every input but the device's comes batch by batch."""
     engine: Any = cell.engine
     return ExecutionConfig(engine, "device" if cell.input == "device" else "host", precision=cell.precision)
 
@@ -45,18 +46,15 @@ def time_epochs(cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence
         config: the cell's, with its data and training.
         dataset: the images to train on, all of them.
         seeds: as many as the cell has.
-        loader: where batches come from; None: device input of compiled engines.
+        loader: where batches come from; None: device input of a packaged cell.
 
     Raises:
         InputError: the device lacks the precision or the memory, or the loss is no longer finite.
         RuntimeError: a program was compiled after the first epoch, or a clock was read too early.
     """
     check_precision(cell.precision)
-    if cell.engine == "op":
-        assert loader is not None
-        timing = _time_op_by_op(cell, config, dataset, loader)
-    else:
-        timing = _time_engine(cell, config, dataset, seeds, loader)
+    time = _time_engine if cell.packaged else _time_plain
+    timing = time(cell, config, dataset, seeds, loader)
     # The ceilings' own arrays come after the peak is read.
     ceilings = measure_ceilings(cell.precision)
     return dataclasses.replace(
@@ -71,7 +69,7 @@ def time_epochs(cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence
 def build_cells_engine(
     cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None
 ) -> Engine:
-    """A compiled cell's, ready to train."""
+    """A packaged cell's, ready to train."""
     return build_engine(config, dataset, seeds, loader=loader, evaluation=False, dropout=cell.dropout)
 
 
@@ -84,47 +82,71 @@ def _time_engine(
         plans = [sum(plan) for name, plan in engine.memory_plans.items() if name.startswith("train")]
         return dataclasses.replace(
             timing,
-            compile_times=describe_compilation(engine),
+            compile_times=describe_compilation(engine.compile_times),
             programs=len(engine.programs),
             memory=_memory() | {"plan": max(plans, default=None)},
             manifest={"computed_batch_size": engine.computed_batch_size},
         )
 
 
-def _time_op_by_op(cell: Cell, config: RunConfig, dataset: Dataset, loader: Loader) -> Timing:
-    first_step_time_s: list[float] = []
-    train = _epochs_op_by_op(cell, config, dataset, loader, first_step_time_s)
-    with loader, jax.default_matmul_precision(MATMUL_PRECISION[config.execution.precision]), CompileGuard() as guard:
-        timing = _time(config.training.epochs, train, guard, compiled_ahead=False)
+def _time_plain(cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None) -> Timing:
+    assert len(seeds) == 1
+    assert loader is not None
+    with explain_memory(1), _open_plain(cell, config, dataset, loader) as (train, compile_times, first_step_time_s):
+        with CompileGuard() as guard:
+            timing = _time(config.training.epochs, train, guard, compiled_ahead=cell.compiled)
         return dataclasses.replace(
             timing,
             first_step_time_s=first_step_time_s,
             input_wait_s=[],
-            programs=len(guard.programs),
+            compile_times=describe_compilation(compile_times),
+            programs=len(compile_times) + len(guard.programs),
             memory=_memory() | {"plan": None},
         )
 
 
-def _epochs_op_by_op(cell: Cell, config: RunConfig, dataset: Dataset, loader: Loader, marks: list[float]) -> Epoch:
-    """Into `marks` the seconds of each step of the first epoch, waited for."""
-    model, tx = op_by_op.build(config, len(dataset.class_names), dropout=cell.dropout)
-    shape = (1, *dataset.train.images.shape[1:])
-    state = init_state(model, tx, jax.random.key(config.training.seed), jnp.zeros(shape, jnp.float32))
-    train_step = build_train_step(model, tx)
+@contextlib.contextmanager
+def _open_plain(
+    cell: Cell, config: RunConfig, dataset: Dataset, loader: Loader
+) -> Iterator[tuple[Epoch, dict[str, CompileTimes], list[float]]]:
+    """A plain cell's epochs, what was compiled ahead for them, and a list that takes the seconds of each step of the
+    first epoch, waited for; of compiled cells none."""
+    model, tx = plain.build(config, len(dataset.class_names), dropout=cell.dropout)
+    size, shape = config.training.batch_size, dataset.train.images.shape[1:]
+    blank = Batch(jnp.zeros((size, *shape)), jnp.zeros(size, jnp.int32), jnp.ones(size))
+    marks: list[float] = []
+    with loader, jax.default_matmul_precision(MATMUL_PRECISION[cell.precision]):
+        key = jax.random.key(config.training.seed)
+        init, init_times = plain.prepare(cell.engine, lambda key: init_state(model, tx, key, blank.images), key)
+        state = init(key)
+        step, step_times = plain.prepare(cell.engine, build_train_step(model, tx), state, blank, donate_argnums=0)
+        compile_times = {name: t for name, t in (("init", init_times), ("train_step", step_times)) if t}
 
-    def train(epoch: int) -> tuple[tuple[TrainState, list[Metrics]], float]:
-        nonlocal state
-        metrics, start = [], time.perf_counter()
-        for batch in loader.epoch(epoch):
-            state, of_batch = train_step(state, op_by_op.to_device(batch))
-            metrics.append(of_batch)
-            if epoch == 0:
-                wait(state)
-                marks.append(time.perf_counter() - start)
-                start = time.perf_counter()
-        return (state, metrics), 0.0
+        def train(epoch: int) -> tuple[tuple[TrainState, list[Metrics]], float]:
+            nonlocal state
+            metrics, start = [], time.perf_counter()
+            for batch in loader.epoch(epoch):
+                state, of_batch = step(state, plain.to_device(batch))
+                metrics.append(of_batch)
+                if epoch == 0 and not cell.compiled:
+                    wait(state)
+                    marks.append(time.perf_counter() - start)
+                    start = time.perf_counter()
+            return (state, metrics), 0.0
 
-    return train
+        yield train, compile_times, marks
+
+
+def compile_cold_or_warm(
+    cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None
+) -> dict[str, dict[str, Any]]:
+    """What each of a compiled cell's programs takes to compile, or to read from the cache. Nothing is trained."""
+    if cell.packaged:
+        with build_cells_engine(cell, config, dataset, seeds, loader) as engine:
+            return describe_compilation(engine.compile_times)
+    assert loader is not None
+    with _open_plain(cell, config, dataset, loader) as (_, compile_times, _):
+        return describe_compilation(compile_times)
 
 
 def _time(epochs: int, train: Epoch, guard: CompileGuard, *, compiled_ahead: bool) -> Timing:
@@ -169,9 +191,9 @@ def _memory() -> dict[str, int | None]:
     return {"allocator": peak["device"], "process": peak["process"]}
 
 
-def describe_compilation(engine: Engine) -> dict[str, dict[str, Any]]:
-    """What each of its programs took to compile."""
-    return {name: dataclasses.asdict(times) for name, times in engine.compile_times.items()}
+def describe_compilation(programs: Mapping[str, CompileTimes]) -> dict[str, dict[str, Any]]:
+    """What each program took to compile, as a record has it."""
+    return {name: dataclasses.asdict(times) for name, times in programs.items()}
 
 
 def save_trace(
@@ -179,10 +201,10 @@ def save_trace(
 ) -> None:
     """Write a profiler's trace of the second epoch, and the optimised HLO of every program of a compiled engine."""
     folder.mkdir(parents=True, exist_ok=True)
-    if cell.engine == "op":
+    if not cell.packaged:
         assert loader is not None
-        with loader, jax.default_matmul_precision(MATMUL_PRECISION[cell.precision]):
-            _trace_second(_epochs_op_by_op(cell, config, dataset, loader, []), folder)
+        with _open_plain(cell, config, dataset, loader) as (train, _, _):
+            _trace_second(train, folder)
         return
     with build_cells_engine(cell, config, dataset, seeds, loader) as engine:
         for name, program in engine.programs.items():
@@ -198,4 +220,4 @@ def _trace_second(train: Epoch, folder: Path) -> None:
 
 def ready_batches(batches: Sequence[Batch], *, on_device: bool) -> ReadyBatches:
     """An epoch's batches of NumPy arrays, as they are; with `on_device`, as JAX arrays."""
-    return ReadyBatches([op_by_op.to_device(batch) for batch in batches] if on_device else batches)
+    return ReadyBatches([plain.to_device(batch) for batch in batches] if on_device else batches)

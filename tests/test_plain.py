@@ -1,0 +1,150 @@
+"""The train step without this package's engines: what it computes, and how often Python traces it."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcompare.cells import RECIPE_STEPS, Cell
+from jaxcompare.config import DataConfig, TrainingConfig
+from jaxcompare.data.datasets import load_dataset
+from jaxcompare.data.split import training_subset
+from jaxcompare.measure import ceiling, clock
+from jaxcompare.models import vit
+from jaxcompare.study import worker
+from jaxcompare.study.study import measure_cell
+from jaxcompare.study.worker import Setup
+from jaxcompare.training import plain, speed
+from jaxcompare.training.step import build_train_step, init_state
+
+DATA = DataConfig("digits", train_size=32, image_size=8, subsets="independent")
+TRAINING = TrainingConfig(epochs=2, batch_size=16, lr=1e-3)
+ENGINES = ("op", "traced", "jit")
+
+
+@pytest.fixture(scope="module")
+def setup():
+    dataset = training_subset(load_dataset(DATA), DATA, 42)
+    with tempfile.TemporaryDirectory() as batches:
+        found = Setup(dataset, TRAINING, Path(batches))
+        worker.prepare_batches([16], found)
+        yield found
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(clock, "TIMED_S", 0.0)
+    monkeypatch.setattr(speed, "measure_ceilings", lambda *_: ceiling.Ceilings(1.0, 1.0))
+
+
+def cell_of(model, engine, **changes):
+    return Cell(model, engine, batch_size=16, **changes)
+
+
+def open_cell(cell, setup):
+    return speed._open_plain(cell, setup.run_config(cell), setup.dataset, worker._build_loader(cell, setup))
+
+
+@pytest.mark.parametrize("model", ["cnn", "vit"])
+def test_plain_engines_train_alike_and_as_jit_of_the_whole_batch_does(model, setup):
+    ends = {}
+    for engine in ENGINES:
+        with open_cell(cell_of(model, engine), setup) as (train, _, _):
+            (state, metrics), _ = train(0)
+        ends[engine] = state.params, [float(of_step.loss) for of_step in metrics]
+    config = setup.run_config(cell_of(model, "jit"))
+    network, tx = plain.build(config, len(setup.dataset.class_names))
+    state = init_state(network, tx, jax.random.key(42), jnp.zeros((1, 8, 8, 3)))
+    losses = []
+    for batch in setup.batches_of(cell_of(model, "jit")):
+        state, of_step = jax.jit(build_train_step(network, tx))(state, batch)
+        losses.append(float(of_step.loss))
+    for params, found in ends.values():
+        np.testing.assert_allclose(found, losses, rtol=1e-5)
+        # AdamW's first steps are of the gradient's sign: where that is rounding, so is the difference.
+        jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=3e-4), params, state.params)
+
+
+def test_python_traces_a_step_every_time_or_once(setup, monkeypatch):
+    calls, real = [], vit.ViT.__call__
+
+    def counted(self, *args, **kwargs):
+        calls.append(kwargs["train"])
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(vit.ViT, "__call__", counted)
+    traced = {}
+    for engine in ENGINES:
+        with open_cell(cell_of("vit", engine), setup) as (train, _, _):
+            ahead = sum(calls)
+            train(0)
+            train(1)
+        traced[engine] = ahead, sum(calls) - ahead
+        calls.clear()
+    assert traced == {"op": (0, 4), "traced": (1, 0), "jit": (1, 0)}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_plain_engines_train_with_the_recipes_dropout(engine, setup, monkeypatch):
+    """Another rate gives other losses, so it is used; without dropout there is none."""
+    rates, real = [], plain.build_model
+
+    def build_model(*args, **kwargs):
+        rates.append(kwargs["dropout_rate"])
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(plain, "build_model", build_model)
+    losses = []
+    for control, rate in ((None, vit.DROPOUT_RATE), (None, 0.9), ("no-dropout", 0.9)):
+        monkeypatch.setattr(plain, "DROPOUT_RATE", rate)
+        with open_cell(cell_of("vit", engine, control=control), setup) as (train, _, _):
+            losses.append(float(train(0)[0][1][0].loss))
+    assert rates == [0.1, 0.9, 0.0]
+    assert len({round(loss, 4) for loss in losses}) == 3
+
+
+def test_plain_jit_is_one_program_on_one_device_compiled_ahead(setup, quick):
+    cell = cell_of("cnn", "jit")
+    timing = speed.time_epochs(cell, setup.run_config(cell), setup.dataset, [42], worker._build_loader(cell, setup))
+    assert set(timing.compile_times) == {"init", "train_step"}
+    assert timing.programs == 2
+    assert timing.first_step_time_s == []
+    assert "computed_batch_size" not in timing.manifest
+    model, _ = plain.build(setup.run_config(cell), 10)
+    assert model.lowering == "direct"
+    assert set(
+        speed.compile_cold_or_warm(
+            cell, setup.run_config(cell), setup.dataset, [42], None or worker._build_loader(cell, setup)
+        )
+    ) == {"init", "train_step"}
+
+
+def test_operations_are_compiled_in_the_first_epoch_and_counted(setup, quick):
+    jax.clear_caches()  # other tests' operations are compiled already
+    for engine in ("op", "traced"):
+        cell = cell_of("cnn", engine)
+        timing = speed.time_epochs(cell, setup.run_config(cell), setup.dataset, [42], worker._build_loader(cell, setup))
+        assert len(timing.first_step_time_s) == 2
+        assert timing.compile_times == {}
+        if engine == "op":
+            assert timing.programs > 20
+
+
+def test_an_epoch_of_the_recipes_length_has_as_many_steps(setup, monkeypatch):
+    """Timed once after one of warm-up; its time is one of all images that it shows."""
+    asked = []
+    monkeypatch.setattr(
+        "jaxcompare.study.study.in_fresh_process",
+        lambda function, cell, setup, cache: asked.append(setup.run_config(cell)) or worker.Timing(epoch_time_s=[2.0]),
+    )
+    cell = cell_of("cnn", "epoch", control="long-epochs")
+    record = measure_cell(cell, 1, setup, {}, print)
+    assert (asked[0].epoch_images, asked[0].training.epochs) == (RECIPE_STEPS * 16, 2)
+    assert (record.train_images, record.epoch_images, record.steps) == (32, RECIPE_STEPS * 16, RECIPE_STEPS)
+    assert record.image_time_s == pytest.approx(2 / (RECIPE_STEPS * 16))
+    usual = measure_cell(dataclasses.replace(cell, control=None), 1, setup, {}, print)
+    assert (usual.epoch_images, usual.steps) == (32, 2)
