@@ -134,10 +134,10 @@ def save_results(records: Sequence["RunRecord"], out: Path) -> None:
 
 
 def show(screen: "Console", records: Sequence["RunRecord"]) -> None:
-    """The printed summary: accuracies and differences by size, and where the ViT catches up."""
+    """The printed summary: accuracies and differences by size, and where the lead changes."""
     from rich.table import Table
 
-    from jaxcompare.analysis.conclusions import describe_crossover
+    from jaxcompare.analysis.crossover_text import describe_crossover
     from jaxcompare.analysis.data_efficiency import METRICS, analyse, build_sweep
     from jaxcompare.report.tables import METRIC_TITLES, efficiency_rows
 
@@ -152,7 +152,7 @@ def show(screen: "Console", records: Sequence["RunRecord"]) -> None:
             table.add_row(*row)
         screen.print(table)
         if efficiency.crossover:
-            screen.print(describe_crossover(efficiency.crossover, sweep.sizes) + "\n")
+            screen.print(describe_crossover(efficiency) + "\n")
 
 
 if __name__ == "__main__":

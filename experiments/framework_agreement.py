@@ -63,7 +63,7 @@ def main(args: Args) -> None:
     from jaxcompare.data.datasets import load_dataset
     from jaxcompare.data.split import training_subset
     from jaxcompare.records import find_complete
-    from jaxcompare.report.tables import agreement_table
+    from jaxcompare.report.agreement import agreement_table
 
     data = args.data.resolve(len(seeds))
     dataset = load_dataset(data)

@@ -72,7 +72,7 @@ class Args:
     details: bool = True
     """Measure the phases of a step, and the input pipelines by themselves, too."""
     repeats: int = 3
-    """Fresh processes per cell, 1 or more, in turn over all cells. From 2 on ratios have intervals, from 5 on the
+    """Fresh processes per cell, 1 or more, in turn over all cells. From 2 on ratios have intervals, from 10 on the
     bootstrap's."""
     malloc: Literal["keep", "default"] = "keep"
     """`keep`: glibc's allocator is told to keep freed memory for the next step (the MALLOC_... variables that the

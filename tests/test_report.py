@@ -4,22 +4,32 @@ import dataclasses
 import html
 import json
 import math
+import re
 from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import synthetic
 from test_records import record
 
 from jaxcompare.analysis.comparison import check_comparable, summarise, time_to_accuracy
+from jaxcompare.analysis.data_efficiency import build_sweep
 from jaxcompare.config import ExecutionConfig, InputError, TrainingConfig
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.models import build_model
 from jaxcompare.records import History, summary_json
+from jaxcompare.report.agreement import agreement_table
 from jaxcompare.report.figures import complete_comparison, save_figure, training_curves
 from jaxcompare.report.results import PAGE_ONLY, gather
-from jaxcompare.report.tables import accuracy_time_table, agreement_table, comparison_table, replace_blocks
+from jaxcompare.report.tables import (
+    accuracy_time_table,
+    chance_note,
+    comparison_table,
+    efficiency_tables,
+    replace_blocks,
+)
 
 RECORDS = [record("cnn"), record("vit", params=809_354, losses=(2.2,))]
 
@@ -121,13 +131,15 @@ def test_agreement_table_takes_the_difference_of_means():
     runs = agreeing()
     table = agreement_table(runs).markdown()
     between = "| CNN | JAX, host input / PyTorch eager | 61.00 (60.00, 62.00) | 59.50 (59.00, 60.00) | +1.50 |"
-    assert f"{between} -4.85 to +7.85 | yes (2) | 2 |" in table
+    assert f"{between} -1.657 to +4.657 | not shown (2) | 2 (3) |" in table
+    assert "4 intervals of 90 %: on average 0.4 of them miss by chance." in table
+    assert "origin" not in table
     assert (
         "| ViT | JAX, device input / JAX, host input | 61.00 (61.00, 61.00) | 61.00 (60.00, 62.00) | +0.00 |" in table
     )
     low = History([1.0], [0.5], [0.4], [1.0], [1.0], [0.0])
     apart = [r if r.config.framework == "jax" else dataclasses.replace(r, history=low) for r in runs]
-    row = "| 61.00 (60.00, 62.00) | 40.00 (40.00, 40.00) | +21.00 | +8.29 to +33.71 | no (2) | 2 |"
+    row = "| 61.00 (60.00, 62.00) | 40.00 (40.00, 40.00) | +21.00 | +14.686 to +27.314 | excluded (2) | 2 |"
     assert row in agreement_table(apart).markdown()
     short = dataclasses.replace(runs[0].config, training=TrainingConfig(epochs=5))
     with pytest.raises(InputError, match="epochs is 20 in one, 5 in another"):
@@ -139,6 +151,60 @@ def test_agreement_table_takes_the_difference_of_means():
         agreement_table(unfinished).markdown()
     with pytest.raises(InputError, match="CNN: several runs of JAX, host input from one seed"):
         agreement_table([*runs, runs[0]]).markdown()
+
+
+def test_an_agreement_of_one_seed_is_not_shown():
+    rows = agreement_table([r for r in agreeing() if r.config.training.seed == 0]).rows
+    assert [row[-3:] for row in rows] == [("one seed, no interval", f"not shown ({m})", "1") for m in (2, 2, 1.5, 1.5)]
+
+
+def test_an_agreement_is_shown_by_its_interval_and_not_by_its_mean():
+    runs = agreeing()
+    close = [
+        with_config(
+            dataclasses.replace(r, history=runs[0].history),
+            r.config.framework,
+            r.config.training.seed,
+            input=r.config.execution.input,
+        )
+        for r in runs
+    ]
+    assert {row[-2] for row in agreement_table(close).rows} == {"shown (2)", "shown (1.5)"}
+    scattered = [
+        r if r.config.framework == "torch" or r.config.training.seed else with_accuracy(r, 0.55) for r in close
+    ]
+    row = agreement_table(scattered).rows[0]
+    assert row[4] == "-2.50"
+    assert row[-2] == "not shown (2)"
+
+
+def with_accuracy(base, accuracy):
+    return dataclasses.replace(base, history=History([1.0], [0.5], [accuracy], [1.0], [1.0], [0.0]))
+
+
+def test_an_agreement_of_several_origins_says_what_differs():
+    runs = agreeing()
+    versions = runs[0].environment["versions"] | {"torch": "1.0"}
+    other = dataclasses.replace(
+        runs[0], git_commit="abcdef0123", environment=runs[0].environment | {"versions": versions}
+    )
+    (note,) = [note for note in agreement_table([other, *runs[1:]]).notes if "origin" in note]
+    assert "commits" in note
+    assert "abcdef0," in note or "abcdef0;" in note
+    assert "torch 1.0, " in note or ", 1.0" in note
+    assert "jax " not in note
+    assert "processors" not in note
+
+
+def test_a_table_says_how_many_of_its_intervals_miss_by_chance():
+    assert chance_note(0) == ""
+    for intervals, level, expected in ((12, 0.95, (12, 95, 0.6)), (4, 0.9, (4, 90, 0.4)), (240, 0.95, (240, 95, 12))):
+        assert tuple(map(float, re.findall(r"[\d.]*\d", chance_note(intervals, level)))) == expected
+    sizes = {1000: 0.5, 10_000: 0.6, 100_000: 0.7}
+    tables = efficiency_tables(build_sweep(synthetic.sweep(sizes, dict.fromkeys(sizes, 0.4))))
+    assert [chance_note(count) in table.notes for table, count in zip(tables, (9, 9, 2), strict=True)] == [True] * 3
+    one = efficiency_tables(build_sweep(synthetic.sweep(sizes, sizes, seeds=1)))
+    assert not [note for table in one for note in table.notes if "by chance" in note]
 
 
 def test_blocks_are_replaced_and_nothing_else(tmp_path):

@@ -6,7 +6,6 @@ did not come to their end decide nothing.
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 from jaxcompare.analysis.comparison import (
@@ -20,8 +19,9 @@ from jaxcompare.analysis.comparison import (
     pair_up,
     seconds_text,
 )
+from jaxcompare.analysis.crossover_text import describe_crossover, describe_extrapolation, sentence
 from jaxcompare.analysis.data_efficiency import Efficiency
-from jaxcompare.analysis.statistics import Crossover, Estimate, estimate
+from jaxcompare.analysis.statistics import Estimate, estimate
 from jaxcompare.records import RunRecord
 
 BEST = "best epoch, chosen on the test images"
@@ -41,8 +41,10 @@ def verdict(comparison: Sequence[RunRecord], efficiency: Efficiency | None) -> l
     sentences, pair = [], pair_up(comparison)
     if pair:
         first = pair["cnn"][0]
-        lead = f"With {first.train_images:,} training images and {first.config.training.epochs} epochs"
-        sentences += [f"{lead}, {_leads(pair)}.", _cost(pair)]
+        lead = f"With {first.train_images:,} training images of {first.dataset_title}"
+        # Of one seed, what stands in place of the interval says so.
+        how = [_epochs(first), *([_seeds(len(pair["cnn"]))] if len(pair["cnn"]) > 1 else [])]
+        sentences += [f"{lead} and {' of '.join(how[::-1])}, {_leads(pair)}.", _cost(pair)]
     elif comparison:
         sentences.append(f"The full comparison does not compare: {'; '.join(name_unfinished(comparison))}.")
     if efficiency and efficiency.difference:
@@ -89,11 +91,6 @@ def points(difference: Estimate) -> str:
     return f"{100 * difference.mean:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
 
 
-def sentence(text: str) -> str:
-    """With a capital and a full stop."""
-    return f"{text[0].upper()}{text[1:]}."
-
-
 def _leads(pair: Pair) -> str:
     """Who leads by how much, in the recipe's metric; and whether the last epoch says otherwise."""
     best, final = difference(pair), difference(pair, "final")
@@ -103,7 +100,12 @@ def _leads(pair: Pair) -> str:
     last = f"after the last epoch CNN {cnn}, ViT {vit}"
     if leader(final) == leader(best):
         return f"{text}; {last}"
-    return f"{text}; but {last} ({points(final)}): who is ahead depends on the epoch taken"
+    decided = (
+        f"it is undecided ({points(final)})" if leader(final) is None else f"{_ahead_words(final)} ({points(final)})"
+    )
+    if None in (leader(best), leader(final)):
+        return f"{text}; {last}: {decided}"
+    return f"{text}; but {last}: {decided}; who is ahead depends on the epoch taken"
 
 
 def _ahead(difference: Estimate, cnn: float, vit: float) -> str:
@@ -116,11 +118,17 @@ def _ahead(difference: Estimate, cnn: float, vit: float) -> str:
         )
     first, second = (cnn, vit) if ahead == "cnn" else (vit, cnn)
     other = LABELS["vit" if ahead == "cnn" else "cnn"]
-    is_ahead = "is more accurate" if difference.interval else "came out ahead"
     return (
-        f"the {LABELS[ahead]} {is_ahead}: {100 * first:.2f} % against the {other}'s {100 * second:.2f} % (CNN - ViT: "
+        f"{_ahead_words(difference)}: {100 * first:.2f} % against the {other}'s {100 * second:.2f} % (CNN - ViT: "
         f"{points(difference)})"
     )
+
+
+def _ahead_words(difference: Estimate) -> str:
+    """Of a difference that has a leader: it is shown, or of one seed came out so."""
+    ahead = leader(difference)
+    assert ahead
+    return f"the {LABELS[ahead]} {'is more accurate' if difference.interval else 'came out ahead'}"
 
 
 def _cost(pair: Pair) -> str:
@@ -135,8 +143,9 @@ def _cost(pair: Pair) -> str:
     other, environment = "ViT" if quicker[0] == "cnn" else "CNN", cnn.environment
     on_cpu = environment["backend"] == "cpu"
     device = f"{environment['cpu_cores']} cores of {environment['cpu']}" if on_cpu else environment["device"]
+    epoch = f"an epoch of {cnn.config.epoch_images or cnn.train_images:,} images"
     return (
-        f"{size}, and on {device} an epoch takes {seconds[0]} s for the CNN, {seconds[1]} s for the ViT: the {other} "
+        f"{size}, and on {device} {epoch} takes {seconds[0]} s for the CNN, {seconds[1]} s for the ViT: the {other} "
         f"takes {quicker[1]:.1f} times as long."
     )
 
@@ -148,50 +157,15 @@ def _size(efficiency: Efficiency, place: int) -> str:
 
 
 def _over_sizes(efficiency: Efficiency) -> str:
-    sizes = efficiency.sweep.sizes
+    sweep, first = efficiency.sweep, efficiency.sweep.first
+    how = f"{first.dataset_title}, {_epochs(first)}, {_seeds(len(sweep.seeds))}, {BEST}"
     if efficiency.crossover is None:
-        return f"{_size(efficiency, 0)}; only this size was trained on."
-    leads = [leader(difference) for difference in efficiency.difference]
-    said = []
-    for ahead, words in (("cnn", "the CNN is ahead"), ("vit", "the ViT is ahead"), (None, "it is undecided")):
-        where = [f"{size:,}" for size, lead in zip(sizes, leads, strict=True) if lead == ahead]
-        if where:
-            said.append(f"{words} at {' and '.join([', '.join(where[:-1]), where[-1]] if where[1:] else where)} images")
-    first, last = efficiency.difference[0], efficiency.difference[-1]
-    text = f"{', '.join(said)} ({points(first)} at the smallest, {points(last)} at the largest)"
-    return f"Over training sizes {text}; {describe_crossover(efficiency.crossover, sizes)}."
-
-
-def describe_crossover(crossover: Crossover, sizes: Sequence[int]) -> str:
-    """Where the ViT catches up, with the bounds that the data set, or that it does not in the range measured."""
-    smallest, largest, interval = f"{sizes[0]:,}", f"{sizes[-1]:,}", crossover.interval
-    if interval and interval.low == 0 and math.isinf(interval.high):
-        return f"no crossover is shown, and none is ruled out, from {smallest} to {largest} images"
-    if math.isinf(crossover.size):
-        text = f"the ViT has not caught up at {largest} images, the most measured"
-        if crossover.reversals:
-            text = f"the CNN, not ahead at first, is ahead at {largest} images, the most measured"
-        if interval is None:
-            return f"{text} (one seed, so no interval)"
-        bound = f"lies beyond {largest}" if math.isinf(interval.low) else f"lies above {_round(interval.low)}"
-        return f"{text} (95 %: a crossover, if there is one, {bound})"
-    if crossover.size == 0:
-        text = f"the ViT is level or ahead at every size from {smallest} images on"
-        if interval is None:
-            return f"{text} (one seed, so no interval)"
-        bound = f"below {smallest}" if interval.high == 0 else f"below {_round(interval.high)}"
-        return f"{text} (95 %: a crossover, if there is one, lies {bound})"
-    text = f"the ViT catches up at about {_round(crossover.size)} images"
-    if interval is None:
-        return f"{text} (one seed, so no interval)"
-    low = _round(interval.low) if interval.low else f"below {smallest}"
-    high = f"beyond {largest}" if math.isinf(interval.high) else _round(interval.high)
-    return f"{text} (95 % interval of the crossover: {low} to {high})"
-
-
-def _round(size: float) -> str:
-    """Two significant digits: a crossover is not known better."""
-    return f"{float(f'{size:.2g}'):,.0f}"
+        return f"{_size(efficiency, 0)}; only this size was trained on ({how})."
+    means = sorted(100 * difference.mean for difference in efficiency.difference)
+    text = describe_crossover(efficiency)
+    return (
+        f"Over training sizes ({how}; CNN - ViT {means[0]:+.2f} to {means[-1]:+.2f} points) {text[0].lower()}{text[1:]}"
+    )
 
 
 def _with_all_data(pair: Pair) -> Answer:
@@ -199,17 +173,16 @@ def _with_all_data(pair: Pair) -> Answer:
     return Answer(
         "Which won with all the training images?",
         sentence(_leads(pair)),
-        f"{first.train_images:,} images, {first.config.training.epochs} epochs, {_seeds(len(pair['cnn']))}.",
+        f"{first.train_images:,} images of {first.dataset_title}, {_epochs(first)}, {_seeds(len(pair['cnn']))}.",
     )
 
 
 def _at_size(efficiency: Efficiency, place: int, question: str) -> Answer:
     sweep = efficiency.sweep
-    epochs = sweep.first.config.training.epochs
     return Answer(
         question,
         f"{_size(efficiency, place)}.",
-        f"{epochs} epochs, {_seeds(len(sweep.seeds))}, paired by seed; {BEST}.",
+        f"{sweep.first.dataset_title}, {_epochs(sweep.first)}, {_seeds(len(sweep.seeds))}, paired by seed; {BEST}.",
     )
 
 
@@ -218,24 +191,12 @@ def _catching_up(efficiency: Efficiency) -> Answer:
     if efficiency.crossover is None:
         return Answer(question, "One size was trained on: it cannot be said.", "Two sizes at least are needed.")
     each = [f"{size:,}: {points(d)}" for size, d in zip(sizes, efficiency.difference, strict=True)]
-    evidence = f"CNN - ViT by training images: {'; '.join(each)}. {_change(efficiency)}{_extrapolation(efficiency)}"
-    return Answer(question, sentence(describe_crossover(efficiency.crossover, sizes)), evidence)
-
-
-def _extrapolation(efficiency: Efficiency) -> str:
-    """What the power laws foretell, only where no crossover was measured and their interval bounds one."""
-    crossover = efficiency.extrapolated
-    if crossover is None or efficiency.crossover is None or math.isfinite(efficiency.crossover.size):
-        return ""
-    if crossover.interval is None or (crossover.interval.low == 0 and math.isinf(crossover.interval.high)):
-        return " Extrapolated, the fitted power laws bound no crossover."
-    low, high = crossover.interval.low, crossover.interval.high
-    end = "without an upper bound" if math.isinf(high) else f"at most {_round(high)}"
-    if math.isinf(low):
-        return " Extrapolated, the fitted power laws do not meet within 1,000 times the largest size."
-    start = f"at least {_round(low)}, {end}" if low else end
-    where = f"at about {_round(crossover.size)} images" if math.isfinite(crossover.size) else "not within reach"
-    return f" Extrapolated, not measured: the fitted power laws meet {where} (95 %: {start}), if they go on so."
+    said = [
+        f"CNN - ViT by training images: {'; '.join(each)}.",
+        _change(efficiency),
+        describe_extrapolation(efficiency),
+    ]
+    return Answer(question, describe_crossover(efficiency), " ".join(filter(None, said)))
 
 
 def _change(efficiency: Efficiency) -> str:
@@ -262,11 +223,19 @@ def _why(pair: Pair) -> Answer:
         return Answer("Why?", "After the last epoch no difference is shown that would need a reason.", evidence)
     behind = LABELS["vit" if ahead == "cnn" else "cnn"]
     if in_training_ahead == ahead:
-        answer = f"The {behind} is behind on the training images too, so more than generalisation separates them."
+        so = "so more than generalisation separates them"
+        if ahead == "cnn":
+            so = "but its dropout lowers that figure: whether more than generalisation separates them is not decided"
+        answer = f"The {behind} is behind on the training images too, {so}."
     elif in_training_ahead is None:
-        answer = f"The {behind} is shown to be behind in the test only, not on the training images."
-    else:
+        answer = f"The {behind} is behind in the test; on the training images no difference is shown."
+    elif ahead == "cnn":
         answer = f"The {behind} fits its training images better and does worse in the test: it generalises less."
+    else:
+        answer = (
+            f"The {behind} is ahead on the training images, where dropout lowers the ViT's figure alone, and behind in "
+            "the test: whether it generalises less is not decided."
+        )
     return Answer(
         "Why?",
         f"{answer} What the architectures build in (a convolution sees 9 neighbouring positions, everywhere alike; a "
@@ -277,7 +246,7 @@ def _why(pair: Pair) -> Answer:
 
 def _take_away(pair: Pair, efficiency: Efficiency | None) -> Answer:
     best, quicker, images = difference(pair), faster(pair), pair["cnn"][0].train_images
-    ahead, margin = leader(best), f"by {abs(100 * best.mean):.2f} points with {images:,} images"
+    ahead, margin = leader(best), f"by {abs(100 * best.mean):.2f} points with {images:,} images in the best epoch"
     more_accurate = "is more accurate" if best.interval else "came out ahead in accuracy (one seed)"
     speed = f"takes less time per epoch (the other {quicker[1]:.1f} times as long)" if quicker else ""
     if ahead is None:
@@ -293,9 +262,14 @@ def _take_away(pair: Pair, efficiency: Efficiency | None) -> Answer:
         "pretraining or stronger augmentation."
     )
     if efficiency and efficiency.crossover:
-        evidence = f"{sentence(describe_crossover(efficiency.crossover, efficiency.sweep.sizes))} {evidence}"
+        evidence = f"{describe_crossover(efficiency)} {evidence}"
     return Answer("What to take away?", f"{answer}.", evidence)
 
 
 def _seeds(count: int) -> str:
     return "one seed" if count == 1 else f"{count} seeds"
+
+
+def _epochs(record: RunRecord) -> str:
+    images = record.config.epoch_images
+    return f"{record.config.training.epochs} epochs" + (f" of {images:,} images" if images else "")

@@ -18,17 +18,8 @@ from jaxcompare.analysis.comparison import (
     finite,
     mean,
 )
-from jaxcompare.analysis.statistics import (
-    REACH,
-    Crossover,
-    Estimate,
-    Interval,
-    PowerLaw,
-    crossover_size,
-    estimate,
-    extrapolated_crossover,
-    fit_power_law,
-)
+from jaxcompare.analysis.crossover import Crossover, crossover_size, extrapolated_crossover
+from jaxcompare.analysis.statistics import Estimate, Interval, PowerLaw, estimate, fit_power_law
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.records import RunRecord
 
@@ -123,7 +114,7 @@ class Efficiency:
     power_law: dict[ModelName, PowerLaw]
     """Of the test error; empty below three sizes, or where a model makes no error."""
     extrapolated: Crossover | None
-    """Where the power laws meet beyond the largest size: an extrapolation."""
+    """Which power law is lower beyond the largest size: an extrapolation. None without power laws or a difference."""
 
 
 def _fraction(estimate: Estimate) -> Estimate:
@@ -144,12 +135,15 @@ def analyse(sweep: Sweep, metric: Metric = "best") -> Efficiency:
     if len(values) < 2:
         return Efficiency(sweep, metric, accuracy, [], None, laws, None)
     differences = values["cnn"] - values["vit"]
+    # Half a wrong image more in one image more: an error of 0 has no logarithm.
+    images = sweep.first.test_images
+    counted = {model: (images * table + 0.5) / (images + 1) for model, table in errors.items()}
     return Efficiency(
         sweep,
         metric,
         accuracy,
         [estimate(column.tolist()) for column in differences.T],
-        crossover_size(sweep.sizes, differences) if len(sweep.sizes) > 1 else None,
+        crossover_size(sweep.sizes, counted["cnn"], counted["vit"]) if len(sweep.sizes) > 1 else None,
         laws,
         extrapolated_crossover(sweep.sizes, errors["cnn"], errors["vit"]) if fitted else None,
     )
@@ -190,9 +184,9 @@ def _summarise_metric(efficiency: Efficiency) -> dict[str, Any]:
     return {
         "accuracy": {model: by_size(estimates) for model, estimates in efficiency.accuracy.items()},
         "difference": by_size(efficiency.difference),
-        "crossover": _crossover(efficiency.crossover, sizes[0], sizes[-1]),
+        "crossover": _crossover(efficiency.crossover),
         "power_law": laws,
-        "extrapolated_crossover": _crossover(efficiency.extrapolated, sizes[-1], REACH * sizes[-1]),
+        "extrapolated_crossover": _crossover(efficiency.extrapolated),
     }
 
 
@@ -204,14 +198,13 @@ def _ends(interval: Interval | None) -> list[float | None] | None:
     return None if interval is None else [finite(interval.low), finite(interval.high)]
 
 
-def _crossover(crossover: Crossover | None, smallest: float, largest: float) -> dict[str, Any] | None:
-    """An interval's end of None is open; one beyond the sizes looked at is bounded by the last of them."""
+def _crossover(crossover: Crossover | None) -> dict[str, Any] | None:
+    """Leads in the order of the sizes looked at; a change is the two sizes that it lies between, and the new leader."""
     if crossover is None:
         return None
-    found = "never behind" if crossover.size == 0 else "caught up" if math.isfinite(crossover.size) else "not caught up"
-    ends = None
-    if crossover.interval:
-        low, high = crossover.interval.low, crossover.interval.high
-        ends = [None if low == 0 else min(low, largest), None if math.isinf(high) else max(high, smallest)]
-    size = crossover.size if found == "caught up" else None
-    return {"vit": found, "size": size, "interval": ends, "reversals": list(crossover.reversals)}
+    return {
+        "leads": list(crossover.leads),
+        "changes": [list(change) for change in crossover.changes],
+        "size": crossover.size,
+        "interval": _ends(crossover.interval),
+    }

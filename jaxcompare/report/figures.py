@@ -100,10 +100,8 @@ def _accuracy_by_size(axes: Axes, efficiency: Efficiency) -> None:
             axes.fill_between(sweep.sizes, lows, highs, color=COLOURS[model], alpha=0.2, linewidth=0)
         axes.plot(sweep.sizes, means, color=COLOURS[model], label=LABELS[model], **LINES[model])
     crossover = efficiency.crossover
-    if crossover and 0 < crossover.size < np.inf:
-        if crossover.interval:
-            low, high = np.clip([crossover.interval.low, crossover.interval.high], sweep.sizes[0], sweep.sizes[-1])
-            axes.axvspan(low, high, color="black", alpha=0.07, linewidth=0)
+    if crossover and crossover.size and crossover.interval:
+        axes.axvspan(crossover.interval.low, crossover.interval.high, color="black", alpha=0.07, linewidth=0)
         axes.axvline(
             crossover.size, color="black", linestyle=":", linewidth=1, label=f"crossover ≈ {crossover.size:,.0f}"
         )

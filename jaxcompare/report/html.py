@@ -11,7 +11,6 @@ from jaxcompare.analysis.comparison import LABELS, by_model, executed_alike, mea
 from jaxcompare.analysis.conclusions import answer_questions, name_unfinished
 from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.speed import measured
-from jaxcompare.analysis.statistics import BOOTSTRAP_FROM
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.records import RunRecord, summary_json
 from jaxcompare.report.commands import rebuild_commands
@@ -178,10 +177,6 @@ def _limits(results: Results) -> list[str]:
                 f"Intervals are over {count} seeds (initialisation, order, augmentation, subset); they hold nothing of "
                 "other test images, hyperparameters or machines, and each has its 95 % for itself, not all together."
             )
-            if BOOTSTRAP_FROM <= count < 10:
-                limits.append(
-                    f"The bootstrap of {count} values covers a little less than its 95 %: of five normal ones, 92 %."
-                )
         limits.append(f"Data efficiency was measured from {sizes[0]:,} to {sizes[-1]:,} images only.")
         if not efficiency.sweep.first.config.epoch_images:
             limits.append(

@@ -16,11 +16,12 @@ from jaxcompare.cells import CellRecord, load_cells
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.measure.clock import Phases
 from jaxcompare.records import RunRecord, load_lines, load_records
+from jaxcompare.report.agreement import agreement_table
 from jaxcompare.report.speed import speed_tables
 from jaxcompare.report.speed_controls import control_sentences
 from jaxcompare.report.speed_details import detail_tables
 from jaxcompare.report.speed_sentences import conclusions
-from jaxcompare.report.tables import Table, accuracy_time_table, agreement_table, comparison_table, efficiency_tables
+from jaxcompare.report.tables import Table, accuracy_time_table, comparison_table, efficiency_tables
 
 PAGE_ONLY = ("training_speed_details",)
 """Tables for the page alone: too many for a README."""

@@ -92,7 +92,7 @@ def interval_note(records: Sequence[CellRecord]) -> str:
     return (
         f"Ratios are of medians over repeats; their 95 % intervals ({interval_method(repeats, 'repeats')}, of the "
         "logarithm) pair what ran in one repeat, and each has its 95 % for itself, not all together; of fewer than "
-        "five repeats they are of the mean, widened to hold the ratio."
+        "ten repeats they are of the mean, widened to hold the ratio."
     )
 
 

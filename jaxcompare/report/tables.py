@@ -7,23 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
-
 from jaxcompare.analysis.comparison import (
     LABELS,
     Metric,
     by_model,
-    check_one_recipe,
     executed_alike,
     mean,
     seconds_text,
     time_to_accuracy,
 )
-from jaxcompare.analysis.conclusions import describe_crossover, sentence
+from jaxcompare.analysis.crossover_text import describe_crossover
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse
 from jaxcompare.analysis.predictions import Score
 from jaxcompare.analysis.statistics import Estimate, Interval
-from jaxcompare.config import Framework, InputError, InputPlace, ModelName
+from jaxcompare.config import InputError, ModelName
 from jaxcompare.records import RunRecord
 
 METRIC_TITLES: dict[Metric, str] = {
@@ -132,81 +129,14 @@ def _seconds(times: Sequence[tuple[float, float]]) -> str:
     return f"{mean(s for s, _ in reached):,.1f} ({mean(s + c for s, c in reached):,.1f}){share}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Arm:
-    """Runs of one kind in an agreement."""
-
-    title: str
-    framework: Framework
-    input: InputPlace
-
-    def holds(self, record: RunRecord) -> bool:
-        """Whether a record is one of these runs, and complete."""
-        config = record.config
-        return (config.framework, config.execution.input, record.status) == (self.framework, self.input, "complete")
-
-
-JAX_HOST = Arm("JAX, host input", "jax", "host")
-JAX_DEVICE = Arm("JAX, device input", "jax", "device")
-TORCH_HOST = Arm("PyTorch eager", "torch", "host")
-AGREEMENTS = ((JAX_HOST, TORCH_HOST, 2.0), (JAX_DEVICE, JAX_HOST, 1.5))
-"""What must learn alike, and within how many points of accuracy."""
-
-
-def _best_by_seed(arm: Arm, runs: Sequence[RunRecord]) -> dict[int, float]:
-    """Best test accuracy, in per cent, of each complete run."""
-    held = [r for r in runs if arm.holds(r)]
-    best = {r.config.training.seed: 100 * r.best_test_accuracy for r in held}
-    if len(best) < len(held):
-        raise InputError(f"{LABELS[held[0].config.model]}: several runs of {arm.title} from one seed; keep one")
-    return best
-
-
-def agreement_table(records: Sequence[RunRecord]) -> Table:
-    """Mean best accuracies of two kinds of runs of one recipe, and the interval of their difference.
-
-    Raises:
-        InputError: runs of different recipes, several of one seed, or seeds that one side lacks.
-    """
-    check_one_recipe(records, "input")
-    rows = []
-    for one, other, points in AGREEMENTS:
-        for model, runs in by_model(records).items():
-            best = [_best_by_seed(arm, runs) for arm in (one, other)]
-            found = [sorted(side) for side in best]
-            if found[0] != found[1] or not found[0]:
-                raise InputError(
-                    f"{LABELS[model]}: complete seeds are {found[0]} of {one.title}, {found[1]} of {other.title}; "
-                    "train the missing ones"
-                )
-            pairs = [[side[seed] for seed in found[0]] for side in best]
-            difference = mean(pairs[0]) - mean(pairs[1])
-            interval = "one seed, no interval"
-            if len(found[0]) > 1:
-                low, high = stats.ttest_rel(*pairs).confidence_interval(0.95)
-                interval = f"{low:+.2f} to {high:+.2f}"
-            each = (f"{mean(side):.2f} ({', '.join(f'{value:.2f}' for value in side)})" for side in pairs)
-            verdict = f"{'yes' if abs(difference) <= points else 'no'} ({points:g})"
-            compared = f"{one.title} / {other.title}"
-            rows.append((LABELS[model], compared, *each, f"{difference:+.2f}", interval, verdict, str(len(found[0]))))
-    first = records[0]
-    header = (
-        "Model",
-        "Compared",
-        "First, %",
-        "Second, %",
-        "Difference, points",
-        "95 % interval",
-        "Within (points)",
-        "Seeds",
+def chance_note(intervals: int, level: float = 0.95) -> str:
+    """Of so many intervals in one table, how many miss the truth by chance on average; empty for none."""
+    if not intervals:
+        return ""
+    each = "interval" if intervals == 1 else "intervals"
+    return (
+        f"{intervals} {each} of {100 * level:.0f} %: on average {intervals * (1 - level):.2g} of them miss by chance."
     )
-    note = (
-        f"Mean best test accuracy (and each seed's, from {first.config.training.seed} on). "
-        f"Data: {first.dataset_title}, {first.train_images:,} training and {first.test_images:,} test images, "
-        f"{first.config.training.epochs} epochs. The interval is Student's for the mean of the differences, paired by "
-        "seed. Best: of the best epoch, chosen on the test images."
-    )
-    return Table(header, rows, [note], "JAX beside PyTorch, and device beside host input")
 
 
 def efficiency_rows(efficiency: Efficiency) -> tuple[list[str], list[list[str]]]:
@@ -234,7 +164,7 @@ def _with_interval(estimate: Estimate, form: str) -> str:
 
 
 def efficiency_tables(sweep: Sweep) -> list[Table]:
-    """Accuracies by size and their differences, of the best epoch and of the last, and where the ViT catches up."""
+    """Accuracies by size and their differences, of the best epoch and of the last, and where the lead changes."""
     first, tables = sweep.first, []
     training = first.config.training
     images = first.config.epoch_images
@@ -242,18 +172,27 @@ def efficiency_tables(sweep: Sweep) -> list[Table]:
     for metric, title in METRIC_TITLES.items():
         efficiency = analyse(sweep, metric)
         header, rows = efficiency_rows(efficiency)
-        notes = [sentence(describe_crossover(efficiency.crossover, sweep.sizes))] if efficiency.crossover else []
-        tables.append(Table(header, rows, notes, title))
+        estimates = [*efficiency.accuracy.values(), efficiency.difference]
+        counted = chance_note(sum(e.interval is not None for column in estimates for e in column))
+        notes = [describe_crossover(efficiency) if efficiency.crossover else "", counted]
+        tables.append(Table(header, rows, [note for note in notes if note], title))
+    laws = analyse(sweep).power_law
     law_rows = [
         (LABELS[model], f"{law.a:.2f}", _interval_of(law.b, law.b_interval), f"{100 * law.max_residual:.1f} %")
-        for model, law in analyse(sweep).power_law.items()
+        for model, law in laws.items()
     ]
     if law_rows:
         header = ("Model", "a", "b (95 % interval)", "Largest residual")
-        notes = [
-            "Fitted to each seed in log-log, of the best epoch's error as a fraction; residual: mean error over fit."
-        ]
-        tables.append(Table(header, law_rows, notes, "Power law of the test error, a · images^(-b)"))
+        counted = chance_note(sum(law.b_interval is not None for law in laws.values()))
+        note = "Fitted to each seed in log-log, of the best epoch's error as a fraction; residual: mean error over fit."
+        tables.append(
+            Table(
+                header,
+                law_rows,
+                [note, *([counted] if counted else [])],
+                "Power law of the test error, a · images^(-b)",
+            )
+        )
     note = (
         f"{_repeats(analyse(sweep))} Data: {first.dataset_title}, {first.test_images:,} test images; "
         f"{first.config.data.subsets} subsets, {training.epochs} epochs{shown}, batches of {training.batch_size}. "
