@@ -32,8 +32,8 @@ MILLISECONDS = {
     EPOCH: 50.0,
     Cell("cnn", "epoch", seeds=4): 160.0,
 }
-"""Of a step of all seeds, the default matrix: input is worth a factor 8, the library 1 / 4, compilation 5, the package's
-own step 1.6, dispatch nothing."""
+"""Of a step of all seeds, the default matrix: input is worth a factor 8, the library 1 / 4, compilation 5, this
+package's step 1.6, dispatch nothing."""
 
 SCATTER = (1.0, 1.02, 0.98)
 """By repeat, of every cell alike: what a machine that drifts does."""

@@ -1,24 +1,27 @@
-"""What of a speed-up is the input pipeline, the library, compilation, dispatch: cell records in, numbers out."""
+"""What of a speed-up is the input pipeline, the library, compilation, this package's step, dispatch: cell records in,
+numbers out."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from jaxcompare.analysis.speed import Ratio, cells_of, groups, image_times, measured, time_ratio
+from jaxcompare.analysis.speed import Ratio, best, cells_of, groups, image_times, measured, time_ratio
 from jaxcompare.analysis.statistics import Interval, mean_interval
-from jaxcompare.cells import Cell, CellRecord
+from jaxcompare.cells import RECIPE_STEPS, Cell, CellRecord
 from jaxcompare.config import ModelName, Precision
 
-STAGES = ("input pipeline", "library", "compilation", "dispatch")
+STAGES = ("input pipeline", "library", "compilation", "slices and cores", "dispatch")
 """What changes from a cell of the path to the next. Input pipeline: batches are there before the clock starts. Library:
-JAX's operations one by one in place of PyTorch's one by one. Compilation: one program a step in place of JAX's
-operations; it makes its batches itself. Dispatch: one call an epoch in place of one a step."""
+JAX's operations one by one, traced once, in place of PyTorch's one by one. Compilation: plain jit, one program a step,
+in place of the same operations. Slices and cores: this package's step in its place, which sums over slices, has a
+device for each core, takes convolutions as matrix products on CPUs, and makes its batches itself. Dispatch: one call an
+epoch in place of one a step."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A step of the path from the recipe's loop to JAX's program of a whole epoch."""
+    """A step of the path from the recipe's loop to JAX's program of a whole epoch, or one beside it."""
 
     name: str
     before: Cell
@@ -27,7 +30,7 @@ class Stage:
     """Time before over time after."""
     share: Ratio | None
     """Of the logarithm of the whole: negative where the stage goes against it, above 1 where others do. None: not
-    stated, since the whole is not shown to differ from 1."""
+    stated, since the whole is not shown to differ from 1, or the stage is none of the path's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Attribution:
     total: Ratio
     """The first cell's time over the last one's."""
     stages: tuple[Stage, ...]
+    beside: tuple[Stage, ...]
+    """What is no part of the path: the best of PyTorch, Python's tracing of every step, dispatch over long epochs."""
 
     @property
     def stated(self) -> bool:
@@ -54,11 +59,9 @@ def attribution(records: Sequence[CellRecord], model: ModelName, precision: Prec
     to this path all the same: with other cells between the same ends they could be others. A share is a ratio of
     medians' differences; its interval is that of the ratio of means over repeats, linearised (Taylor), and holds it.
     """
-    last = dataclasses.replace(
-        records[0].cell, model=model, engine="epoch", input="device", precision=precision, seeds=1
-    )
+    last = Cell(model, "epoch", "device", precision, records[0].cell.batch_size)
     first = dataclasses.replace(last, engine="eager", input="recipe")
-    path = [first, *(dataclasses.replace(last, engine=engine) for engine in ("eager", "op", "step")), last]
+    path = [first, *(dataclasses.replace(last, engine=engine) for engine in ("eager", "traced", "jit", "step")), last]
     records = measured(records)
     if not set(path) <= set(cells_of(records)):
         return None
@@ -67,7 +70,25 @@ def attribution(records: Sequence[CellRecord], model: ModelName, precision: Prec
     for name, before, after in zip(STAGES, path, path[1:], strict=False):
         share = _share(records, (before, after), (path[0], path[-1])) if total.direction else None
         stages.append(Stage(name, before, after, time_ratio(records, before, after), share))
-    return Attribution(model, precision, total, tuple(stages))
+    return Attribution(model, precision, total, tuple(stages), _beside(records, path))
+
+
+def _beside(records: Sequence[CellRecord], path: Sequence[Cell]) -> tuple[Stage, ...]:
+    """As far as they were measured."""
+    first, last = path[0], path[-1]
+    op, traced = (dataclasses.replace(last, engine=engine) for engine in ("op", "traced"))
+    step, epoch = (dataclasses.replace(cell, control="long-epochs") for cell in path[-2:])
+    pairs = (
+        ("the best of PyTorch", first, best(records, last, "torch")),
+        ("tracing in Python", op, traced),
+        (f"dispatch, {RECIPE_STEPS} steps an epoch", step, epoch),
+    )
+    cells = cells_of(records)
+    return tuple(
+        Stage(name, before, after, time_ratio(records, before, after), None)
+        for name, before, after in pairs
+        if after and {before, after} <= set(cells)
+    )
 
 
 def _share(records: Sequence[CellRecord], stage: tuple[Cell, Cell], whole: tuple[Cell, Cell]) -> Ratio:

@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
 
 import numpy as np
 from scipy.stats import t
@@ -57,13 +59,32 @@ class Repetition:
         return self.first.direction == self.again.direction
 
     @property
-    def reversed(self) -> bool:
+    def contradicted(self) -> bool:
         """Whether each shows its own side of 1."""
         return self.first.direction * self.again.direction == -1
 
 
+def when(records: Sequence[CellRecord], again: Sequence[CellRecord]) -> Literal["earlier", "later"]:
+    """When the other study began, beside the one that is stated."""
+    return "later" if _begun(again) > _begun(records) else "earlier"
+
+
+def _begun(records: Sequence[CellRecord]) -> datetime:
+    return min(datetime.fromisoformat(record.started_at) for record in records)
+
+
 def _holds(ratio: Ratio, other: Ratio) -> bool:
     return ratio.interval is not None and ratio.interval.low <= other.value <= ratio.interval.high
+
+
+def found_again(again: Sequence[CellRecord], cell: Cell, other: Cell, first: Ratio) -> Repetition | None:
+    """A ratio as another study has it; None where that did not measure both cells."""
+    again = measured(again)
+    return (
+        Repetition(cell, other, first, time_ratio(again, cell, other))
+        if {cell, other} <= set(cells_of(again))
+        else None
+    )
 
 
 def repeat_ratios(records: Sequence[CellRecord], again: Sequence[CellRecord]) -> list[Repetition]:

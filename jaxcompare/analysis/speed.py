@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.statistics import Interval, contrast_of_medians
 from jaxcompare.cells import MUST_AGREE, Cell, CellRecord
-from jaxcompare.config import InputError, ModelName, Precision
+from jaxcompare.config import Framework, InputError, ModelName, Precision
 from jaxcompare.measure.parity import Deviation
 
 RECIPE_IMAGES = 50_000
@@ -59,9 +59,9 @@ def by_repeat(records: Sequence[CellRecord], cell: Cell) -> list[CellRecord]:
 
 
 def in_matrix(records: Sequence[CellRecord]) -> list[CellRecord]:
-    """Without controls, and without other batch sizes than the first record's: a study measures its matrix there, and
-    sweeps over the others."""
-    return [r for r in records if (r.cell.batch_size, r.cell.control) == (records[0].cell.batch_size, None)]
+    """Without controls that change what is trained, and without other batch sizes than the first record's: a study
+    measures its matrix there, and sweeps over the others."""
+    return [r for r in records if r.cell.same_step and r.cell.batch_size == records[0].cell.batch_size]
 
 
 def comparable(records: Sequence[CellRecord]) -> list[CellRecord]:
@@ -123,10 +123,36 @@ def manifest(record: CellRecord) -> dict[str, Any]:
 
 
 def baseline(cells: Sequence[Cell], cell: Cell) -> Cell | None:
-    """PyTorch eager of the same model, precision, batch size and control, on device input; None if it was not
-    measured."""
-    eager = dataclasses.replace(cell, engine="eager", input="device", seeds=1)
+    """PyTorch eager as the recipe has it, of the same model, precision and batch size, on device input; of a cell that
+    trains something else, under the same control. None if it was not measured."""
+    control = None if cell.same_step else cell.control
+    eager = dataclasses.replace(cell, engine="eager", input="device", seeds=1, control=control)
     return eager if eager in cells else None
+
+
+def best(records: Sequence[CellRecord], like: Cell, framework: Framework, *engines: str) -> Cell | None:
+    """The quickest way of a framework to train a cell's model: by the median, of all in the matrix that passed the gate
+    and take the same steps, a single run whose batches are there before they are needed. None: none was measured.
+
+    Args:
+        like: gives model and precision.
+        engines: only these; all if not given.
+    """
+    records = measured(in_matrix(records))
+    found = [
+        cell
+        for cell in cells_of(records)
+        if (cell.model, cell.precision, cell.framework) == (like.model, like.precision, framework)
+        and cell.seeds == 1
+        and cell.input in ("device", "arrays")
+        and (not engines or cell.engine in engines)
+    ]
+    return min(found, key=lambda cell: statistics.median(image_times(records, cell)), default=None)
+
+
+def best_eager(records: Sequence[CellRecord], like: Cell) -> Cell | None:
+    """What compiling has to beat: PyTorch eager in its quickest layout."""
+    return best(records, like, "torch", "eager")
 
 
 def image_times(records: Sequence[CellRecord], cell: Cell) -> list[float]:
@@ -192,12 +218,12 @@ def interaction(records: Sequence[CellRecord], ways: tuple[tuple[Cell, Cell], tu
 
 def interactions(records: Sequence[CellRecord]) -> dict[Cell, Ratio]:
     """For each compiled way that both models were run in, by the CNN's cell: the ViT's times as fast as PyTorch eager
-    over the CNN's."""
+    at its best over the CNN's."""
     records = comparable(records)
     cells, found = cells_of(records), {}
     for cnn in (cell for cell in cells if cell.model == "cnn" and cell.compiled):
         vit = dataclasses.replace(cnn, model="vit")
-        eager, other_eager = baseline(cells, vit), baseline(cells, cnn)
+        eager, other_eager = best_eager(records, vit), best_eager(records, cnn)
         if vit in cells and eager and other_eager:
             found[cnn] = interaction(records, ((vit, eager), (cnn, other_eager)))
     return found

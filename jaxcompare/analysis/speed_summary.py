@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from jaxcompare.analysis.attribution import attributions
 from jaxcompare.analysis.dispatch import fixed_cost, swept
@@ -11,6 +11,8 @@ from jaxcompare.analysis.repeated_study import repeat_ratios
 from jaxcompare.analysis.speed import (
     Ratio,
     baseline,
+    best,
+    best_eager,
     break_even_steps,
     cells_of,
     comparable,
@@ -24,7 +26,7 @@ from jaxcompare.analysis.speed import (
 )
 from jaxcompare.analysis.statistics import Estimate, Interval
 from jaxcompare.cells import CellRecord
-from jaxcompare.config import ModelName
+from jaxcompare.config import Framework, ModelName
 
 
 def summarise_speed(
@@ -63,10 +65,16 @@ def _model(records: Sequence[CellRecord], model: ModelName) -> dict[str, Any]:
             "decided": time_ratio(ours, cell, eager).direction != 0,
         }
         for cell in cells_of(ours)
-        if cell.compiled and (eager := baseline(cells_of(ours), cell))
+        if cell.compiled and (eager := best_eager(ours, cell))
     }
     fits = {cells[0]: fixed_cost(records, cells) for (of, _, _), cells in swept(records).items() if of == model}
+    best_of = {name: best(records, at_size[0].cell, name) for name in get_args(Framework)}
+    ours_best, theirs_best = best_of["jax"], best_of["torch"]
     return {
+        "best": {name: execution(cell) for name, cell in best_of.items() if cell},
+        "best_of_jax_over_best_of_pytorch": _ratio(time_ratio(timed, ours_best, theirs_best))
+        if ours_best and theirs_best
+        else None,
         "over_pytorch_eager": _over_eager(timed),
         "controls": {
             execution(cell): _ratio(time_ratio(records, cell, stated))
@@ -79,7 +87,10 @@ def _model(records: Sequence[CellRecord], model: ModelName) -> dict[str, Any]:
         "attribution": {
             one.precision: {
                 "total": _ratio(one.total),
-                **{stage.name: _ratio(stage.factor) | {"share": _share(stage.share)} for stage in one.stages},
+                **{
+                    stage.name: _ratio(stage.factor) | {"share": _share(stage.share)}
+                    for stage in (*one.stages, *one.beside)
+                },
             }
             for one in attributions(records)
             if one.model == model

@@ -20,6 +20,7 @@ from jaxcompare.report.agreement import agreement_table
 from jaxcompare.report.speed import speed_tables
 from jaxcompare.report.speed_controls import control_sentences
 from jaxcompare.report.speed_details import detail_tables
+from jaxcompare.report.speed_notes import setting
 from jaxcompare.report.speed_sentences import conclusions
 from jaxcompare.report.tables import Table, accuracy_time_table, comparison_table, efficiency_tables
 
@@ -65,8 +66,9 @@ class Results:
         """Accuracy, cost, data efficiency, speed and what it owes to something else than compiling, a paragraph
         each, as far as there are records."""
         timed = measured(self.cells)
-        best = [sentence for of in groups(timed) for sentence in conclusions(timed, *of)[:1]]
-        speed = [" ".join(sentences) for sentences in (best, control_sentences(timed)) if sentences]
+        best = [sentence for of in groups(timed) for sentence in conclusions(timed, *of, self.cells_again)[:1]]
+        lead = [f"Speed ({setting(timed)}):"] if best else []
+        speed = [" ".join(sentences) for sentences in ([*lead, *best], control_sentences(timed)) if sentences]
         return [*verdict(self.comparison, self.efficiency), *speed]
 
     @property

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 from jaxcompare.analysis.attribution import attributions
 from jaxcompare.analysis.comparison import LABELS
-from jaxcompare.analysis.repeated_study import Repetition
+from jaxcompare.analysis.repeated_study import found_again, when
 from jaxcompare.analysis.roofline import common_roofs, flops_per_s
 from jaxcompare.analysis.speed import (
     RECIPE_IMAGES,
     Ratio,
     baseline,
+    best,
+    best_eager,
     break_even_steps,
     by_repeat,
     cells_of,
@@ -32,6 +34,7 @@ from jaxcompare.report.speed_costs import matrix_library_sentences
 from jaxcompare.report.speed_notes import measurement_note
 from jaxcompare.report.speed_sentences import attribution_sentence, conclusions, interaction_sentences
 from jaxcompare.report.speed_text import (
+    counted,
     factor_text,
     known,
     model_label,
@@ -50,7 +53,7 @@ def speed_tables(
     """Those that answer: how fast, why, when it has paid, what the ratios owe to something else, whether a second study
     found the same, and what the allocator's settings change."""
     tables = [
-        speed_table(records),
+        speed_table(records, again),
         attribution_table(records, again),
         break_even_table(records),
         control_table(records),
@@ -60,9 +63,9 @@ def speed_tables(
     return [table for table in tables if table.rows]
 
 
-def speed_table(records: Sequence[CellRecord]) -> Table:
-    """A row per cell of the main batch size, beside PyTorch eager of the same model; then the best JAX engine
-    beside the best of PyTorch.
+def speed_table(records: Sequence[CellRecord], again: Sequence[CellRecord] = ()) -> Table:
+    """A row per cell of the main batch size, beside PyTorch eager as the recipe has it and beside the best of PyTorch;
+    then the best of JAX beside that, and what another study makes of it.
 
     Raises:
         InputError: the records are no one measurement: different data, machines or commits, or cells of which a repeat
@@ -72,7 +75,7 @@ def speed_table(records: Sequence[CellRecord]) -> Table:
     at_size = in_matrix(records)
     failed = {record.cell: record.message for record in at_size if record.message}
     rows = [
-        (LABELS[cell.model], execution(cell), *(["-"] * 5 if cell in failed else _speed_cells(records, cell)))
+        (LABELS[cell.model], execution(cell), *(["-"] * 6 if cell in failed else _speed_cells(records, cell)))
         for cell in cells_of(at_size)
     ]
     timed = measured(at_size)
@@ -80,26 +83,27 @@ def speed_table(records: Sequence[CellRecord]) -> Table:
         f"{LABELS[cell.model]}, {execution(cell)}: not measured ({message})." for cell, message in failed.items()
     ]
     for model, precision in groups(timed):
-        sentences += conclusions(timed, model, precision)
+        sentences += conclusions(timed, model, precision, again)
     header = (
         "Model",
         "Execution",
         "Time per image, µs",
         "Over PyTorch eager",
+        "Over the best of PyTorch",
         "Share of ceiling, %",
         "Compile cold, s",
         "Compile warm, s",
     )
-    notes = [" ".join(sentences), measurement_note(timed)]
+    notes = [" ".join(sentences), counted(rows, 3, 4), measurement_note(timed)]
     return Table(header, rows, notes, "Speed: every execution beside PyTorch eager")
 
 
 def _speed_cells(records: Sequence[CellRecord], cell: Cell) -> tuple[str, ...]:
-    runs, eager = by_repeat(records, cell), baseline(cells_of(measured(records)), cell)
+    runs, others = by_repeat(records, cell), (baseline(cells_of(measured(records)), cell), best(records, cell, "torch"))
     roof = common_roofs(records, cell.precision).flops_per_s
     return (
         spread((1e6 * run.image_time_s for run in runs), ",.0f"),
-        "1" if eager == cell else ratio_text(time_ratio(records, cell, eager)) if eager else "-",
+        *("1" if other == cell else ratio_text(time_ratio(records, cell, other)) if other else "-" for other in others),
         spread((100 * flops_per_s(run) / roof for run in runs), ".0f"),
         spread(known(cold_compile_s(run) for run in runs), ".1f"),
         spread(known(run.warm_compile_time_s for run in runs), ".1f"),
@@ -114,51 +118,51 @@ def attribution_table(records: Sequence[CellRecord], again: Sequence[CellRecord]
         label = model_label(one.model, one.precision)
         for stage in one.stages:
             share = share_text(stage.share) if stage.share else "not stated"
-            found_again = _found_again(again, stage.before, stage.after, stage.factor)
+            twice = _found_again(again, stage.before, stage.after, stage.factor)
             way = (execution(stage.before), execution(stage.after))
-            rows.append((label, stage.name, *way, factor_text(stage.factor), *found_again, share))
+            rows.append((label, stage.name, *way, factor_text(stage.factor), *twice, share))
         whole = "100 %" if one.stated else "not stated"
         first, last = one.stages[0].before, one.stages[-1].after
-        found_again = _found_again(again, first, last, one.total)
-        rows.append((label, "all", execution(first), execution(last), factor_text(one.total), *found_again, whole))
+        twice = _found_again(again, first, last, one.total)
+        rows.append((label, "all", execution(first), execution(last), factor_text(one.total), *twice, whole))
+        for stage in one.beside:
+            twice = _found_again(again, stage.before, stage.after, stage.factor)
+            way = (execution(stage.before), execution(stage.after))
+            rows.append((label, stage.name, *way, factor_text(stage.factor), *twice, "-"))
     steps = in_matrix(measured(records))[0].steps if found else 0
     note = (
-        "Times as fast: time before over time after; undecided: the interval includes 1. Shares are of the logarithm "
-        "of the whole, in which factors add: negative where a stage goes against the whole, above 100 % where others "
-        "do; where the interval of the whole includes 1, none are stated. Input pipeline: batches prepared on the "
-        "device before the clock, in place of the recipe's DataLoader. Library: JAX's operations one by one in place "
-        "of PyTorch's one by one; kernels and dropout generator differ. Compilation: one compiled program a step in "
-        "place of JAX's operations one by one; it holds all that a program makes possible here (fusion, slices that "
-        "stay in a core's cache, a core for each slice, convolutions as matrix products), and it makes its batches "
-        "itself. What compiling does within PyTorch is in torch.compile's row above. Dispatch: one call an epoch, of "
-        f"{steps} steps with these images, in place of one a step. Factors and shares belong to this path: another "
-        "between the same ends may give others."
+        "Times as fast: time before over time after. Shares are of the logarithm of the whole, in which factors add: "
+        "negative where a stage goes against it, above 100 % where others do; none where the whole is undecided. Input "
+        "pipeline: batches prepared on the device before the clock. Library: JAX's operations, each dispatched by "
+        "itself and traced once, in place of PyTorch's; kernels and dropout generator differ. Compilation: plain jit "
+        "of the whole batch, with direct convolutions on one device. Slices and cores: this package's step in its "
+        "place (slices that stay in a core's cache, a device for each core, convolutions as matrix products), which "
+        f"makes its batches itself. Dispatch: one call an epoch of {steps} steps in place of one a step. Rows without "
+        "a share are beside the path: PyTorch at its best; Python's tracing of each step, without jit; dispatch over "
+        "epochs as long as the recipe's. Another path between the same ends may give other factors."
     )
     note = " ".join([note, *matrix_library_sentences(records)])
-    if again:
-        note += " Second study: see the table of what was measured again."
-    second = ("Second study",) if again else ()
+    second = (f"{when(records, again).capitalize()} study",) if again else ()
     header = ("Model", "Stage", "From", "To", "Times as fast", *second, "Share")
-    return Table(header, rows, [*map(attribution_sentence, found), note], "Where the speed-up comes from")
+    notes = [*map(attribution_sentence, found), counted(rows, *range(4, len(header))), note]
+    return Table(header, rows, notes, "Where the speed-up comes from")
 
 
 def _found_again(again: Sequence[CellRecord], before: Cell, after: Cell, first: Ratio) -> tuple[str, ...]:
     """A factor as a second study has it, if there is one, and whether that confirms the first."""
     if not again:
         return ()
-    if not {before, after} <= set(cells_of(measured(again))):
-        return ("-",)
-    twice = Repetition(before, after, first, time_ratio(again, before, after))
-    return (factor_text(twice.again) + ("" if twice.confirmed else ": not confirmed"),)
+    twice = found_again(again, before, after, first)
+    return (factor_text(twice.again) + ("" if twice.confirmed else ": not confirmed") if twice else "-",)
 
 
 def break_even_table(records: Sequence[CellRecord]) -> Table:
-    """What each compiled way of one run costs once, and after how many steps it has caught up with PyTorch eager; then
-    whether compiling does as much for the one model as for the other."""
+    """What each compiled way of one run costs once, and after how many steps it has caught up with PyTorch eager at its
+    best; then whether compiling does as much for the one model as for the other."""
     records = comparable(records)
-    cells, rows = cells_of(records), []
-    for cell in (cell for cell in cells if cell.compiled):
-        reference = baseline(cells, cell)
+    rows, references = [], {}
+    for cell in (cell for cell in cells_of(records) if cell.compiled):
+        reference = references[cell.model] = best_eager(records, cell)
         if reference is None:
             continue
         ours, theirs = (costs_of(records, one) for one in (cell, reference))
@@ -194,12 +198,12 @@ def break_even_table(records: Sequence[CellRecord]) -> Table:
         "Break-even, epochs",
         "Break-even, s",
     )
+    against = "; ".join(f"{LABELS[model]}: {execution(cell)}" for model, cell in references.items() if cell)
     note = (
-        "Median (and range) over repeats, against PyTorch eager of the same model; device input on both sides. Paid "
-        "once: compilation, cold, and what the first epoch took beyond a later one. Break-even: where the medians' "
-        "cumulative times meet (and those of each repeat); epochs of the recipe's "
-        f"{RECIPE_IMAGES:,} images; never: a step takes no less time; undecided: whether it does is, by the interval "
-        "of its ratio above."
+        f"Median (and range) over repeats, against PyTorch eager at its best ({against}). Paid once: compilation, "
+        "cold, and what the first epoch took beyond a later one. Break-even: where the medians' cumulative times meet "
+        f"(and those of each repeat); epochs of the recipe's {RECIPE_IMAGES:,} images; never: a step takes no less "
+        "time; undecided: whether it does is, by the interval of the ratio."
     )
     alike = " ".join(interaction_sentences(records))
     return Table(header, rows, [*([alike] if alike else []), note], "What compiling costs, and when it has paid")

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from jaxcompare.analysis.comparison import LABELS
-from jaxcompare.analysis.repeated_study import CLOSE, Repetition, change, check_alike, repeat_ratios
+from jaxcompare.analysis.repeated_study import CLOSE, Repetition, change, check_alike, repeat_ratios, when
 from jaxcompare.analysis.speed import (
     Ratio,
     baseline,
@@ -16,7 +16,7 @@ from jaxcompare.analysis.speed import (
     time_ratio,
 )
 from jaxcompare.cells import Cell, CellRecord
-from jaxcompare.report.speed_text import VERDICTS, model_label, ratio_text, spread
+from jaxcompare.report.speed_text import VERDICTS, counted, model_label, ratio_text, spread
 from jaxcompare.report.tables import Table
 
 STATED = "as stated"
@@ -24,7 +24,7 @@ STATED = "as stated"
 
 
 def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -> Table:
-    """How many ratios between cells a second study confirms; without rows if there is none."""
+    """How many ratios between cells another study confirms; without rows if there is none."""
     if not again:
         return Table((), [], [], "")
     found, rows = repeat_ratios(records, again), []
@@ -38,7 +38,7 @@ def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -
                 f"{sum(one.confirmed for one in of_model):,}",
                 f"{sum(one.confirmed_backwards for one in of_model):,}",
                 f"{sum(one.same_verdict for one in of_model):,}",
-                f"{sum(one.reversed for one in of_model):,}",
+                f"{sum(one.contradicted for one in of_model):,}",
                 f"{statistics.median(one.change for one in of_model):.2f}",
                 _twice_text(most),
             )
@@ -50,18 +50,18 @@ def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -
         "Confirmed",
         "Confirmed backwards",
         "Same verdict",
-        "Reversed",
+        "Contradicted",
         "Median change, factor",
         "Largest change",
     )
+    other = when(records, again)
     note = (
-        f"Every ratio between two cells of a model among the {len(twice)} of {len(cells_of(records))} cells that a "
-        "second study measured too; ratios to one cell are not independent. Confirmed: the second study's is within "
-        f"the first's 95 % interval or a factor of {CLOSE:g}, whichever is wider; backwards: the first's within the "
-        "second's. Same verdict: both studies show the same side of 1, or neither shows one. Reversed: each shows its "
-        "own. A study's intervals are of its own processes alone; "
-        "of a ratio that did not change, the second one's value is outside the first one's interval in more than 5 %. "
-        f"Begun: the first {_begun(records)}, the second {_begun(again)}."
+        f"Every ratio between two cells of a model among the {len(twice)} of {len(cells_of(records))} cells that the "
+        f"{other} study measured too; ratios to one cell are not independent. Confirmed: the {other} study's is within "
+        f"this one's 95 % interval or a factor of {CLOSE:g}, whichever is wider; backwards: this one's within the "
+        f"{other} one's. Same verdict: both show the same side of 1, or neither shows one. Contradicted: each shows "
+        "its own. A study's intervals are of its own processes alone: of a ratio that did not change, the other's "
+        f"value is outside in more than 5 %. Begun: this study {_begun(records)}, the {other} one {_begun(again)}."
     )
     missed = [f"{LABELS[one.cell.model]}, {_twice_text(one)}" for one in found if not one.confirmed]
     notes = [f"Not confirmed: {'; '.join(missed)}."] if missed else []
@@ -75,7 +75,7 @@ def _begun(records: Sequence[CellRecord]) -> str:
 
 
 def _twice_text(one: Repetition) -> str:
-    ratios = f"{ratio_text(one.first)}, in the second {ratio_text(one.again)}"
+    ratios = f"{ratio_text(one.first)}, in the other study {ratio_text(one.again)}"
     return f"{execution(one.cell)} over {execution(one.other)}: {ratios}"
 
 
@@ -110,7 +110,8 @@ def allocator_table(records: Sequence[CellRecord], others: Sequence[CellRecord])
         "Over PyTorch eager",
         "Its change",
     )
-    return Table(header, rows, [allocator_sentence(records, others), note], "What the allocator's settings change")
+    notes = [allocator_sentence(records, others), counted(rows, 5, 6), note]
+    return Table(header, rows, notes, "What the allocator's settings change")
 
 
 def allocator_sentence(records: Sequence[CellRecord], others: Sequence[CellRecord]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jaxcompare.analysis.speed import cells_of, execution, image_times, measured, time_ratio
 from jaxcompare.cells import CONTROLS, Cell, CellRecord
 from jaxcompare.report.speed_costs import FRAMEWORKS
-from jaxcompare.report.speed_text import model_label, ratio_text, spread, verdict_text
+from jaxcompare.report.speed_text import counted, model_label, ratio_text, spread, verdict_text
 from jaxcompare.report.tables import Table
 
 
@@ -37,20 +37,20 @@ def control_table(records: Sequence[CellRecord]) -> Table:
         "PyTorch's images and kernels lie in memory as JAX's do; the recipe leaves PyTorch's default."
     )
     header = ("Model", "Execution", "Changed", "As stated, µs", "Changed, µs", "Changed over stated")
-    return Table(header, rows, [" ".join(control_sentences(records)), note], "What the ratios owe to something else")
+    notes = [" ".join(control_sentences(records)), counted(rows, 5), note]
+    return Table(header, rows, notes, "What the ratios owe to something else")
 
 
 def control_sentences(records: Sequence[CellRecord]) -> list[str]:
-    """What JAX's step takes of PyTorch eager's time where something is changed, beside what it takes as stated."""
+    """What JAX's step takes of PyTorch eager's time where what is trained is changed, beside what it takes as stated.
+    What changes nothing of that is in the matrix."""
     records, sentences = measured(records), []
     cells = cells_of(records)
     for stated, changed in _controlled(records):
-        ours = dataclasses.replace(changed, engine="step")
-        if changed.engine != "eager" or dataclasses.replace(stated, engine="step") not in cells:
+        ours, ours_stated = (dataclasses.replace(cell, engine="step") for cell in (changed, stated))
+        if changed.same_step or changed.engine != "eager" or not {ours, ours_stated} <= set(cells):
             continue
-        # JAX has no cell of its own where a control changes PyTorch alone.
-        over = time_ratio(records, ours if ours in cells else dataclasses.replace(ours, control=None), changed)
-        as_stated = time_ratio(records, dataclasses.replace(ours, control=None), stated)
+        over, as_stated = time_ratio(records, ours, changed), time_ratio(records, ours_stated, stated)
         found, before = (verdict_text(ratio) for ratio in (over, as_stated))
         sentences.append(
             f"{model_label(stated.model, stated.precision)}, {_title(changed)}: JAX step takes {found} of "

@@ -1,5 +1,6 @@
 """Speed cells as curves in log-log: under the machine's roofs, from rung to rung of the input, over batch sizes."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,10 +11,10 @@ from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.dispatch import fixed_cost, swept
 from jaxcompare.analysis.roofline import common_roofs, flops_per_s, intensity
 from jaxcompare.analysis.speed import by_repeat, cells_of, comparable, image_times, in_matrix, measured
-from jaxcompare.cells import ENGINES, INPUTS, Cell, CellRecord
+from jaxcompare.cells import INPUTS, Cell, CellRecord
 from jaxcompare.report.figures import COLOURS
 from jaxcompare.report.speed_details import ladders
-from jaxcompare.report.speed_figures import STYLES, add_caption, log_scale, panels, with_errors
+from jaxcompare.report.speed_figures import STYLES, add_caption, log_scale, panels, style_of, with_errors
 from jaxcompare.report.speed_text import engine_label, half_size_text, model_label
 
 
@@ -47,9 +48,9 @@ def _roof(axes: Axes, all_records: Sequence[CellRecord], records: Sequence[CellR
             # Side by side, since all of a model's stand at one place.
             x = intensity(runs[0]) * 1.09 ** (i - (len(cells) - 1) / 2)
             y, errors = with_errors([[flops_per_s(run) / 1e9 for run in runs]])
-            style = {"marker": STYLES[cell.engine]["marker"], "color": COLOURS[model], "linestyle": "none"}
+            style = {"marker": style_of(cell)["marker"], "color": COLOURS[model], "linestyle": "none"}
             fill = COLOURS[model] if model == "cnn" else "white"
-            label = f"{LABELS[model]}, {ENGINES[cell.engine]}"
+            label = f"{LABELS[model]}, {engine_label(dataclasses.replace(cell, precision='float32'))}"
             axes.errorbar(x, y, yerr=errors, markersize=7, capsize=2, label=label, markerfacecolor=fill, **style)
     log_scale(axes, "xy")
     axes.set(

@@ -193,7 +193,7 @@ def ladders(records: Sequence[CellRecord]) -> list[dict[CellInput, Cell]]:
     """Cells by input, of each model, precision and engine with two rungs or more: PyTorch eager and JAX's step."""
     found: dict[tuple, dict[CellInput, Cell]] = {}
     for cell in cells_of(measured(in_matrix(records))):
-        if cell.engine in ("eager", "step") and cell.seeds == 1:
+        if cell.engine in ("eager", "step") and cell.seeds == 1 and not cell.control:
             found.setdefault((cell.model, cell.precision, cell.engine), {})[cell.input] = cell
     return [{place: rungs[place] for place in INPUTS if place in rungs} for rungs in found.values() if len(rungs) > 1]
 

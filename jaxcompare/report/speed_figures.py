@@ -20,7 +20,8 @@ from jaxcompare.analysis.attribution import Attribution, attributions
 from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.speed import (
     Ratio,
-    baseline,
+    best,
+    best_eager,
     break_even_steps,
     by_repeat,
     cells_of,
@@ -46,11 +47,19 @@ STYLES: dict[str, dict[str, Any]] = {
     "compile": {"color": "#e69f00", "marker": "s", "linestyle": (0, (8, 2))},
     "cudagraphs": {"color": "#cc79a7", "marker": "D", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
     "op": {"color": "#808080", "marker": "v", "linestyle": (0, (1, 3))},
+    "traced": {"color": "#808080", "marker": "<", "linestyle": (0, (1, 1))},
+    "jit": {"color": "#56b4e9", "marker": "d", "linestyle": (0, (5, 1))},
     "step": {"color": "#0072b2", "marker": "^", "linestyle": "--"},
     "chunk": {"color": "#009e73", "marker": "P", "linestyle": "-."},
     "epoch": {"color": "#d55e00", "marker": "X", "linestyle": ":"},
 }
 """Colours that the colour-blind tell apart (Okabe and Ito)."""
+
+
+def style_of(cell: Cell) -> dict[str, Any]:
+    """A cell's; under a control, its engine's with another marker and dash."""
+    return STYLES[cell.engine] | ({"marker": "h", "linestyle": (0, (3, 1, 1, 1))} if cell.control else {})
+
 
 FASTER_SLOWER = colormaps["RdBu_r"]
 
@@ -70,7 +79,7 @@ STAGE_STYLES = {1: ("#0072b2", "", "faster"), -1: ("#d55e00", "////", "slower"),
 def break_even_curves(records: Sequence[CellRecord]) -> Figure:
     """Figure 4: cumulative seconds against optimiser steps of one run, what is paid once included, by execution.
 
-    Medians over repeats; where a line crosses PyTorch eager's, compilation has paid for itself.
+    Medians over repeats; where a line crosses the lower of PyTorch eager's, compilation has paid for itself.
     """
     records = [record for record in comparable(records) if record.cell.compiled or record.cell.engine == "eager"]
     figure, axes_of = panels(len(groups(records)))
@@ -84,20 +93,20 @@ def break_even_curves(records: Sequence[CellRecord]) -> Figure:
 def _cumulative_seconds(axes: Axes, records: Sequence[CellRecord]) -> None:
     """One model's lines, until half as far again as the last crossing."""
     costs = {cell: median_cost(costs_of(records, cell)) for cell in cells_of(records)}
-    eager = next((cell for cell in costs if cell.engine == "eager"), None)
+    eager = best_eager(records, records[0].cell)
     meet = {cell: break_even_steps(cost, costs[eager]) for cell, cost in costs.items() if eager}
-    crossings = {cell: steps for cell, steps in meet.items() if 0 < steps < math.inf}
+    crossings = {cell: steps for cell, steps in meet.items() if cell.compiled and 0 < steps < math.inf}
     last = 1.5 * max(crossings.values(), default=200.0)
     steps = np.array([0.0, last])
     for cell, (once, step) in costs.items():
-        style = STYLES[cell.engine] | {"marker": None, "linewidth": 2}
+        style = style_of(cell) | {"marker": None, "linewidth": 2}
         axes.plot(steps, once + steps * step, label=engine_label(cell), **style)
     axes.set(xlabel="optimiser steps", ylabel="cumulative seconds, compilation included", xlim=(0, last))
     axes.set_ylim(0)
     low, top = 0, axes.get_ylim()[1]
     for place, (cell, crossing) in enumerate(sorted(crossings.items(), key=lambda item: -item[1])):
         point = (crossing, costs[cell].once_s + crossing * costs[cell].step_s)
-        style = {"color": STYLES[cell.engine]["color"], "marker": STYLES[cell.engine]["marker"]}
+        style = {name: style_of(cell)[name] for name in ("color", "marker")}
         axes.scatter(*point, s=36, zorder=3, edgecolor="black", linewidth=0.6, **style)
         decided = time_ratio(records, cell, eager).direction if eager else 1
         # From the last crossing to the first each number is lower, so that none covers another; near the axis, to the
@@ -124,20 +133,21 @@ def _number(axes: Axes, text: str, point: tuple[float, float], offset: tuple[flo
 
 
 def speed_matrix(records: Sequence[CellRecord]) -> Figure:
-    """Figure 5: every execution's time over PyTorch eager's, by model; without eager, the times themselves."""
+    """Figure 5: every execution's time over the best of PyTorch's, by model; without PyTorch, the times themselves."""
     records = in_matrix(records)
     timed, cells = measured(records), cells_of(records)
     models = [model for model in LABELS if any(cell.model == model for cell in cells)]
     ways = list(dict.fromkeys(dataclasses.replace(cell, model=models[0]) for cell in cells))
-    ratios = {
-        cell: time_ratio(timed, cell, eager) for cell in cells_of(timed) if (eager := baseline(cells_of(timed), cell))
-    }
+    quickest = {cell: best(timed, cell, "torch") for cell in cells_of(timed)}
+    ratios = {cell: time_ratio(timed, cell, other) for cell, other in quickest.items() if other}
     limit = max([1.0, *(abs(math.log2(ratio.value)) for ratio in ratios.values())])
     figure = Figure(figsize=(4.5 + 2.2 * len(models), max(3.4, 1.6 + 0.45 * len(ways))), layout=_layout())
     axes = figure.subplots()
     for x, model in enumerate(models):
         for y, way in enumerate(ways):
-            _matrix_cell(axes, (x, y), dataclasses.replace(way, model=model), records, ratios, limit)
+            cell = dataclasses.replace(way, model=model)
+            text = "1" if quickest.get(cell) == cell else ratio_text(ratios[cell]) if cell in ratios else ""
+            _matrix_cell(axes, (x, y), by_repeat(records, cell), ratios.get(cell), text, limit)
     axes.set(xlim=(-0.5, len(models) - 0.5), ylim=(len(ways) - 0.5, -0.5))
     axes.set_xticks(range(len(models)), [LABELS[model] for model in models])
     axes.set_yticks(range(len(ways)), [execution(way) for way in ways])
@@ -149,23 +159,16 @@ def speed_matrix(records: Sequence[CellRecord]) -> Figure:
 
 
 def _matrix_cell(
-    axes: Axes,
-    place: tuple[int, int],
-    cell: Cell,
-    records: Sequence[CellRecord],
-    ratios: dict[Cell, Ratio],
-    limit: float,
+    axes: Axes, place: tuple[int, int], of_cell: Sequence[CellRecord], ratio: Ratio | None, text: str, limit: float
 ) -> None:
-    """A square with its number: blue is faster than PyTorch eager, red slower, hatched could not be measured."""
+    """A square with its number: blue is faster than the best of PyTorch, red slower, hatched could not be measured."""
     face: Any = "white"
-    hatch, text, ink = "", "", "black"
-    of_cell = by_repeat(records, cell)
+    hatch, ink = "", "black"
     if any(record.message for record in of_cell):
         hatch, text = "////", "n/a"
-    elif cell in ratios:
-        level = math.log2(ratios[cell].value)
+    elif ratio:
+        level = math.log2(ratio.value)
         face = FASTER_SLOWER((level / limit + 1) / 2)
-        text = "1" if cell == baseline([cell], cell) else ratio_text(ratios[cell])
         ink = "white" if abs(level) > 0.6 * limit else "black"
     elif of_cell:
         text = f"{ratio_text(ratio_of_medians([[1e6 * record.image_time_s for record in of_cell]]))} µs"
@@ -177,7 +180,7 @@ def _matrix_cell(
 
 def _ratio_bar(figure: Figure, axes: Axes, limit: float) -> None:
     colour = ScalarMappable(Normalize(-limit, limit), FASTER_SLOWER)
-    bar = figure.colorbar(colour, ax=axes, label="time over PyTorch eager's (log scale)", aspect=30)
+    bar = figure.colorbar(colour, ax=axes, label="time over the best of PyTorch's (log scale)", aspect=30)
     # As shapes: a picture in the SVG would be a thing that the page loads.
     bar.solids.set_rasterized(False)  # type: ignore[union-attr]
     powers = range(-math.floor(limit), math.floor(limit) + 1)

@@ -29,10 +29,21 @@ def measurement_note(records: Sequence[CellRecord]) -> str:
         "product, the same for both frameworks: the faster one's median over all its processes of a precision; "
         "floating-point operations a training image by formula. Compile: every program that training needs, ahead of "
         "time, of torch.compile the whole first step, which compiles; warm: a second process with the first one's "
-        "cache, in the first repeat alone. Best: by the median, of these same repeats, on device input on both sides. "
+        "cache, in the first repeat alone. Best: by the median of these same repeats, of all that passed the gate and "
+        "take the same steps on batches that are there. "
         f"{_malloc_note(first)}{_padding_note(records)}{_noise_note(records)}{_gate_note(records)} "
         f"{machine(first.environment)}"
     )
+
+
+def setting(records: Sequence[CellRecord]) -> str:
+    """What a study's ratios are of, in a few words."""
+    first, repeats = records[0], len({record.repeat for record in records})
+    processes = f"{repeats} fresh processes" if repeats > 1 else "one process"
+    environment = first.environment
+    on_cpu = environment["backend"] == "cpu"
+    device = f"{environment['cpu_cores']} cores of {environment['cpu']}" if on_cpu else environment["device"]
+    return f"{first.dataset_title}, batches of {first.cell.batch_size}, {processes} a cell, {device}"
 
 
 def _malloc_note(record: CellRecord) -> str:

@@ -68,7 +68,7 @@ def _say_rows(table: Table, columns: Iterable[int]) -> str:
 def _say_break_even(records: Sequence[CellRecord]) -> str:
     by_model = itertools.groupby(break_even_table(records).rows, lambda row: row[0])
     return " ".join(
-        f"{model}: optimiser steps until compiling has paid for itself, against PyTorch eager: "
+        f"{model}: optimiser steps until compiling has paid for itself, against PyTorch eager at its best: "
         f"{'; '.join(f'{row[1]}: {row[4]}' for row in rows)}."
         for model, rows in by_model
     )
@@ -119,16 +119,16 @@ DESIGNS = (
     Design(
         "figure4_break_even",
         break_even_curves,
-        "Figure 4. Cumulative time of one run by optimiser steps. Where a line crosses PyTorch eager's (black) "
-        "compilation has paid for itself: a marker and the step's number.",
+        "Figure 4. Cumulative time of one run by optimiser steps. Where a line crosses the lowest of PyTorch eager's "
+        "(black) compilation has paid for itself: a marker and the step's number.",
         _say_break_even,
     ),
     Design(
         "figure5_matrix",
         speed_matrix,
-        "Figure 5. Time per image over PyTorch eager's on device input, by execution and model: below 1 (blue) is "
+        "Figure 5. Time per image over that of the best of PyTorch (1), by execution and model: below 1 (blue) is "
         "faster. Hatched, n/a: could not be measured, the table says why. Empty: was not asked for.",
-        lambda records: _say_rows(speed_table(records), (3,)),
+        lambda records: _say_rows(speed_table(records), (4,)),
     ),
     Design(
         "figure6_ledger",

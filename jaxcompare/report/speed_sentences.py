@@ -1,15 +1,17 @@
 """What a speed study shows, in sentences: made of its records, undecided where they do not decide."""
 
 import dataclasses
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from jaxcompare.analysis import repeated_study
 from jaxcompare.analysis.attribution import Attribution
 from jaxcompare.analysis.speed import (
     Ratio,
+    best,
+    best_eager,
     cells_of,
+    comparable,
     execution,
-    image_times,
     in_matrix,
     interactions,
     measured,
@@ -17,33 +19,32 @@ from jaxcompare.analysis.speed import (
 )
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import ModelName, Precision
-from jaxcompare.report.speed_text import factor_text, model_label, ratio_text, share_text
+from jaxcompare.report.speed_text import factor_text, model_label, ratio_text, share_text, verdict_text
 
 
-def conclusions(records: Sequence[CellRecord], model: ModelName, precision: Precision) -> list[str]:
-    """The best JAX engine over the best of PyTorch, both on device input, and over the recipe's loop; seeds over single
-    runs."""
+def conclusions(
+    records: Sequence[CellRecord], model: ModelName, precision: Precision, again: Sequence[CellRecord] = ()
+) -> list[str]:
+    """The best of JAX over the best of PyTorch, and whether another study says the same; the recipe's loop over both;
+    seeds over single runs."""
     records = measured(in_matrix(records))
     cells = [cell for cell in cells_of(records) if (cell.model, cell.precision) == (model, precision)]
-
-    def best(some: Iterable[Cell]) -> Cell:
-        return min(some, key=lambda cell: statistics.median(image_times(records, cell)))
-
-    on_device = [cell for cell in cells if (cell.input, cell.seeds) == ("device", 1)]
-    jax_cells, torch_cells = ([cell for cell in on_device if cell.framework == name] for name in ("jax", "torch"))
-    if not jax_cells or not torch_cells:
+    ours, theirs = (best(records, cells[0], framework) for framework in ("jax", "torch"))
+    if not ours or not theirs:
         return []
-    ours, theirs = best(jax_cells), best(torch_cells)
     over = time_ratio(records, ours, theirs)
     faster = _verdict(over, "JAX is slower", "JAX is faster", "undecided which is faster")
     sentences = [
-        f"{model_label(model, precision)}: the best JAX engine ({execution(ours)}) takes {ratio_text(over)} of the "
-        f"time of the best of PyTorch ({execution(theirs)}): {faster}."
+        f"{model_label(model, precision)}: the best of JAX ({execution(ours)}) takes {ratio_text(over)} of the time of "
+        f"the best of PyTorch ({execution(theirs)}): {faster}{again_text(records, again, ours, theirs, over)}."
     ]
-    recipe = dataclasses.replace(theirs, engine="eager", input="recipe")
+    recipe = dataclasses.replace(theirs, engine="eager", input="recipe", control=None)
     if recipe in cells:
-        longer = ratio_text(time_ratio(records, recipe, ours))
-        sentences.append(f"The recipe's own loop takes {longer} times as long as that JAX engine.")
+        longer = " and ".join(
+            f"{ratio_text(time_ratio(records, recipe, cell))} times as long as the best of {framework}"
+            for cell, framework in ((ours, "JAX"), (theirs, "PyTorch"))
+        )
+        sentences.append(f"The recipe's own loop takes {longer}.")
     for several in (cell for cell in cells if cell.seeds > 1):
         single = dataclasses.replace(several, seeds=1)
         if single in cells:
@@ -53,6 +54,21 @@ def conclusions(records: Sequence[CellRecord], model: ModelName, precision: Prec
                 f"of {several.seeds} single runs: {_verdict(per_seed, 'more', 'less', 'undecided which is less')}."
             )
     return sentences
+
+
+def again_text(
+    records: Sequence[CellRecord], again: Sequence[CellRecord], cell: Cell, other: Cell, ratio: Ratio
+) -> str:
+    """What another study makes of a ratio, to stand behind what this one does; empty if there is none."""
+    if not again:
+        return ""
+    when, twice = repeated_study.when(records, again), repeated_study.found_again(again, cell, other, ratio)
+    if twice is None:
+        return f"; not measured in the {when} study"
+    found = verdict_text(twice.again)
+    if twice.contradicted:
+        return f"; the {when} study contradicts this: {found}"
+    return f"; the {when} study {'agrees' if twice.same_verdict else 'does not agree'}: {found}"
 
 
 def _verdict(ratio: Ratio, above: str, below: str, undecided: str) -> str:
@@ -68,13 +84,15 @@ def attribution_sentence(one: Attribution) -> str:
         f"{model_label(one.model, one.precision)}: the recipe's own loop in PyTorch eager takes "
         f"{ratio_text(one.total)} times as long as JAX's whole-epoch program"
     )
+    beside = [f"{stage.name} {factor_text(stage.factor)}" for stage in one.beside]
+    also = f" Beside this path: {', '.join(beside)}." if beside else ""
     factors = ", ".join(f"{stage.name} {factor_text(stage.factor)}" for stage in one.stages)
     by_stage = f"Times as fast, stage by stage: {factors}"
     if not one.stated:
-        return f"{lead}: undecided which is faster. {by_stage}; of the whole no shares are stated."
+        return f"{lead}: undecided which is faster. {by_stage}; of the whole no shares are stated.{also}"
     shares = ", ".join(f"{stage.name} {share_text(stage.share)}" for stage in one.stages if stage.share)
     alone = " One repeat, no interval." if one.total.interval is None else ""
-    return f"{lead}, which is {slower}. {by_stage}; of the whole, in logarithms: {shares}.{alone}"
+    return f"{lead}, which is {slower}. {by_stage}; of the whole, in logarithms: {shares}.{also}{alone}"
 
 
 def interaction_sentences(records: Sequence[CellRecord]) -> list[str]:
@@ -92,6 +110,7 @@ def interaction_sentences(records: Sequence[CellRecord]) -> list[str]:
 
 
 def _times_as_fast(records: Sequence[CellRecord], cell: Cell) -> str:
-    """As PyTorch eager, which was measured."""
-    eager = dataclasses.replace(cell, engine="eager")
+    """As PyTorch eager at its best, which was measured."""
+    eager = best_eager(comparable(records), cell)
+    assert eager is not None
     return ratio_text(time_ratio(records, eager, cell))

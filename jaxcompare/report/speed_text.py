@@ -8,16 +8,22 @@ from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.dispatch import FixedCost
 from jaxcompare.analysis.speed import Ratio
 from jaxcompare.analysis.statistics import Estimate
-from jaxcompare.cells import ENGINES, Cell
+from jaxcompare.cells import CONTROLS, ENGINES, Cell
 from jaxcompare.config import ModelName, Precision
+from jaxcompare.report.tables import chance_note
 
 VERDICTS = {1: "slower", -1: "faster", 0: "undecided"}
-"""By the direction of a ratio to PyTorch eager's time."""
+"""By the direction of a ratio to another's time."""
 
 
 def model_label(model: ModelName, precision: Precision) -> str:
     """Model, and the precision where it is not float32."""
     return LABELS[model] + ("" if precision == "float32" else f" in {precision}")
+
+
+def counted(rows: Sequence[Sequence[str]], *columns: int) -> str:
+    """How many intervals a table shows in these columns, and how many of them miss by chance; empty of none."""
+    return chance_note(sum(" to " in row[column] for row in rows for column in columns))
 
 
 def known(values: Iterable[float | None]) -> list[float]:
@@ -44,7 +50,7 @@ def ratio_text(ratio: Ratio) -> str:
 
 
 def verdict_text(ratio: Ratio) -> str:
-    """A ratio to PyTorch eager's time, with its interval and what that shows."""
+    """A ratio to another's time, with its interval and what that shows."""
     text, verdict = ratio_text(ratio), VERDICTS[ratio.direction]
     return f"{text.removesuffix(')')}, {verdict})" if ratio.interval else f"{text} ({verdict} in one repeat)"
 
@@ -88,8 +94,10 @@ def spread_or_never(values: Sequence[float], form: str, middle: float | None = N
 
 
 def engine_label(cell: Cell) -> str:
-    """Framework and engine, and the precision where it is not float32."""
-    return ENGINES[cell.engine] + ("" if cell.precision == "float32" else f", {cell.precision}")
+    """Framework and engine, what a control changes, and the precision where it is not float32."""
+    extras = [CONTROLS[cell.control]] if cell.control else []
+    extras += [cell.precision] if cell.precision != "float32" else []
+    return ", ".join([ENGINES[cell.engine], *extras])
 
 
 def estimate_text(estimate: Estimate, unit: float, form: str) -> str:
