@@ -2,8 +2,8 @@
 
 Shows: time per training image of both models under every engine and input, beside PyTorch eager and torch.compile; what
 compiling costs, cold and from a cache, after how many steps it has paid, and whether it speeds up both models alike;
-which share of JAX's speed-up is compilation, which the input pipeline, which dispatch; where a step's time goes; the
-share of the machine's ceilings, and memory.
+which share of JAX's speed-up is the input pipeline, the library, plain jit, this package's slices and cores, dispatch;
+where a step's time goes; the share of the machine's ceilings, and memory.
 
 Before a side is timed it passes a parity gate: from shared weights and batches, its logits, gradients and the losses of
 10 steps are PyTorch's in float64, within its precision's tolerance. A side that does not pass has no time. A cell that
@@ -13,7 +13,7 @@ fails is a row that says why; the others go on.
     python experiments/training_speed.py --dataset folder --data-dir DIR     14 minutes on 2 cores
     python experiments/training_speed.py --dataset folder --data-dir DIR --batch-sizes 128 16 32 512 --seeds 4
                                                                              and a sweep, and several seeds in a program
-    python experiments/training_speed.py --dataset folder --data-dir DIR --controls no-dropout channels-last
+    python experiments/training_speed.py --dataset folder --data-dir DIR --controls no-dropout long-epochs
                                                                              and what the ratios owe to those
     python experiments/training_speed.py --precisions tf32 --train-size 49920          on a GPU
 
@@ -45,12 +45,13 @@ class Args:
     """Which models to train."""
     engines: tuple[EngineName, ...] | None = None
     """PyTorch: eager, torch.compile (`compile`), that with CUDA graphs (`cudagraphs`, GPUs only). JAX: without jit
-    (`op`), and one compiled call per batch (`step`), per 16 batches (`chunk`), per epoch (`epoch`). Not given, and no
+    (`op`), the same traced once (`traced`), plain jit of the whole batch on one device (`jit`), and this package's
+    step, compiled, in one call per batch (`step`), per 16 batches (`chunk`), per epoch (`epoch`). Not given, and no
     --inputs either: the default matrix."""
     inputs: tuple[CellInput, ...] | None = None
     """Where batches come from: the recipe's DataLoader (`recipe`), this package's pipeline (`host`), prepared batches
-    in host memory (`arrays`) or on the device (`device`; compiled JAX makes its batches there). With --engines or
-    --inputs every combination is measured, and those that cannot be say why."""
+    in host memory (`arrays`) or on the device (`device`; step, chunk and epoch make their batches there). With
+    --engines or --inputs every combination is measured, and those that cannot be say why."""
     precisions: tuple[Precision, ...] = ("float32",)
     """Of both frameworks. `tf32` (GPUs only) and `bfloat16` as in full_comparison.py."""
     batch_sizes: tuple[int, ...] = (128,)
@@ -60,9 +61,9 @@ class Args:
     """How many runs one program trains (1: one), of compiled JAX with device input; the first is --seed's. Beside the
     default matrix: of whole epochs."""
     controls: tuple[Control, ...] | None = None
-    """Beside the matrix, what its ratios owe to something else than compiling: the ViT without dropout (`no-dropout`),
-    whose masks the frameworks draw in different ways; PyTorch's CNN in the layout in memory that JAX has
-    (`channels-last`)."""
+    """Beside the matrix: the ViT without dropout (`no-dropout`), whose masks the frameworks draw in different ways;
+    PyTorch's CNN, torch.compile too, in the layout in memory that JAX has (`channels-last`; the default matrix has it
+    of eager); the CNN's step and epoch over epochs of the recipe's 391 steps (`long-epochs`)."""
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=512))
     epochs: int = 3
     """Epochs of each process, 2 or more, and more until 1 s has been timed. The first is warm-up and not
