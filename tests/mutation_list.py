@@ -176,7 +176,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "jaxcompare/data/host.py",
-        "tests/test_data.py -k 'crop or seeds or holds_every or drawn_evenly'",
+        "tests/test_data.py -k 'differ or holds_every or drawn_evenly'",
         (
             "host input: the same crops every epoch",
             "(self.seed, index.epoch, index.number)",
@@ -191,9 +191,19 @@ MUTATIONS: list[Mutation] = [
         ("host input: flips too often", "generator=generator) < 0.5", "generator=generator) < 0.6"),
         ("host input: not shuffled", "        if self.shuffle:\n", "        if False:\n"),
         (
-            "host input: seeds share the order, epochs too",
+            "host input: seeds and epochs share the order",
             "np.random.default_rng((self.seed, self.epoch))",
             "np.random.default_rng(0)",
+        ),
+        (
+            "host input: epochs share the order",
+            "np.random.default_rng((self.seed, self.epoch))",
+            "np.random.default_rng(self.seed)",
+        ),
+        (
+            "host input: seeds share the order",
+            "np.random.default_rng((self.seed, self.epoch))",
+            "np.random.default_rng(self.epoch)",
         ),
         (
             "host input: the crop is never at the edge",

@@ -87,6 +87,20 @@ def test_seeds_and_epochs_differ_and_repeat():
     assert (first != run(1, 0)).any()
 
 
+def test_orders_differ_between_seeds_and_epochs():
+    """Without augmentation, so that nothing else can differ."""
+    data = Split(images(64), np.arange(64, dtype=np.int32))
+
+    def order(seed, epoch):
+        with HostLoader(data, 32, RECIPE, shuffle=True, seed=seed) as loader:
+            return tuple(np.concatenate([batch[1] for batch in all_batches(loader, [epoch])]))
+
+    orders = [order(seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert all(sorted(one) == list(range(64)) for one in orders)
+    assert len({*orders, tuple(range(64))}) == 5
+    assert order(1, 1) == orders[3]
+
+
 def test_crops_and_flips_differ_between_epochs_batches_seeds_and_images():
     """Without a shuffle, so that nothing else can differ. One pixel's place tells an image's crop and flip."""
     source = np.zeros((128, 32, 32, 3), np.uint8)
