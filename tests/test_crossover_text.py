@@ -138,6 +138,25 @@ def test_a_lead_that_is_lost_and_won_back_is_two_changes():
     ]
 
 
+@pytest.mark.parametrize("leads", [(0.08, -0.005), (0.005, -0.08), (0.03, -0.04)])
+def test_a_crossover_is_rounded_outwards_and_not_beyond_the_sizes_of_its_change(leads):
+    sizes = 1_437, 14_377
+    records = [
+        synthetic.run(model, size, seed, accuracy + (0.001 * (seed - 1) if model == "vit" else lead))
+        for size, accuracy, lead in zip(sizes, (0.4, 0.6), leads, strict=True)
+        for seed in range(3)
+        for model in ("cnn", "vit")
+    ]
+    efficiency = analyse(build_sweep(records))
+    exact = efficiency.crossover.interval
+    ((size, low, high),) = [claim.sizes for claim in of_kind(list_claims(efficiency), "where")]
+    assert sizes[0] <= low <= size <= high <= sizes[1]
+    assert low == pytest.approx(exact.low, rel=0.1)
+    assert high == pytest.approx(exact.high, rel=0.1)
+    assert low <= exact.low + 0.5  # printed as a whole number
+    assert high >= exact.high - 0.5
+
+
 def test_a_lead_that_one_size_alone_would_show_is_not_said():
     """p = 0.03: enough for one size, not for one of three."""
     lead = 0.01

@@ -176,7 +176,7 @@ def test_equivalence_is_what_two_one_sided_tests_say(differences, verdict):
         assert found.interval is None
 
 
-@pytest.mark.parametrize(("side", "seeds"), [(1, 4), (-1, 4), (1, 8)])
+@pytest.mark.parametrize(("side", "seeds"), [(1, 4), (-1, 8)])
 def test_at_the_margin_equivalence_is_shown_in_one_of_twenty(side, seeds):
     rows = rng().normal(1.5 * side, 0.4, (4_000, seeds))
     found = [find_equivalence(row, 1.5).verdict for row in rows.tolist()]
