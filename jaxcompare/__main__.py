@@ -6,9 +6,13 @@ Exit status 1 where the recipe could not run; every such line says what to do.
 import importlib
 import importlib.metadata
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+CHECKOUT = Path(__file__).parents[1]
+"""Where this package lies; in a checkout beside its pyproject.toml."""
 
 DISK = {
     "cifar10": "cifar-10-batches-py",
@@ -33,9 +37,10 @@ def check_packages() -> Iterator[Finding]:
     try:
         from packaging.requirements import Requirement
 
-        requirements = importlib.metadata.requires("jaxcompare") or []
-    except (ImportError, importlib.metadata.PackageNotFoundError) as error:
-        yield Finding("jaxcompare", f"not installed ({error})", False, "pip install -e . in a clone")
+        requirements = read_requirements(CHECKOUT)
+    except (ImportError, OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        first = str(error).splitlines()[0]
+        yield Finding("jaxcompare", f"neither installed nor a checkout ({first})", False, "pip install -e . in a clone")
         return
     for line in requirements:
         requirement = Requirement(line)
@@ -51,6 +56,14 @@ def check_packages() -> Iterator[Finding]:
             yield Finding(requirement.name, version)
         else:
             yield Finding(requirement.name, f"{version}, but {requirement.specifier} is needed", False, fix)
+
+
+def read_requirements(checkout: Path) -> list[str]:
+    """Of the installed package, or of a checkout that is only on the path."""
+    try:
+        return importlib.metadata.requires("jaxcompare") or []
+    except importlib.metadata.PackageNotFoundError:
+        return tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
 
 
 def check_imports() -> Iterator[Finding]:

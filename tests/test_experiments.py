@@ -304,6 +304,27 @@ def test_check_passes_here_and_names_what_is_missing(monkeypatch, capsys, tmp_pa
     assert "FAIL flax             0.1, but >=" in printed
 
 
+def test_check_asks_the_same_of_a_checkout_that_is_not_installed(monkeypatch, capsys, tmp_path):
+    installed = sorted(check.check_packages())
+    assert len(installed) > 10
+
+    def requires(name):
+        raise check.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(check.importlib.metadata, "requires", requires)
+    assert sorted(check.check_packages()) == installed
+    # A copy of the package alone, and one in a folder of another project's.
+    for text in (None, "[tool.other]"):
+        if text:
+            (tmp_path / "pyproject.toml").write_text(text)
+        monkeypatch.setattr(check, "CHECKOUT", tmp_path)
+        (finding,) = check.check_packages()
+        assert (finding.subject, finding.ok, "\n" in finding.state) == ("jaxcompare", False, False)
+        assert "pip install" in finding.fix
+        assert check.main([]) == 1
+    assert "The recipe cannot run" in capsys.readouterr().out
+
+
 def test_check_sees_a_gpu_that_jax_cannot_use(monkeypatch):
     monkeypatch.setattr(check, "gpu_is_present", lambda: True)
     (finding,) = [f for f in check.check_devices() if f.subject == "GPU"]
