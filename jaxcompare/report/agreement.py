@@ -1,4 +1,4 @@
-"""Whether two ways of training learn alike, within a margin set before: the table of it."""
+"""Whether two ways of training learn alike, within a margin: the table of it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ JAX_HOST = Arm("JAX, host input", "jax", "host")
 JAX_DEVICE = Arm("JAX, device input", "jax", "device")
 TORCH_HOST = Arm("PyTorch eager", "torch", "host")
 AGREEMENTS = ((JAX_HOST, TORCH_HOST, 2.0), (JAX_DEVICE, JAX_HOST, 1.5))
-"""What must learn alike, and within how many points of accuracy: margins set before the runs were made."""
+"""What must learn alike, and within how many points of accuracy: margins fixed before JAX's runs were made."""
 
 
 def agreement_table(records: Sequence[RunRecord]) -> Table:
@@ -59,7 +59,7 @@ def agreement_table(records: Sequence[RunRecord]) -> Table:
         f"Mean best test accuracy (and each seed's, from {first.config.training.seed} on); best: of the best epoch, "
         f"chosen on the test images. Data: {first.dataset_title}, {first.train_images:,} training and "
         f"{first.test_images:,} test images, {first.config.training.epochs} epochs. Alike: two one-sided t tests of "
-        "the differences, paired by seed, each at 5 % (Schuirmann 1987), margins set before the runs. Shown: the 90 % "
+        "the differences, paired by seed, each at 5 % (Schuirmann 1987), margins fixed before JAX's runs. Shown: the 90 % "
         "interval lies within the margin; excluded: beyond it; one seed shows nothing. Needed: seeds of which 80 % of "
         "such studies would show it, if there is no difference and the scatter is what was found here."
     )
