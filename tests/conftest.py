@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiled programs are kept for these tests only, and shared by them.
@@ -28,6 +29,33 @@ from jaxcompare.data.split import Dataset, Split  # noqa: E402
 
 # The batches here are small: threads would cost more than they bring, and far more beside another process's.
 torch.set_num_threads(1)
+
+
+class FakeClock:
+    """Seconds pass where a test says so: on the host at once, on a device when somebody waits for it."""
+
+    def __init__(self):
+        self.now = 0.0
+        self._owed = []
+
+    def on_host(self, seconds: float) -> None:
+        self.now += seconds
+
+    def on_device(self, seconds: float) -> None:
+        self._owed.append(seconds)
+
+    def wait(self, _: object = None) -> None:
+        self.now += sum(self._owed)
+        self._owed.clear()
+
+
+@pytest.fixture
+def fake_clock(monkeypatch) -> FakeClock:
+    """What `time.perf_counter` reads; `jax.block_until_ready` waits for its device."""
+    clock, block = FakeClock(), jax.block_until_ready
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(jax, "block_until_ready", lambda tree: (block(tree), clock.wait())[0])
+    return clock
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import subprocess
 import sys
-import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from jaxcompare.training import device_engine
 from jaxcompare.training import engine as engine_module
 from jaxcompare.training import execution as execution_module
 from jaxcompare.training.device_engine import DeviceEngine
+from jaxcompare.training.engine import InFlight
 from jaxcompare.training.engines import build_engine
 from jaxcompare.training.execution import check_precision, choose_execution
 from jaxcompare.training.fit import fit, fit_seeds
@@ -209,22 +210,36 @@ def engines_crop(images, array, count):
     return crop(images, array(places % 9), array((places + 4) % 9), array(places % 2 == 1))
 
 
-def test_waiting_for_batches_is_recorded(small_dataset, monkeypatch):
+def test_waiting_for_batches_is_recorded(small_dataset, fake_clock, monkeypatch):
+    """Of five batches of a second each: of all where the device has done what it was given, else of the first call's."""
     real = host.HostLoader.epoch
 
     def slow(self, epoch):
         for batch in real(self, epoch):
-            time.sleep(0.2)
+            for array in jax.live_arrays():
+                array.block_until_ready()
+            fake_clock.on_host(1.0)
             yield batch
 
     monkeypatch.setattr(host.HostLoader, "epoch", slow)
-    for engine in ("step", "chunk"):
-        execution = ExecutionConfig(engine, "host", chunk_size=3)
+    step, chunk = (ExecutionConfig(engine, "host", chunk_size=3) for engine in ("step", "chunk"))
+    for execution in (step, chunk):
         record, _ = fit(config("cnn", execution, epochs=1), small_dataset)
-        # Five batches. A step of this size takes far less than 0.2 s, so that the device waits for every one.
-        assert 0.8 < record.history.input_wait_s[0] <= record.history.epoch_time_s[0]
+        assert record.history.input_wait_s == record.history.epoch_time_s == [5.0]
     record, _ = fit(config("cnn", EPOCH, epochs=1), small_dataset)
     assert record.history.input_wait_s == [0.0]
+    monkeypatch.setattr(InFlight, "is_idle", lambda self: not self._calls)
+    record, _ = fit(config("cnn", chunk, epochs=1), small_dataset)
+    assert (record.history.input_wait_s, record.history.epoch_time_s) == ([3.0], [5.0])
+
+
+def test_a_device_is_idle_when_every_call_is_done():
+    done, under_way = (SimpleNamespace(loss=SimpleNamespace(is_ready=lambda ready=ready: ready)) for ready in (1, 0))
+    for calls, idle in (([], True), ([done, done], True), ([done, under_way], False)):
+        queue = InFlight(steps_per_call=1)
+        for call in calls:
+            queue.add(call)
+        assert queue.is_idle() is idle
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -105,7 +105,8 @@ def save_trace(cell: Cell, dataset: Dataset, training: TrainingConfig, prepared:
     folder.mkdir(parents=True, exist_ok=True)
     with _open_batches(cell, dataset, training, prepared, device) as batches:
         _train(step, batches(0), device)
-        with torch.profiler.profile() as profile:
+        # There is one cycle only; PyTorch 2.11 warns that the events of others would be lost, unless told to keep them.
+        with torch.profiler.profile(acc_events=True) as profile:
             _train(step, batches(1), device)
             synchronise(device)
     profile.export_chrome_trace(str(folder / "trace.json"))
