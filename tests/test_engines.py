@@ -211,7 +211,7 @@ def engines_crop(images, array, count):
 
 
 def test_waiting_for_batches_is_recorded(small_dataset, fake_clock, monkeypatch):
-    """Of five batches of a second each: of all where the device has done what it was given, else of the first call's."""
+    """Of five batches of a second each: of all where the device has done what it was given, else of the first three."""
     real = host.HostLoader.epoch
 
     def slow(self, epoch):
