@@ -301,7 +301,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "jaxcompare/training/engine.py",
-        "tests/test_engines.py -k 'alone'",
+        "tests/test_engines.py -k 'among_others and cnn'",
         (
             "engines: seeds shared out wrongly",
             "in_specs = (self.per_seed,) * stacked",
@@ -332,7 +332,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "jaxcompare/measure/clock.py",
-        "tests/test_speed.py -k 'ceilings_are'",
+        "tests/test_speed.py -k 'result_is_there'",
         (
             "timing: ceilings that are not waited for",
             "        wait(result)\n        done.append",
@@ -519,8 +519,8 @@ MUTATIONS: list[Mutation] = [
         "tests/test_speed_report.py -k 'ratios_are or baseline_is'",
         (
             "speed: another baseline",
-            'engine="eager", input="device", seeds=1)',
-            'engine="compile", input="device", seeds=1)',
+            'engine="eager", input="device", seeds=1, control',
+            'engine="compile", input="device", seeds=1, control',
         ),
         (
             "speed: ratios inverted",
