@@ -608,3 +608,14 @@ def test_the_recipes_loader_has_its_two_workers_where_it_is_timed(framework, mon
     cell = dataclasses.replace(EAGER if framework == "torch" else STEP, input="recipe")
     (twin_timing if framework == "torch" else jax_timing)(cell, epochs=2)
     assert workers == [(2, True)]
+
+
+def test_a_calls_time_ends_when_its_result_is_there(monkeypatch):
+    """A call returns after a second, and its result is there two seconds later."""
+    now = [0.0]
+
+    def pass_time(seconds):
+        now[0] += seconds
+
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    assert clock.time_calls(lambda: pass_time(1.0), lambda _: pass_time(2.0)) == (3e3, 1e3)
