@@ -129,6 +129,10 @@ def number(*place, value):
 
 IMPOSSIBLE_RUNS = {
     "an accuracy in per cent": (number("history", "test_accuracy", 1, value=7.61), "history.test_accuracy holds 7.61"),
+    "a training accuracy in per cent": (
+        number("history", "train_accuracy", 1, value=30.1),
+        "history.train_accuracy holds 30.1",
+    ),
     "a negative accuracy": (number("history", "train_accuracy", 0, value=-0.1), "history.train_accuracy holds -0.1"),
     "no accuracy": (number("history", "test_accuracy", 0, value=None), "history.test_accuracy holds nan"),
     "no time": (number("history", "epoch_time_s", 0, value=0), "history.epoch_time_s holds 0"),
