@@ -500,7 +500,7 @@ MUTATIONS: list[Mutation] = [
             '("test_images", "num_classes", *(() if "train_size" in but else ("train_images",)))',
             '("test_images", "num_classes")',
         ),
-        ("comparison: other test images", '("test_images", "num_classes", *', "("num_classes", *"),
+        ("comparison: other test images", '("test_images", "num_classes", *', '("num_classes", *'),
     ),
     *of(
         "experiments/training_runs.py",
