@@ -23,7 +23,6 @@ def of(file: str, tests: str, *faults: tuple[str, str, str]) -> list[Mutation]:
 LOGITS = "tests/test_parity.py -k 'logits and float64'"
 STEPS = "tests/test_parity.py -k 'steps and float64 and cnn'"
 EPOCH_TIME = "tests/test_fit.py -k 'epochs_time'"
-RECORDS = "tests/test_records.py"
 
 MUTATIONS: list[Mutation] = [
     *of(
@@ -422,119 +421,24 @@ MUTATIONS: list[Mutation] = [
         ("gate: skipped", '\', \'.join(exceeds)}" if exceeds else ""', '\', \'.join(exceeds)}" if False else ""'),
     ),
     *of(
-        "jaxcompare/ranges.py",
-        RECORDS + " -k 'cannot_have or end_of_their_range'",
-        ("records: accuracies in per cent", '"history.test_accuracy": FRACTION', '"history.test_accuracy": POINTS'),
-        (
-            "records: training accuracies in per cent",
-            '"history.train_accuracy": FRACTION',
-            '"history.train_accuracy": POINTS',
-        ),
-        ("records: epochs that took no time", '"history.epoch_time_s": ABOVE_0', '"history.epoch_time_s": FROM_0'),
-        ("records: evaluations not looked at", '    "history.evaluation_time_s": FROM_0,\n', ""),
-        ("records: waits not looked at", '    "history.input_wait_s": FROM_0_OR_NAN,  # null: not measured\n', ""),
-        (
-            "records: losses not looked at",
-            '    "history.train_loss": FROM_0_OR_NAN,  # null: of the epoch in which a run diverged\n',
-            "",
-        ),
-        (
-            "records: one class is enough",
-            '"num_classes": CLASSES,\n    "history',
-            '"num_classes": COUNT,\n    "history',
-        ),
-        ("records: no parameters", '"params": COUNT', '"params": FROM_0'),
-        ("records: a run of 20 epochs of 30", ' or (record.status == "complete" and len(losses) < epochs)', ""),
-        ("records: more epochs than asked for", "if len(losses) > epochs or (", "if ("),
-        (
-            "records: another number of images than asked for",
-            "if size is not None and record.train_images != size",
-            "if False",
-        ),
-        (
-            "records: a missing loss of a complete run",
-            'losses[:-1] if record.status == "diverged" else losses',
-            "losses[:-1]",
-        ),
-        ("records: parity not looked at", '    "parity": FROM_0,\n', ""),
-        ("records: a cell's page faults not looked at", '    "page_faults": FROM_0,\n', ""),
-        ("records: a cell's first steps not looked at", '    "first_step_time_s": ABOVE_0,\n', ""),
-        ("records: a cell's waits not looked at", '    "input_wait_s": FROM_0,\n', ""),
-        ("records: a cell's warm-up not looked at", '    "warm_up_time_s": ABOVE_0,\n', ""),
+        "jaxcompare/training/plain.py",
+        "tests/test_plain.py",
+        ("plain: timed without dropout", "dropout_rate=DROPOUT_RATE if dropout else 0.0", "dropout_rate=0.0"),
+        ("plain: jit of gathered patches", 'lowering="direct"', 'lowering="im2col"'),
+        ("plain: traced anew at every step", 'if engine == "op":', 'if engine in ("op", "traced"):'),
     ),
     *of(
-        "jaxcompare/cells.py",
-        RECORDS + " -k 'cell_cannot_have'",
-        ("records: cells not looked at", "    check_ranges(record, TIMED_CELL)\n", ""),
-    ),
-    *of(
-        "jaxcompare/records.py",
-        RECORDS,
-        ("records: runs not looked at", "    check_run(record)\n", ""),
-        ("records: the best epoch is the worst", "return max((a for a in", "return min((a for a in"),
-        ("records: the first epoch's time stands for all", "sum(times) / len(times) if times", "times[0] if times"),
-    ),
-    *of(
-        "jaxcompare/analysis/comparison.py",
-        RECORDS
-        + " tests/test_analysis.py tests/test_report.py -k 'no_comparison or difference or summary or named or commit'",
+        "jaxcompare/study/worker.py",
+        "tests/test_plain.py -k length",
         (
-            "comparison: best and final swapped",
-            '"best": lambda record: record.best_test_accuracy',
-            '"best": lambda record: record.final_test_accuracy',
-        ),
-        ("comparison: labels swapped", '{"cnn": "CNN", "vit": "ViT"}', '{"cnn": "ViT", "vit": "CNN"}'),
-        (
-            "comparison: seeds not paired",
-            "seeds] for model in LABELS}",
-            "seeds][:: 1 if model == 'cnn' else -1] for model in LABELS}",
-        ),
-        (
-            "comparison: the difference the other way round",
-            "[value(cnn) - value(vit) for",
-            "[value(vit) - value(cnn) for",
-        ),
-        ("comparison: commits not looked at", "    check_one_commit(records)\n", ""),
-        (
-            "comparison: 60,000 images in one model only",
-            '("test_images", "num_classes", *(() if "train_size" in but else ("train_images",)))',
-            '("test_images", "num_classes")',
-        ),
-        ("comparison: other test images", '("test_images", "num_classes", *', '("num_classes", *'),
-    ),
-    *of(
-        "experiments/training_runs.py",
-        RECORDS + " -k 'nothing_is_trained'",
-        ("comparison: trained beside another commit's", "        _check_one_commit(path)\n", ""),
-    ),
-    *of(
-        "jaxcompare/analysis/statistics.py",
-        "tests/test_statistics.py -k 'students_interval or expanded_level'",
-        ("statistics: a one-sided t", "stats.t.ppf((1 + level) / 2, count - 1)", "stats.t.ppf(level, count - 1)"),
-        ("statistics: the plain percentile", "math.sqrt(count / (count - 1)) * _students_t(count)", "1.96"),
-        ("statistics: repeats not paired", "            paired=True,\n", "            paired=False,\n"),
-    ),
-    *of(
-        "jaxcompare/analysis/speed.py",
-        "tests/test_speed_report.py -k 'ratios_are or baseline_is'",
-        (
-            "speed: another baseline",
-            'engine="eager", input="device", seeds=1, control',
-            'engine="compile", input="device", seeds=1, control',
-        ),
-        (
-            "speed: ratios inverted",
-            "ratio_of_medians([image_times(records, cell)], [image_times(records, other)])",
-            "ratio_of_medians([image_times(records, other)], [image_times(records, cell)])",
+            "plain: long epochs are short",
+            "return RECIPE_STEPS * cell.batch_size if",
+            "return len(self.dataset.train) if",
         ),
     ),
     *of(
-        "jaxcompare/analysis/attribution.py",
-        "tests/test_speed_report.py -k 'planted_factors or shares_add'",
-        (
-            "attribution: a stage the other way round",
-            "time_ratio(records, before, after), share))",
-            "time_ratio(records, after, before), share))",
-        ),
+        "jaxcompare/data/host.py",
+        "tests/test_fit.py -k 'workers'",
+        ("host input: workers move PyTorch's dropout", "            generator=torch.Generator(),\n", ""),
     ),
 ]

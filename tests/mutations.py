@@ -1,4 +1,4 @@
-"""Does a test catch it? Plants the faults of `mutation_list.py`, one at a time, in a copy of the checkout.
+"""Does a test catch it? Plants the faults of `mutation_list*.py`, one at a time, in a copy of the checkout.
 
     python tests/mutations.py [--only WORD] [--jobs N]
 
@@ -20,8 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
-from mutation_list import MUTATIONS, Mutation
+import mutation_list
+import mutation_list_analysis
+from mutation_list import Mutation
 
+MUTATIONS = mutation_list.MUTATIONS + mutation_list_analysis.MUTATIONS
 ROOT = Path(__file__).parents[1]
 SURVIVED, NO_TEST = "SURVIVED", "NO TEST RAN: correct the list"
 COPIED = ("jaxcompare", "experiments", "tests", "results", "pyproject.toml", "README.md")

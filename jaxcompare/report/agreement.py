@@ -59,12 +59,12 @@ def agreement_table(records: Sequence[RunRecord]) -> Table:
         f"Mean best test accuracy (and each seed's, from {first.config.training.seed} on); best: of the best epoch, "
         f"chosen on the test images. Data: {first.dataset_title}, {first.train_images:,} training and "
         f"{first.test_images:,} test images, {first.config.training.epochs} epochs. Alike: two one-sided t tests of "
-        "the differences, paired by seed, each at 5 % (Schuirmann 1987), margins fixed before JAX's runs. Shown: the 90 % "
-        "interval lies within the margin; excluded: beyond it; one seed shows nothing. Needed: seeds of which 80 % of "
-        "such studies would show it, if there is no difference and the scatter is what was found here."
+        "the differences, paired by seed, each at 5 % (Schuirmann 1987), margins fixed before JAX's runs. Shown: the "
+        "90 % interval lies within the margin; excluded: beyond it; one seed shows nothing. Needed: seeds of which "
+        "80 % of such studies would show it, if there is no difference and the scatter is what was found here."
     )
     notes = [note, chance_note(intervals, TOST_LEVEL), _origins(records)]
-    return Table(header, rows, [text for text in notes if text], "JAX beside PyTorch, and device beside host input")
+    return Table(header, rows, notes, "JAX beside PyTorch, and device beside host input")
 
 
 def _best_by_seed(arm: Arm, runs: Sequence[RunRecord]) -> dict[int, float]:

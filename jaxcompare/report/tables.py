@@ -36,14 +36,14 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str]
-    """Paragraphs below the table."""
+    """Paragraphs below the table; empty ones are left out."""
     title: str = ""
 
     def markdown(self) -> str:
         """As Markdown: title, table, notes."""
         lines = [self.header, ["---"] * len(self.header), *self.rows]
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        return "\n\n".join([*([self.title + ":"] if self.title else []), table, *self.notes])
+        return "\n\n".join(filter(None, [self.title and f"{self.title}:", table, *self.notes]))
 
 
 def _share(record: RunRecord) -> str:
@@ -175,7 +175,7 @@ def efficiency_tables(sweep: Sweep) -> list[Table]:
         estimates = [*efficiency.accuracy.values(), efficiency.difference]
         counted = chance_note(sum(e.interval is not None for column in estimates for e in column))
         notes = [describe_crossover(efficiency) if efficiency.crossover else "", counted]
-        tables.append(Table(header, rows, [note for note in notes if note], title))
+        tables.append(Table(header, rows, notes, title))
     laws = analyse(sweep).power_law
     law_rows = [
         (LABELS[model], f"{law.a:.2f}", _interval_of(law.b, law.b_interval), f"{100 * law.max_residual:.1f} %")
@@ -189,7 +189,7 @@ def efficiency_tables(sweep: Sweep) -> list[Table]:
             Table(
                 header,
                 law_rows,
-                [note, *([counted] if counted else [])],
+                [note, counted],
                 "Power law of the test error, a · images^(-b)",
             )
         )
