@@ -5,14 +5,15 @@ import tempfile
 import time
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compiled programs are kept for these tests only, and shared by them.
-_cache = tempfile.TemporaryDirectory()
-os.environ["XDG_CACHE_HOME"] = _cache.name
+# Compiled programs are kept for these tests only, and shared by them; by both processes that run them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _cache = tempfile.TemporaryDirectory()
+    os.environ["XDG_CACHE_HOME"] = _cache.name
 
-import jax  # noqa: E402
-from jaxtyping import install_import_hook  # noqa: E402
+import jax
+from jaxtyping import install_import_hook
 
-from jaxcompare.measure.runtime import configure_jax  # noqa: E402
+from jaxcompare.measure.runtime import configure_jax
 
 configure_jax()
 # Two devices on any machine: what several devices share out is tested everywhere.

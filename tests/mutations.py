@@ -63,7 +63,18 @@ def run_tests(copy: Path, words: list[str]) -> tuple[int, str]:
     """pytest's exit status, and what it says."""
     # The copy comes before an installed checkout, in this process's children too.
     environment = os.environ | {"PYTHONPATH": str(copy)}
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "--durations=0", "-p", "no:cacheprovider", *words]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--tb=line",
+        "--durations=0",
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+        *words,
+    ]
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 

@@ -1,6 +1,7 @@
 """The train step without this package's engines: what it computes, and how often Python traces it."""
 
 import dataclasses
+import functools
 import tempfile
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def setup():
 def quick(monkeypatch):
     monkeypatch.setattr(clock, "TIMED_S", 0.0)
     monkeypatch.setattr(speed, "measure_ceilings", lambda *_: ceiling.Ceilings(1.0, 1.0))
+
+
+@pytest.fixture(autouse=True)
+def shallow(monkeypatch):
+    """A ViT of one layer compiles in less time."""
+    monkeypatch.setattr(plain, "build_model", functools.partial(plain.build_model, layers=1))
 
 
 def cell_of(model, engine, **changes):
@@ -109,18 +116,15 @@ def test_plain_engines_train_with_the_recipes_dropout(engine, setup, monkeypatch
 
 def test_plain_jit_is_one_program_on_one_device_compiled_ahead(setup, quick):
     cell = cell_of("cnn", "jit")
-    timing = speed.time_epochs(cell, setup.run_config(cell), setup.dataset, [42], worker._build_loader(cell, setup))
+    config, loader = setup.run_config(cell), worker._build_loader(cell, setup)
+    timing = speed.time_epochs(cell, config, setup.dataset, [42], loader)
     assert set(timing.compile_times) == {"init", "train_step"}
     assert timing.programs == 2
     assert timing.first_step_time_s == []
     assert "computed_batch_size" not in timing.manifest
-    model, _ = plain.build(setup.run_config(cell), 10)
-    assert model.lowering == "direct"
-    assert set(
-        speed.compile_cold_or_warm(
-            cell, setup.run_config(cell), setup.dataset, [42], None or worker._build_loader(cell, setup)
-        )
-    ) == {"init", "train_step"}
+    assert plain.build(config, 10)[0].lowering == "direct"
+    programs = speed.compile_cold_or_warm(cell, config, setup.dataset, [42], loader)
+    assert set(programs) == {"init", "train_step"}
 
 
 def test_operations_are_compiled_in_the_first_epoch_and_counted(setup, quick):

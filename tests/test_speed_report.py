@@ -477,7 +477,7 @@ def test_interaction_is_a_ratio_of_speed_ups(vit, text):
     ratio = interaction(records, ((dataclasses.replace(STEP, model="vit"), eager), (STEP, EAGER)))
     assert ratio.value == pytest.approx(vit)
     table = break_even_table(records).markdown()
-    assert f"Beside PyTorch eager, JAX step, device input {text}" in table
+    assert f"Beside PyTorch eager at its best, JAX step, device input {text}" in table
     assert ("the ViT fares better" if vit > 1 else "the CNN fares better") in table
     assert "host input is" not in table
 

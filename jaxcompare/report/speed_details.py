@@ -23,6 +23,7 @@ from jaxcompare.measure.clock import STEPS
 from jaxcompare.records import RunRecord
 from jaxcompare.report.speed_costs import Measurements, cost_table, memory_table
 from jaxcompare.report.speed_text import (
+    counted,
     engine_label,
     estimate_text,
     half_size_text,
@@ -235,7 +236,7 @@ def batch_table(records: Sequence[CellRecord]) -> Table:
         f"{LABELS[cell.model]}, {execution(cell)}: not measured ({message})."
         for cell, message in _lost_sizes(records).items()
     ]
-    notes = [*([" ".join(lost)] if lost else []), note]
+    notes = [" ".join(lost), counted(rows, -4, -3, -2), note]
     return Table(header, rows, notes, "Batch sizes, and the fixed cost of a step")
 
 
