@@ -4,7 +4,9 @@ import os
 
 KEEP = {"MALLOC_MMAP_MAX_": 0, "MALLOC_TRIM_THRESHOLD_": 2**34, "MALLOC_TOP_PAD_": 2**26}
 """No block is a mapping of its own, which goes back to the system when it is freed; the heap is not cut back below this
-many bytes; and a thread's arena keeps its heaps, each of 64 MiB, though they are empty."""
+many bytes; and a thread's arena keeps its heaps, each of 64 MiB, though they are empty. A block of more than that fits
+in no such heap and is a mapping all the same: plain jit of the ViT has its one buffer of hundreds of MB cleared anew at
+every step. A single arena would save that (see `keep_freed_memory` for what it would cost)."""
 
 PREFIXES = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
 

@@ -55,10 +55,13 @@ STYLES: dict[str, dict[str, Any]] = {
 }
 """Colours that the colour-blind tell apart (Okabe and Ito)."""
 
+MARKERS_UNDER_CONTROL = {"eager": "*", "compile": "p", "cudagraphs": "8"}
+
 
 def style_of(cell: Cell) -> dict[str, Any]:
     """A cell's; under a control, its engine's with another marker and dash."""
-    return STYLES[cell.engine] | ({"marker": "h", "linestyle": (0, (3, 1, 1, 1))} if cell.control else {})
+    changed = {"marker": MARKERS_UNDER_CONTROL.get(cell.engine, "h"), "linestyle": (0, (3, 1, 1, 1))}
+    return STYLES[cell.engine] | (changed if cell.control else {})
 
 
 FASTER_SLOWER = colormaps["RdBu_r"]
@@ -265,6 +268,7 @@ def _waterfall(axes: Axes, one: Attribution, start: float) -> None:
         axes.plot(times[place], place, color="black", marker="D")
     axes.set_yticks(range(len(times)), names)
     log_scale(axes, "x")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
     axes.set(xlabel="µs an image (log scale)", ylim=(len(times) - 0.5, -0.5))
     axes.set_title(
         f"{model_label(one.model, one.precision)}: {factor_text(one.total)} times as fast in all", fontsize=10
