@@ -1,7 +1,7 @@
 """Data efficiency: both models trained afresh on more and more images, several seeds each.
 
 Shows: accuracy against the number of training images with intervals over seeds, accuracy against seconds of training
-(figure 2), the difference between the models at each size, and the size from which the ViT has caught up, if it does.
+(figure 2), the difference between the models at each size, and between which sizes the lead changes, if it does.
 
     python experiments/data_efficiency.py --preset quick             scikit-learn's digits, minutes on 2 CPU cores
     python experiments/data_efficiency.py --sizes 1000 5000 10000    CIFAR-10, 5 seeds: 35 minutes on 2 CPU cores

@@ -58,12 +58,12 @@ class Args:
     """Images per optimiser step, each 1 or more, --train-size a multiple of it. The default matrix is of the first; of
     the others PyTorch eager and JAX's step. With --engines or --inputs, all of those."""
     seeds: tuple[int, ...] | None = None
-    """How many runs one program trains (1: one), of compiled JAX with device input; the first is --seed's. Beside the
-    default matrix: of whole epochs."""
+    """How many runs one program trains (1: one), of step, chunk and epoch with device input; the first is --seed's.
+    Beside the default matrix: of whole epochs."""
     controls: tuple[Control, ...] | None = None
     """Beside the matrix: the ViT without dropout (`no-dropout`), whose masks the frameworks draw in different ways;
-    PyTorch's CNN, torch.compile too, in the layout in memory that JAX has (`channels-last`; the default matrix has it
-    of eager); the CNN's step and epoch over epochs of the recipe's 391 steps (`long-epochs`)."""
+    PyTorch's CNN, torch.compile too, in the layout in memory that JAX has (`channels-last`; of eager it is measured
+    unasked); the CNN's step and epoch over epochs of the recipe's 391 steps (`long-epochs`)."""
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=512))
     epochs: int = 3
     """Epochs of each process, 2 or more, and more until 1 s has been timed. The first is warm-up and not

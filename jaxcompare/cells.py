@@ -137,7 +137,7 @@ class Timing:
     process has compiled them."""
     input_wait_s: list[float] = dataclasses.field(default_factory=list)
     """Of each epoch after the warm-up: how long the device had nothing to do for want of a batch, as far as known; of
-    PyTorch, how long the next batch took to come. Empty for JAX op by op."""
+    PyTorch, how long the next batch took to come. Empty for plain JAX."""
     page_faults: list[int] = dataclasses.field(default_factory=list)
     """Of each epoch after the warm-up: pages that the process touched for the first time, or anew after giving them
     back."""
@@ -259,6 +259,9 @@ def _check_timing(record: CellRecord) -> None:
         if not getattr(record, name):
             raise ValueError(f"{name} is empty")
     check_ranges(record, TIMED_CELL)
+    shown = RECIPE_STEPS * record.cell.batch_size if record.cell.control == "long-epochs" else record.train_images
+    if record.epoch_images != shown:
+        raise ValueError(f"epoch_images is {record.epoch_images}, {shown} are shown")
     for name, needed in (
         ("manifest", {*MUST_AGREE, "dropout_generator"}),
         ("environment", {"cpu", "cpu_cores", "device", "versions"}),

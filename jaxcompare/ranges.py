@@ -10,6 +10,8 @@ Range = tuple[str, Callable[[Any], bool]]
 
 ABOVE_0: Range = ("above 0", lambda value: 0 < value < math.inf)
 FROM_0: Range = ("0 or more", lambda value: 0 <= value < math.inf)
+FROM_0_OR_NONE: Range = ("0 or more, or null", lambda value: value is None or FROM_0[1](value))
+FINITE: Range = ("finite", math.isfinite)
 FROM_0_OR_NAN: Range = ("0 or more, or null", lambda value: FROM_0[1](value) or math.isnan(value))
 FRACTION: Range = ("from 0 to 1", lambda value: 0 <= value <= 1)
 POINTS: Range = ("from 0 to 100", lambda value: 0 <= value <= 100)
@@ -35,7 +37,9 @@ TIMED_CELL: Mapping[str, Range] = {
     "cell.batch_size": COUNT,
     "cell.seeds": COUNT,
     "epochs": COUNT,
+    "repeat": FROM_0,
     "train_images": COUNT,
+    "epoch_images": COUNT,
     "num_classes": CLASSES,
     "epoch_time_s": ABOVE_0,
     "warm_up_time_s": ABOVE_0,
@@ -48,8 +52,22 @@ TIMED_CELL: Mapping[str, Range] = {
     "ceiling_flops_per_s": ABOVE_0,
     "copy_bytes_per_s": ABOVE_0,
     "parity": FROM_0,
+    "memory": FROM_0_OR_NONE,
 }
 """Of a `cells.CellRecord` that was timed, by field."""
+
+BESIDE_CELLS: Mapping[str, Mapping[str, Range]] = {
+    "inputs": {"workers": FROM_0, "images": COUNT, "images_per_s": ABOVE_0},
+    "phases": dict.fromkeys(("input_ms", "copy_ms", "forward_ms", "step_ms", "dispatch_ms", "evaluation_ms"), FROM_0)
+    | dict.fromkeys(("backward_ms", "update_ms"), FINITE),  # of JAX, differences
+    "costs": {"image_size": COUNT, "num_classes": CLASSES, "batch_size": COUNT}
+    | {
+        f"{by}_{name}": ABOVE_0
+        for by in ("formula", "xla")
+        for name in ("forward_flops", "training_flops", "training_bytes")
+    },
+}
+"""Of the lines of a speed study's other files, by file and field."""
 
 
 def check_run(record: Any) -> None:
@@ -65,10 +83,12 @@ def check_run(record: Any) -> None:
 
 
 def check_ranges(record: Any, ranges: Mapping[str, Range]) -> None:
-    """Raise ValueError for the first number of a record that lies outside its field's range."""
+    """Raise ValueError for the first number of a record, a dataclass or a dict, that lies outside its field's range."""
     for name, (words, holds) in ranges.items():
-        for value in _numbers(functools.reduce(getattr, name.split("."), record)):
-            if not isinstance(value, int | float) or not holds(value):
+        found = record[name] if isinstance(record, dict) else functools.reduce(getattr, name.split("."), record)
+        for value in _numbers(found):
+            number = isinstance(value, int | float) or (value is None and holds is FROM_0_OR_NONE[1])
+            if not number or not holds(value):
                 raise ValueError(f"{name} holds {value!r}, which is not {words}")
 
 

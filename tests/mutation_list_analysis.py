@@ -211,4 +211,37 @@ MUTATIONS: list[Mutation] = [
         "tests/test_report.py -k chance",
         ("tables: chance at another level", "intervals * (1 - level)", "intervals * level"),
     ),
+    *of(
+        "jaxcompare/analysis/speed.py",
+        SPEED + " -k 'has_to_beat'",
+        (
+            "speed: compiling beats eager as the recipe has it",
+            'return best(records, like, "torch", "eager")',
+            "return baseline(cells_of(records), like)",
+        ),
+    ),
+    *of(
+        "jaxcompare/report/html.py",
+        SPEED + " -k 'another_study'",
+        (
+            "page: another study is not asked",
+            "find_speed_sentences(results.cells, results.cells_again)",
+            "find_speed_sentences(results.cells)",
+        ),
+    ),
+    *of(
+        "jaxcompare/measure/environment.py",
+        RECORDS + " -k 'commit_is_of'",
+        ("commit: changes are not said", '+ ("+changes" if changed else "")', '+ ""'),
+    ),
+    *of(
+        "jaxcompare/cells.py",
+        RECORDS + " -k 'cell_cannot_have'",
+        ("records: an epoch of ten times the images", "if record.epoch_images != shown:", "if False:"),
+    ),
+    *of(
+        "jaxcompare/report/results.py",
+        SPEED + " -k 'line_cannot_have'",
+        ("records: files beside cells.jsonl not looked at", "        check_ranges(value, BESIDE_CELLS[name])\n", ""),
+    ),
 ]

@@ -94,11 +94,20 @@ def find_catcher(mutation: Mutation, copy: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default="", metavar="WORD", help="faults whose name or file holds this word")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="faults at once, each in a copy of its own")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        choices=range(1, 65),
+        metavar="N",
+        help="faults at once, each in a copy of its own",
+    )
     arguments = parser.parse_args()
     for mutation in MUTATIONS:
         check(mutation)
     chosen = [one for one in MUTATIONS if arguments.only in one.name or arguments.only in one.file]
+    if not chosen:
+        parser.error(f"--only {arguments.only}: is in no fault's name or file")
     found: list[str] = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         copies: SimpleQueue[Path] = SimpleQueue()

@@ -60,8 +60,8 @@ def open_cell(cell, setup):
 def test_plain_engines_train_alike_and_as_jit_of_the_whole_batch_does(model, setup):
     ends = {}
     for engine in ENGINES:
-        with open_cell(cell_of(model, engine), setup) as (train, _, _):
-            (state, metrics), _ = train(0)
+        with open_cell(cell_of(model, engine), setup) as opened:
+            (state, metrics), _ = opened.train(0)
         ends[engine] = state.params, [float(of_step.loss) for of_step in metrics]
     config = setup.run_config(cell_of(model, "jit"))
     network, tx = plain.build(config, len(setup.dataset.class_names))
@@ -86,10 +86,10 @@ def test_python_traces_a_step_every_time_or_once(setup, monkeypatch):
     monkeypatch.setattr(vit.ViT, "__call__", counted)
     traced = {}
     for engine in ENGINES:
-        with open_cell(cell_of("vit", engine), setup) as (train, _, _):
+        with open_cell(cell_of("vit", engine), setup) as opened:
             ahead = sum(calls)
-            train(0)
-            train(1)
+            opened.train(0)
+            opened.train(1)
         traced[engine] = ahead, sum(calls) - ahead
         calls.clear()
     assert traced == {"op": (0, 4), "traced": (1, 0), "jit": (1, 0)}
@@ -108,8 +108,8 @@ def test_plain_engines_train_with_the_recipes_dropout(engine, setup, monkeypatch
     losses = []
     for control, rate in ((None, vit.DROPOUT_RATE), (None, 0.9), ("no-dropout", 0.9)):
         monkeypatch.setattr(plain, "DROPOUT_RATE", rate)
-        with open_cell(cell_of("vit", engine, control=control), setup) as (train, _, _):
-            losses.append(float(train(0)[0][1][0].loss))
+        with open_cell(cell_of("vit", engine, control=control), setup) as opened:
+            losses.append(float(opened.train(0)[0][1][0].loss))
     assert rates == [0.1, 0.9, 0.0]
     assert len({round(loss, 4) for loss in losses}) == 3
 
@@ -123,6 +123,11 @@ def test_plain_jit_is_one_program_on_one_device_compiled_ahead(setup, quick):
     assert timing.first_step_time_s == []
     assert "computed_batch_size" not in timing.manifest
     assert plain.build(config, 10)[0].lowering == "direct"
+    with open_cell(cell, setup) as opened:
+        (state, _), _ = opened.train(0)
+        opened.train(1)
+        assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))  # donated
+        assert "ENTRY" in opened.programs["train_step"].as_text()
     programs = speed.compile_cold_or_warm(cell, config, setup.dataset, [42], loader)
     assert set(programs) == {"init", "train_step"}
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from jaxcompare.analysis.comparison import check_comparable, check_one_recipe
 from jaxcompare.analysis.data_efficiency import build_sweep
 from jaxcompare.cells import load_cells, save_cells
 from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig
+from jaxcompare.measure.environment import find_commit
 from jaxcompare.records import (
     History,
     Prediction,
@@ -211,6 +213,9 @@ IMPOSSIBLE_CELLS = {
         number("warm_compile_times", value={"first step": {"step_s": -1.0}}),
         "warm_compile_times holds -1.0",
     ),
+    "another number of images an epoch": (number("epoch_images", value=5120), "epoch_images is 5120, 1536 are shown"),
+    "no images an epoch": (number("epoch_images", value=0), "epoch_images holds 0"),
+    "negative memory": (number("memory", "process", value=-5), "memory holds -5"),
     "no ceiling": (number("ceiling_flops_per_s", value=0.0), "ceiling_flops_per_s holds 0.0"),
     "no bandwidth": (number("copy_bytes_per_s", value=math.inf), "copy_bytes_per_s holds inf"),
 }
@@ -368,3 +373,26 @@ def test_nothing_is_trained_beside_complete_runs_of_another_commit(tmp_path, mon
     with pytest.raises(KeyError):
         train(vit)  # the stub leaves no record
     assert fitted == ["trained"]
+
+
+def test_the_commit_is_of_every_file_of_the_package_and_the_experiments(tmp_path):
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a", *words], cwd=tmp_path, check=True)
+
+    package = tmp_path / "jaxcompare"
+    assert find_commit(tmp_path) is None
+    for name in ("jaxcompare/training/step.py", "experiments/report.py", "README.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    clean = find_commit(package)
+    assert clean
+    assert len(clean) == 40
+    (tmp_path / "README.md").write_text("2")
+    assert find_commit(package) == clean
+    for name in ("jaxcompare/training/step.py", "experiments/report.py"):
+        (tmp_path / name).write_text("2")
+        assert find_commit(package) == f"{clean}+changes"
+        (tmp_path / name).write_text("1")

@@ -45,6 +45,7 @@ from jaxcompare.analysis.speed import (
     check_one_measurement,
     cold_compile_s,
     interaction,
+    interactions,
     slow_first_steps,
     time_ratio,
 )
@@ -894,6 +895,17 @@ def test_all_roofs_of_a_precision_are_one():
     assert "a large matrix product 600 GFLOP/s" in cost_table(records, [synthetic.costs()]).markdown()
 
 
+def test_compiling_has_to_beat_pytorch_eager_at_its_best():
+    """In the table, in the ratio between the models and in the summary: of 40 ms in another layout, not of 100."""
+    records = synthetic.both_models() + study({LAST: 40.0})
+    rows = {(row[0], row[1]): row[4] for row in break_even_table(records).rows}
+    assert rows["CNN", STEP.title] == "never"
+    assert rows["ViT", STEP.title] != "never"
+    # 400 / 66.7 times as fast for the ViT; 40 / 50 for the CNN.
+    assert interactions(records)[STEP].value == pytest.approx((400 / (200 / 3)) / (40 / 50))
+    assert summarise_speed(records)["cnn"]["break_even_steps"][STEP.title]["steps"] is None
+
+
 @pytest.mark.parametrize(
     ("cell", "counts"),
     [
@@ -926,11 +938,19 @@ def test_a_verdict_says_what_another_study_makes_of_it():
         return verdict
 
     assert "JAX is faster; the later study agrees: 0.60 (" in said(45.0)
-    assert "JAX is faster; the later study contradicts this: 1.20 (1.20 to 1.20, slower)" in said(90.0)
+    assert "JAX is faster; the later study contradicts this: 1.20 (1.20 to 1.20)" in said(90.0)
     assert "JAX is faster; the earlier study contradicts this" in said(90.0, "2025-12-31T00:00:00+00:00")
     noisy = [timed(COMPILE, 75.0, i) for i in range(3)] + [timed(STEP, ms, i) for i, ms in enumerate((60, 70, 90))]
     (verdict,) = Results(cells=study({COMPILE: 75.0, STEP: 50.0, EAGER: 100.0}), cells_again=noisy).verdict
-    assert "JAX is faster; the earlier study does not agree: 0.93 (" in verdict
+    assert "JAX is faster; the earlier study leaves it undecided: 0.93 (" in verdict
+    # Wherever it stands.
+    records, again = study({COMPILE: 75.0, STEP: 50.0, EAGER: 100.0}), study({COMPILE: 75.0, STEP: 90.0})
+    page = build_page(Results(cells=records, cells_again=again), [])
+    assert page.count("JAX is faster") == page.count("JAX is faster; the earlier study contradicts this") >= 3
+    # Undecided here, decided there.
+    wide = [timed(COMPILE, 75.0, i) for i in range(3)] + [timed(STEP, ms, i) for i, ms in enumerate((60, 70, 90))]
+    (verdict,) = Results(cells=wide, cells_again=study({COMPILE: 75.0, STEP: 90.0})).verdict
+    assert "undecided which is faster; the earlier study finds JAX slower: 1.20" in verdict
     (verdict,) = Results(cells=study(), cells_again=study({EAGER: 1.0, STEP: 2.0})).verdict
     assert "JAX is faster; not measured in the earlier study" in verdict
 
@@ -956,7 +976,8 @@ def test_controls_stand_beside_what_they_change_and_nowhere_else():
         ("CNN", EAGER.title, "channels last", "781 (766 to 797)", "312 (306 to 319)", "0.40 (0.40 to 0.40)"),
     ]
     text = table.markdown()
-    assert "ViT, no dropout: JAX step takes 0.90 (0.90 to 0.90, faster) of PyTorch eager's time, as stated 0.50" in text
+    lead = "ViT, no dropout on both sides: JAX step takes 0.90 (0.90 to 0.90, faster)"
+    assert f"{lead} of PyTorch eager's time; as the recipe has it 0.50 (" in text
     # What changes no step is in the matrix, and may be the best.
     assert "channels last: JAX" not in text
     assert best(records, EAGER, "torch") == LAST
@@ -967,7 +988,7 @@ def test_controls_stand_beside_what_they_change_and_nowhere_else():
     assert attribution_table(records).rows == attribution_table(stated).rows
     assert [row[2] for row in control_table(stated).rows] == ["channels last"]
     assert summarise_speed(records)["cnn"]["controls"][LAST.title]["ratio"] == pytest.approx(0.4)
-    assert "ViT, no dropout: JAX step takes" in build_page(Results(cells=records), [])
+    assert "ViT, no dropout on both sides: JAX step takes" in build_page(Results(cells=records), [])
 
 
 def test_what_the_matrix_libraries_differ_by_is_said():
@@ -1014,4 +1035,19 @@ def test_a_line_that_lacks_something_is_named(name, tmp_path):
     save_cells(tmp_path / "cells.jsonl", study({EAGER: 1.0}))
     save_lines(tmp_path / f"{name}.jsonl", [{}])
     with pytest.raises(InputError, match=rf"{name}.jsonl, line 1: not a measurement \(lacks \["):
+        gather([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "field"),
+    [
+        ("inputs", synthetic.inputs()[0], "images_per_s"),
+        ("phases", synthetic.phases(EAGER), "step_ms"),
+        ("costs", synthetic.costs(), "xla_training_flops"),
+    ],
+)
+def test_a_number_that_a_line_cannot_have_is_named(name, good, field, tmp_path):
+    save_cells(tmp_path / "cells.jsonl", study({EAGER: 1.0}))
+    save_lines(tmp_path / f"{name}.jsonl", [good, good | {field: -5.0}])
+    with pytest.raises(InputError, match=rf"{name}.jsonl, line 2: .*{field} holds -5.0"):
         gather([tmp_path])

@@ -353,6 +353,11 @@ def test_controls_come_beside_the_matrix():
     assert {(cell.batch_size, cell.input, cell.seeds) for cell in found} == {(128, "device", 1)}
     some = build_grid(Axes(("cnn",), engines=("eager", "step"), controls=("channels-last",)), gpu=False)
     assert [cell.title for cell in some if cell.control] == ["PyTorch eager, device input, channels last"]
+    with pytest.raises(InputError, match=r"--controls long-epochs: is of the cnn's step, epoch on device input"):
+        build_grid(Axes(("vit",), controls=("long-epochs",)), gpu=False)
+    # The strongest opponent is measured wherever PyTorch eager is.
+    (opponent,) = (cell for cell in build_grid(Axes(("cnn",), engines=("eager",)), gpu=False) if cell.control)
+    assert opponent.control == "channels-last"
     # Dropout is off in every gate; the layout is not the same.
     assert {gates.gate_of(cell).control for cell in found} == {None, "channels-last"}
 

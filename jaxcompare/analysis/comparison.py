@@ -100,8 +100,9 @@ def check_one_recipe(records: Sequence[RunRecord], *but: str) -> None:
     counts = ("test_images", "num_classes", *(() if "train_size" in but else ("train_images",)))
     for other in records[1:]:
         found = differing(records[0], other.config, other.data_fingerprint, *but)
-        for name in counts:
-            one, another = getattr(records[0], name), getattr(other, name)
+        like = next(record for record in records if record.config.model == other.config.model)
+        for name in (*counts, "params"):
+            one, another = getattr(like if name == "params" else records[0], name), getattr(other, name)
             found = found or ((name, one, another) if one != another else None)
         if found:
             raise InputError("runs of different recipes: {} is {} in one, {} in another".format(*found))

@@ -50,14 +50,21 @@ def describe_environment(framework: str, *, torch_device: str = "cpu") -> dict[s
     return environment
 
 
+PACKAGE = Path(__file__).parents[1]
+
+
 @functools.cache
 def git_commit() -> str | None:
-    """The commit of the source this package runs from, with "+changes" if files differ; None outside a checkout. As it
-    was when first asked for: a commit made while a run goes on is not what it runs."""
+    """`find_commit` as it was when first asked for: a commit made while a run goes on is not what this process runs."""
+    return find_commit()
+
+
+def find_commit(package: Path = PACKAGE) -> str | None:
+    """The commit of the source this package lies in now, with "+changes" if files of it or of the experiments differ;
+    None outside a checkout."""
 
     def git(*args: str) -> str:
-        folder = Path(__file__).parent
-        return subprocess.run(["git", *args], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(["git", *args], cwd=package, check=True, capture_output=True, text=True).stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", "../experiments")

@@ -38,7 +38,7 @@ def agreement_table(records: Sequence[RunRecord]) -> Table:
         InputError: runs of different recipes, several of one seed, or seeds that one side lacks.
     """
     check_one_recipe(records, "input")
-    rows, intervals = [], 0
+    rows, intervals, lacking = [], 0, False
     for one, other, margin in AGREEMENTS:
         for model, runs in by_model(records).items():
             pairs = _paired(LABELS[model], [(arm, _best_by_seed(arm, runs)) for arm in (one, other)])
@@ -47,12 +47,13 @@ def agreement_table(records: Sequence[RunRecord]) -> Table:
             intervals += found.interval is not None
             each = (f"{mean(side):.2f} ({', '.join(f'{value:.2f}' for value in side)})" for side in pairs)
             compared = f"{one.title} / {other.title}"
-            lacking = found.verdict == "not shown" and found.interval
-            needed = f" ({seeds_needed(differences, margin):,})" if lacking else ""
+            more = found.verdict == "not shown" and found.interval
+            lacking = lacking or bool(more)
+            needed = f" ({seeds_needed(differences, margin):,})" if more else ""
             rows.append((LABELS[model], compared, *each, *_cells(found, margin), f"{len(differences)}{needed}"))
     header = (
         *("Model", "Compared", "First, %", "Second, %"),
-        *("Difference, points", "90 % interval", "Alike (within points)", "Seeds (needed)"),
+        *("Difference, points", "90 % interval", "Alike (within points)", "Seeds (needed)" if lacking else "Seeds"),
     )
     first = records[0]
     note = (
@@ -60,9 +61,13 @@ def agreement_table(records: Sequence[RunRecord]) -> Table:
         f"chosen on the test images. Data: {first.dataset_title}, {first.train_images:,} training and "
         f"{first.test_images:,} test images, {first.config.training.epochs} epochs. Alike: two one-sided t tests of "
         "the differences, paired by seed, each at 5 % (Schuirmann 1987), margins fixed before JAX's runs. Shown: the "
-        "90 % interval lies within the margin; excluded: beyond it; one seed shows nothing. Needed: seeds of which "
-        "80 % of such studies would show it, if there is no difference and the scatter is what was found here."
+        "90 % interval lies within the margin; excluded: beyond it; one seed shows nothing."
     )
+    if lacking:
+        note += (
+            " Needed: seeds of which 80 % of such studies would show it, if there is no difference and the scatter is "
+            "what was found here."
+        )
     notes = [note, chance_note(intervals, TOST_LEVEL), _origins(records)]
     return Table(header, rows, notes, "JAX beside PyTorch, and device beside host input")
 

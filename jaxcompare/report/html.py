@@ -76,7 +76,7 @@ def build_page(results: Results, pictures: Sequence[Picture]) -> str:
         pictures=[(picture, _inline(picture)) for picture in pictures if picture.name not in of_speed],
         speed_pictures=[(picture, _inline(picture)) for picture in pictures if picture.name in of_speed],
         speed_tables=[table for name, found in tables.items() if name.startswith("training_speed") for table in found],
-        speed_sentences=find_speed_sentences(results.cells) if results.cells else [],
+        speed_sentences=find_speed_sentences(results.cells, results.cells_again) if results.cells else [],
         tables={name: found for name, found in tables.items() if not name.startswith("training_speed")},
         answers=answer_questions(results.comparison, results.efficiency),
         scores=[(score.prediction.reasoning, score_rows(score)) for score in results.scores],

@@ -14,7 +14,7 @@ from jaxcompare.analysis.speed import check_one_measurement, groups, measured
 from jaxcompare.analysis.speed_summary import summarise_speed
 from jaxcompare.cells import CellRecord, load_cells
 from jaxcompare.config import InputError, ModelName
-from jaxcompare.measure.clock import Phases
+from jaxcompare.ranges import BESIDE_CELLS, check_ranges
 from jaxcompare.records import RunRecord, load_lines, load_records
 from jaxcompare.report.agreement import agreement_table
 from jaxcompare.report.speed import speed_tables
@@ -28,16 +28,8 @@ PAGE_ONLY = ("training_speed_details",)
 """Tables for the page alone: too many for a README."""
 
 
-NEEDED = {
-    "inputs": ("pipeline", "workers", "images", "images_per_s"),
-    "phases": ("cell", *(field.name for field in dataclasses.fields(Phases))),
-    "costs": (
-        *("model", "image_size", "num_classes", "batch_size"),
-        *("formula_forward_flops", "formula_training_flops", "formula_training_bytes"),
-        *("xla_forward_flops", "xla_training_flops", "xla_training_bytes"),
-    ),
-}
-"""What a report takes from the lines of a speed study's files beside cells.jsonl."""
+NAMES = {"inputs": ("pipeline",), "phases": ("cell",), "costs": ("model",)}
+"""What a report takes from the lines of a speed study's files beside cells.jsonl, but for their numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +121,8 @@ def gather(folders: Sequence[Path]) -> Results:
         if (folder / "cells.jsonl").exists():
             studies.append((folder, load_cells(folder / "cells.jsonl")))
             if len(studies) == 1:
-                paths = {name: folder / f"{name}.jsonl" for name in NEEDED}
-                others = {name: _load_others(path, NEEDED[name]) for name, path in paths.items() if path.exists()}
+                paths = {name: folder / f"{name}.jsonl" for name in NAMES}
+                others = {name: _load_others(name, path) for name, path in paths.items() if path.exists()}
             found += len(studies[-1][1])
         if not found:
             kind = "holds no records, in runs.jsonl or cells.jsonl" if folder.is_dir() else "no such folder"
@@ -157,10 +149,11 @@ def gather(folders: Sequence[Path]) -> Results:
     return Results(comparison, sweep, of.get("framework_agreement", []), cells, again, other_malloc, **others)
 
 
-def _load_others(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
+def _load_others(name: str, path: Path) -> list[dict[str, Any]]:
     def parse(value: dict[str, Any]) -> dict[str, Any]:
-        if missing := [name for name in needed if name not in value]:
+        if missing := [field for field in (*NAMES[name], *BESIDE_CELLS[name]) if field not in value]:
             raise ValueError(f"lacks {missing}")
+        check_ranges(value, BESIDE_CELLS[name])
         return value
 
     return load_lines(path, parse, "measurement")

@@ -23,6 +23,7 @@ from jaxcompare.analysis.speed import (
     execution,
     groups,
     in_matrix,
+    interactions,
     measured,
     median_cost,
     time_ratio,
@@ -44,7 +45,7 @@ from jaxcompare.report.speed_text import (
     spread_or_never,
     undecided,
 )
-from jaxcompare.report.tables import Table
+from jaxcompare.report.tables import Table, chance_note
 
 
 def speed_tables(
@@ -133,13 +134,13 @@ def attribution_table(records: Sequence[CellRecord], again: Sequence[CellRecord]
     note = (
         "Times as fast: time before over time after. Shares are of the logarithm of the whole, in which factors add: "
         "negative where a stage goes against it, above 100 % where others do; none where the whole is undecided. Input "
-        "pipeline: batches prepared on the device before the clock. Library: JAX's operations, each dispatched by "
-        "itself and traced once, in place of PyTorch's; kernels and dropout generator differ. Compilation: plain jit "
-        "of the whole batch, with direct convolutions on one device. Slices and cores: this package's step in its "
-        "place (slices that stay in a core's cache, a device for each core, convolutions as matrix products), which "
-        f"makes its batches itself. Dispatch: one call an epoch of {steps} steps in place of one a step. Rows without "
-        "a share are beside the path: PyTorch at its best; Python's tracing of each step, without jit; dispatch over "
-        "epochs as long as the recipe's. Another path between the same ends may give other factors."
+        "pipeline: batches prepared on the device before the clock. Library: JAX's operations, traced once and each "
+        "dispatched from Python, in place of PyTorch's; kernels, dispatch and dropout generator differ. Compilation: "
+        "plain jit of the whole batch, with direct convolutions on one device. Slices and cores: this package's step "
+        "in its place (slices that stay in a core's cache, a device for each core, convolutions as matrix products), "
+        f"which makes its batches itself. Dispatch: one call an epoch of {steps} steps in place of one a step. Rows "
+        "without a share are beside the path: PyTorch at its best; Python's tracing of each step, without jit; "
+        "dispatch over epochs as long as the recipe's. Another path between the same ends may give other factors."
     )
     note = " ".join([note, *fault_sentences(records, found), *matrix_library_sentences(records)])
     second = (f"{when(records, again).capitalize()} study",) if again else ()
@@ -206,4 +207,5 @@ def break_even_table(records: Sequence[CellRecord]) -> Table:
         "time; undecided: whether it does is, by the interval of the ratio."
     )
     alike = " ".join(interaction_sentences(records))
-    return Table(header, rows, [*([alike] if alike else []), note], "What compiling costs, and when it has paid")
+    notes = [alike, chance_note(3 * len(interactions(records))), note]
+    return Table(header, rows, notes, "What compiling costs, and when it has paid")

@@ -34,7 +34,8 @@ def control_table(records: Sequence[CellRecord]) -> Table:
         "Median (and range) over repeats, per image; processes of the same study. No dropout: the ViT trains without "
         f"it; with it, masks are drawn by {generators}, which is no part of compiling. Without it PyTorch may also "
         "take a fused attention kernel, which dropout on the probabilities rules out on a CPU. Channels last: "
-        "PyTorch's images and kernels lie in memory as JAX's do; the recipe leaves PyTorch's default."
+        "PyTorch's images and kernels lie in memory as JAX's do; the recipe leaves PyTorch's default. "
+        f"{CONTROLS['long-epochs'].capitalize()}: the images are gone through again and again."
     )
     header = ("Model", "Execution", "Changed", "As stated, µs", "Changed, µs", "Changed over stated")
     notes = [" ".join(control_sentences(records)), counted(rows, 5), note]
@@ -53,8 +54,8 @@ def control_sentences(records: Sequence[CellRecord]) -> list[str]:
         over, as_stated = time_ratio(records, ours, changed), time_ratio(records, ours_stated, stated)
         found, before = (verdict_text(ratio) for ratio in (over, as_stated))
         sentences.append(
-            f"{model_label(stated.model, stated.precision)}, {_title(changed)}: JAX step takes {found} of "
-            f"PyTorch eager's time, as stated {before}."
+            f"{model_label(stated.model, stated.precision)}, {_title(changed)} on both sides: JAX step takes {found} "
+            f"of PyTorch eager's time; as the recipe has it {before}."
         )
     return sentences
 

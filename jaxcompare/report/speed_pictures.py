@@ -46,11 +46,12 @@ def draw_speed_pictures(records: Sequence[CellRecord]) -> list[Picture]:
     return [Picture(d.name, d.draw(records), d.caption, text) for d, text in said if text]
 
 
-def find_speed_sentences(records: Sequence[CellRecord]) -> list[str]:
-    """What the study found, a paragraph each: where the speed-up comes from, which way is best, when it has paid."""
+def find_speed_sentences(records: Sequence[CellRecord], again: Sequence[CellRecord] = ()) -> list[str]:
+    """What the study found, a paragraph each: where the speed-up comes from, which way is best and what another study
+    makes of that, when it has paid."""
     return [
         *map(attribution_sentence, attributions(records)),
-        *(" ".join(conclusions(records, model, precision)) for model, precision in groups(measured(records))),
+        *(" ".join(conclusions(records, *group, again)) for group in groups(measured(records))),
         _say_break_even(records),
         " ".join(interaction_sentences(records)),
         " ".join(control_sentences(records)),
@@ -150,8 +151,8 @@ DESIGNS = (
     Design(
         "figure8_input",
         input_ladder,
-        "Figure 8. Time per image by where the batches come from, of PyTorch eager and of JAX's compiled step; a line "
-        "joins neighbours only.",
+        "Figure 8. Time per image by where the batches come from, of PyTorch eager in its default layout and of JAX's "
+        "compiled step; a line joins neighbours only.",
         _say_ladder,
     ),
     Design(
@@ -159,7 +160,7 @@ DESIGNS = (
         batch_sweep,
         "Figure 9. Time of a step by batch size, the law fixed + batch · each image (thin lines), and the batch size "
         "at which half of a step is its fixed cost: dispatch, the optimiser's update, all that does not grow with the "
-        "batch (upright lines, where it is among the sizes measured).",
+        "batch (upright lines, where it is among the sizes measured). PyTorch is in its default layout.",
         _say_sweep,
     ),
     Design(

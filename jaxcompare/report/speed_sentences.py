@@ -22,7 +22,7 @@ from jaxcompare.analysis.speed import (
 )
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import ModelName, Precision
-from jaxcompare.report.speed_text import factor_text, model_label, ratio_text, share_text, verdict_text
+from jaxcompare.report.speed_text import factor_text, model_label, ratio_text, share_text
 
 MANY_FAULTS = 10_000
 """A step: 40 MB of pages, some ten milliseconds."""
@@ -71,10 +71,9 @@ def again_text(
     when, twice = repeated_study.when(records, again), repeated_study.found_again(again, cell, other, ratio)
     if twice is None:
         return f"; not measured in the {when} study"
-    found = verdict_text(twice.again)
-    if twice.contradicted:
-        return f"; the {when} study contradicts this: {found}"
-    return f"; the {when} study {'agrees' if twice.same_verdict else 'does not agree'}: {found}"
+    found = {1: "finds JAX slower", -1: "finds JAX faster", 0: "leaves it undecided"}[twice.again.direction]
+    found = "contradicts this" if twice.contradicted else "agrees" if twice.same_verdict else found
+    return f"; the {when} study {found}: {ratio_text(twice.again)}"
 
 
 def _verdict(ratio: Ratio, above: str, below: str, undecided: str) -> str:

@@ -43,7 +43,8 @@ class Table:
         """As Markdown: title, table, notes."""
         lines = [self.header, ["---"] * len(self.header), *self.rows]
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        return "\n\n".join(filter(None, [self.title and f"{self.title}:", table, *self.notes]))
+        parts = (f"{self.title}:" if self.title else "", table, *self.notes)
+        return "\n\n".join(part for part in parts if part)
 
 
 def _share(record: RunRecord) -> str:

@@ -46,7 +46,7 @@ CONTROLLED: dict[Control, tuple[ModelName, tuple[EngineName, ...]]] = {
 last as it is. Of a slow model's steps, dispatch is less: of the recipe's epochs the quick one's are measured."""
 
 OPPONENTS: list[tuple[ModelName, EngineName, Control]] = [("cnn", "eager", "channels-last")]
-"""Controls in the default matrix: they compute the same, and PyTorch may be at its fastest there."""
+"""Measured wherever their engine is: they take the same steps, and PyTorch may be at its fastest there."""
 
 OPPONENTS_ON_GPUS: list[tuple[ModelName, EngineName, Control]] = [
     ("cnn", "compile", "channels-last"),
@@ -74,30 +74,39 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
 
     With neither engines nor inputs given: the default matrix at the first batch size, with whole epochs of the numbers
     of seeds that are given; at the other sizes PyTorch eager and JAX's step. With either: every combination, those that
-    no machine can run among them: each is to say why. Controls come beside the first batch size's, of these engines.
+    no machine can run among them: each is to say why. Opponents and controls come beside the first batch size's, of
+    these engines on device input.
+
+    Raises:
+        InputError: no engine that is measured can carry a control.
     """
     default, cells = DEFAULT + (ON_GPUS if gpu else []), []
-    opponents = OPPONENTS + (OPPONENTS_ON_GPUS if gpu else [])
+    controls = [(CONTROLLED[name][0], engine, name) for name in axes.controls or () for engine in CONTROLLED[name][1]]
+    beside = dict.fromkeys([*OPPONENTS, *(OPPONENTS_ON_GPUS if gpu else []), *controls])
     for model, precision, size in product(axes.models, axes.precisions, axes.batch_sizes):
         ways: list[tuple[EngineName, CellInput, int]] = []
-        beside: list[tuple[EngineName, Control]] = []
         if axes.engines is not None or axes.inputs is not None:
             engines = axes.engines or tuple(dict.fromkeys(engine for engine, _ in default))
             ways += product(engines, axes.inputs or DEVICE, axes.seeds or (1,))
         elif size == axes.batch_sizes[0]:
             ways += [(engine, place, 1) for engine, place in default]
             ways += [(*WHOLE_EPOCHS, count) for count in axes.seeds or () if count > 1]
-            beside += [(engine, control) for of, engine, control in opponents if of == model]
         else:
             ways += [(engine, place, 1) for engine, place in SWEPT]
         cells += [Cell(model, engine, place, precision, size, count) for engine, place, count in ways]
-        for control in axes.controls or () if size == axes.batch_sizes[0] else ():
-            changed, engines = CONTROLLED[control]
-            measured = {engine for engine, _, _ in ways}
-            beside += [(engine, control) for engine in engines if model == changed and engine in measured]
-        cells += [
-            Cell(model, engine, "device", precision, size, control=control) for engine, control in dict.fromkeys(beside)
-        ]
+        if size == axes.batch_sizes[0]:
+            cells += [
+                Cell(model, engine, "device", precision, size, control=control)
+                for of, engine, control in beside
+                if of == model and (engine, "device", 1) in ways
+            ]
+    for control in axes.controls or ():
+        if not any(cell.control == control for cell in cells):
+            of, engines = CONTROLLED[control]
+            raise InputError(
+                f"--controls {control}: is of the {of}'s {', '.join(engines)} on device input, and none of these is "
+                "measured; leave it out"
+            )
     return cells
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from jaxcompare.cells import Cell, CellRecord, load_cells, save_cells
 from jaxcompare.config import InputError, ModelName
-from jaxcompare.measure.environment import git_commit
+from jaxcompare.measure.environment import find_commit
 from jaxcompare.measure.malloc import malloc_settings
 from jaxcompare.records import load_lines, save_lines
 from jaxcompare.study import worker
@@ -45,7 +45,7 @@ class Measured:
 
     def add(self, kind: str, place: dict[str, Any], values: dict[str, Any]) -> None:
         """One of OTHERS: what `place` names, in memory and on disk."""
-        self.others[kind].append(place | values | {"git_commit": git_commit()})
+        self.others[kind].append(place | values | {"git_commit": find_commit()})
         save_lines(self.folder / f"{kind}.jsonl", self.others[kind])
 
     def has(self, kind: str, place: dict[str, Any]) -> bool:
@@ -184,7 +184,7 @@ def measure_cell(
         "seed": setup.training.seed,
         "dataset_title": dataset.title,
         "data_fingerprint": dataset.fingerprint,
-        "git_commit": git_commit(),
+        "git_commit": find_commit(),
         "parity": parity,
     }
     if message:
@@ -265,10 +265,10 @@ def _phase_jobs(cells: Sequence[Cell], setup: Setup, measured: Measured) -> list
 def _check_one_commit(measured: Measured, missing: Sequence[Cell]) -> None:
     """Refuse to go on with a measurement that another commit began: its cells could not stand beside the new ones."""
     for record in measured.cells if missing else ():
-        if record.git_commit != git_commit():
+        if record.git_commit != find_commit():
             raise InputError(
                 f"--out {measured.folder}: holds a measurement begun at commit {record.git_commit}; this is "
-                f"{git_commit()}. Give another folder, or go back to that commit"
+                f"{find_commit()}. Give another folder, or go back to that commit"
             )
 
 
@@ -291,7 +291,8 @@ def save_traces(cells: Sequence[Cell], setup: Setup, folder: Path, tell: Tell) -
     """A folder for each cell: a profiler's trace, and of compiled JAX the optimised HLO."""
     _prepare_batches(cells, setup)
     for cell in cells:
-        name = f"{cell.model}-{cell.engine}-{cell.input}-{cell.precision}-{cell.batch_size}-{cell.seeds}"
+        parts = (cell.model, cell.engine, cell.input, cell.precision, cell.batch_size, cell.seeds, cell.control)
+        name = "-".join(str(part) for part in parts if part)
         tell(f"trace: {folder / name}")
         try:
             in_fresh_process(worker.save_trace, cell, setup, folder / name)

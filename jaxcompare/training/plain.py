@@ -1,7 +1,7 @@
 """The train step without this package's engines: the whole batch at once, on one device, with XLA's own convolutions.
 
     op      every operation dispatched by itself, the model traced in Python anew at every step: JAX without jit
-    traced  the same operations from a jaxpr that was traced once: without Python's share
+    traced  the same operations from a jaxpr that was traced once; Python still dispatches each
     jit     one program a step, as `jax.jit` makes it
 
 What JAX has jitted of its own (softmax, random bits) is one operation. What engines are measured against.

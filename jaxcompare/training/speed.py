@@ -5,7 +5,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,8 +53,8 @@ def time_epochs(cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence
         RuntimeError: a program was compiled after the first epoch, or a clock was read too early.
     """
     check_precision(cell.precision)
-    time = _time_engine if cell.packaged else _time_plain
-    timing = time(cell, config, dataset, seeds, loader)
+    time_cell = _time_engine if cell.packaged else _time_plain
+    timing = time_cell(cell, config, dataset, seeds, loader)
     # The ceilings' own arrays come after the peak is read.
     ceilings = measure_ceilings(cell.precision)
     return dataclasses.replace(
@@ -92,25 +92,33 @@ def _time_engine(
 def _time_plain(cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence[int], loader: Loader | None) -> Timing:
     assert len(seeds) == 1
     assert loader is not None
-    with explain_memory(1), _open_plain(cell, config, dataset, loader) as (train, compile_times, first_step_time_s):
+    with explain_memory(1), _open_plain(cell, config, dataset, loader) as opened:
         with CompileGuard() as guard:
-            timing = _time(config.training.epochs, train, guard, compiled_ahead=cell.compiled)
+            timing = _time(config.training.epochs, opened.train, guard, compiled_ahead=cell.compiled)
         return dataclasses.replace(
             timing,
-            first_step_time_s=first_step_time_s,
+            first_step_time_s=opened.first_step_time_s,
             input_wait_s=[],
-            compile_times=describe_compilation(compile_times),
-            programs=len(compile_times) + len(guard.programs),
+            compile_times=describe_compilation(opened.compile_times),
+            programs=len(opened.programs) + len(guard.programs),
             memory=_memory() | {"plan": None},
         )
 
 
+class Plain(NamedTuple):
+    """A plain cell, ready to train."""
+
+    train: Epoch
+    programs: dict[str, Any]
+    """Compiled ahead."""
+    compile_times: dict[str, CompileTimes]
+    """Of each of these."""
+    first_step_time_s: list[float]
+    """Takes the seconds of each step of the first epoch, waited for; of compiled cells none."""
+
+
 @contextlib.contextmanager
-def _open_plain(
-    cell: Cell, config: RunConfig, dataset: Dataset, loader: Loader
-) -> Iterator[tuple[Epoch, dict[str, CompileTimes], list[float]]]:
-    """A plain cell's epochs, what was compiled ahead for them, and a list that takes the seconds of each step of the
-    first epoch, waited for; of compiled cells none."""
+def _open_plain(cell: Cell, config: RunConfig, dataset: Dataset, loader: Loader) -> Iterator[Plain]:
     model, tx = plain.build(config, len(dataset.class_names), dropout=cell.dropout)
     size, shape = config.training.batch_size, dataset.train.images.shape[1:]
     blank = Batch(jnp.zeros((size, *shape)), jnp.zeros(size, jnp.int32), jnp.ones(size))
@@ -120,7 +128,6 @@ def _open_plain(
         init, init_times = plain.prepare(cell.engine, lambda key: init_state(model, tx, key, blank.images), key)
         state = init(key)
         step, step_times = plain.prepare(cell.engine, build_train_step(model, tx), state, blank, donate_argnums=0)
-        compile_times = {name: t for name, t in (("init", init_times), ("train_step", step_times)) if t}
 
         def train(epoch: int) -> tuple[tuple[TrainState, list[Metrics]], float]:
             nonlocal state
@@ -134,7 +141,9 @@ def _open_plain(
                     start = time.perf_counter()
             return (state, metrics), 0.0
 
-        yield train, compile_times, marks
+        compiled = (("init", init, init_times), ("train_step", step, step_times)) if cell.compiled else ()
+        times = {name: of_program for name, _, of_program in compiled if of_program}
+        yield Plain(train, {name: program for name, program, _ in compiled}, times, marks)
 
 
 def compile_cold_or_warm(
@@ -145,8 +154,8 @@ def compile_cold_or_warm(
         with build_cells_engine(cell, config, dataset, seeds, loader) as engine:
             return describe_compilation(engine.compile_times)
     assert loader is not None
-    with _open_plain(cell, config, dataset, loader) as (_, compile_times, _):
-        return describe_compilation(compile_times)
+    with _open_plain(cell, config, dataset, loader) as opened:
+        return describe_compilation(opened.compile_times)
 
 
 def _time(epochs: int, train: Epoch, guard: CompileGuard, *, compiled_ahead: bool) -> Timing:
@@ -203,13 +212,18 @@ def save_trace(
     folder.mkdir(parents=True, exist_ok=True)
     if not cell.packaged:
         assert loader is not None
-        with _open_plain(cell, config, dataset, loader) as (train, _, _):
-            _trace_second(train, folder)
+        with _open_plain(cell, config, dataset, loader) as opened:
+            _save_programs(opened.programs, folder)
+            _trace_second(opened.train, folder)
         return
     with build_cells_engine(cell, config, dataset, seeds, loader) as engine:
-        for name, program in engine.programs.items():
-            (folder / f"{name}.hlo.txt").write_text(program.as_text() or "", encoding="utf-8")
+        _save_programs(engine.programs, folder)
         _trace_second(_epochs_of(engine), folder)
+
+
+def _save_programs(programs: Mapping[str, Any], folder: Path) -> None:
+    for name, program in programs.items():
+        (folder / f"{name}.hlo.txt").write_text(program.as_text() or "", encoding="utf-8")
 
 
 def _trace_second(train: Epoch, folder: Path) -> None:
