@@ -244,6 +244,10 @@ def load_cells(path: Path) -> list[CellRecord]:
     def parse(value: dict[str, Any]) -> CellRecord:
         choose("engine", value["cell"]["engine"], TorchEngine, *get_args(JaxEngine))
         choose("input", value["cell"]["input"], CellInput)
+        choose("model", value["cell"]["model"], ModelName)
+        choose("precision", value["cell"]["precision"], Precision)
+        if value["cell"]["control"] is not None:
+            choose("control", value["cell"]["control"], Control)
         record = build_exactly(CellRecord, value | {"cell": build_exactly(Cell, value["cell"])})
         if not record.message:
             _check_timing(record)
@@ -255,7 +259,7 @@ def load_cells(path: Path) -> list[CellRecord]:
 def _check_timing(record: CellRecord) -> None:
     """Raise ValueError where a process that measured something lacks a number that every one has, or has one that
     cannot be."""
-    for name in ("epoch_time_s", "warm_up_time_s"):
+    for name in ("epoch_time_s", "warm_up_time_s", "page_faults"):
         if not getattr(record, name):
             raise ValueError(f"{name} is empty")
     check_ranges(record, TIMED_CELL)

@@ -15,8 +15,8 @@ FINITE: Range = ("finite", math.isfinite)
 FROM_0_OR_NAN: Range = ("0 or more, or null", lambda value: FROM_0[1](value) or math.isnan(value))
 FRACTION: Range = ("from 0 to 1", lambda value: 0 <= value <= 1)
 POINTS: Range = ("from 0 to 100", lambda value: 0 <= value <= 100)
-COUNT: Range = ("1 or more", lambda value: 1 <= value < math.inf)
-CLASSES: Range = ("2 or more", lambda value: 2 <= value < math.inf)
+COUNT: Range = ("a whole number, 1 or more", lambda value: isinstance(value, int) and value >= 1)
+CLASSES: Range = ("a whole number, 2 or more", lambda value: isinstance(value, int) and value >= 2)
 
 RUN: Mapping[str, Range] = {
     "params": COUNT,

@@ -198,7 +198,11 @@ MUTATIONS: list[Mutation] = [
         "jaxcompare/analysis/repeated_study.py",
         SPEED + " -k 'another_study or second or reversal'",
         ("repetition: labelled the other way round", 'return "later" if', 'return "earlier" if'),
-        ("repetition: no contradiction", "return self.first.direction * self.again.direction == -1", "return False"),
+        (
+            "repetition: no contradiction",
+            "return shown and self.first.direction * self.again.direction == -1",
+            "return False",
+        ),
         ("repetition: any verdict is the same", "return self.first.direction == self.again.direction", "return True"),
     ),
     *of(
@@ -243,5 +247,39 @@ MUTATIONS: list[Mutation] = [
         "jaxcompare/report/results.py",
         SPEED + " -k 'line_cannot_have'",
         ("records: files beside cells.jsonl not looked at", "        check_ranges(value, BESIDE_CELLS[name])\n", ""),
+    ),
+    *of(
+        "jaxcompare/analysis/crossover.py",
+        "tests/test_crossover.py",
+        ("crossover: half the bend", "np.maximum(np.append(second, 0), np.append(0, second))", "np.append(second, 0)"),
+        ("crossover: the first of several turns", "turn = int(turns[-1])", "turn = int(turns[0])"),
+    ),
+    *of(
+        "jaxcompare/analysis/crossover_text.py",
+        "tests/test_crossover_text.py",
+        (
+            "extrapolation: the CNN stays lower",
+            "{LABELS[crossover.leads[0]]}'s fitted power law stays",
+            "{LABELS['cnn']}'s fitted power law stays",
+        ),
+    ),
+    *of(
+        "jaxcompare/analysis/speed.py",
+        SPEED + " -k 'by_its_median'",
+        (
+            "speed: the best by the mean",
+            "key=lambda cell: statistics.median(image_times(records, cell)), default",
+            "key=lambda cell: statistics.fmean(image_times(records, cell)), default",
+        ),
+    ),
+    *of(
+        "jaxcompare/study/worker.py",
+        "tests/test_plain.py -k 'device_of_each_core'",
+        ("plain: a device for each core", "split_cores=cell.packaged", "split_cores=True"),
+    ),
+    *of(
+        "jaxcompare/training/speed.py",
+        "tests/test_plain.py -k 'one_program'",
+        ("plain: the state is not given away", "state, blank, donate_argnums=0)", "state, blank)"),
     ),
 ]

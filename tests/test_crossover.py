@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxcompare.analysis.crossover import GRID, crossover_size, extrapolated_crossover
+from jaxcompare.analysis.crossover import GRID, _bend, crossover_size, extrapolated_crossover
 
 SIZES = [1_000, 5_000, 10_000, 25_000, 50_000]
 FOUR_SEEDS = np.array([-0.3, -0.1, 0.1, 0.3])
@@ -217,3 +217,20 @@ def test_what_is_no_table_of_errors_is_refused(call):
         call(SIZES, table, np.full((3, 5), 0.2))
     with pytest.raises(ValueError, match="at least"):
         call(SIZES[:1], table[:, :1], table[:, :1])
+
+
+def test_a_gap_is_widened_by_the_larger_bend_at_its_ends():
+    sizes, middles = np.array([1.0, 10.0, 100.0, 1000.0]), np.sqrt([10.0, 1e3, 1e5])
+    bends = _bend(sizes, np.array([0.0, 0.0, 0.0, 1.0]), middles)
+    assert bends[0] == 0
+    assert 0 < bends[1] == pytest.approx(bends[2])
+    np.testing.assert_allclose(_bend(sizes, np.array([1.0, 0.0, 0.0, 0.0]), middles), bends[::-1])
+
+
+def test_of_several_turns_within_a_change_the_last_is_taken():
+    """Level at the two sizes between, where the mean turns back and forth."""
+    scatter = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])[:, None] * [0.001, 0.1, 0.1, 0.001]
+    mean, cnn = np.array([0.2, -0.01, 0.01, -0.2]), np.full((5, 4), 0.5)
+    found = crossover_size([1_000, 2_000, 4_000, 8_000], cnn, cnn * np.exp(mean + scatter))
+    assert found.leads == ("cnn", None, None, "vit")
+    assert 4_000 < found.size < 8_000

@@ -258,7 +258,7 @@ def calls(monkeypatch):
 
     for module in (gates, study):
         monkeypatch.setattr(module, "in_fresh_process", answer)
-    monkeypatch.setattr(study, "git_commit", lambda: "abc")
+    monkeypatch.setattr(study, "find_commit", lambda: "abc")
     return made
 
 
@@ -454,7 +454,7 @@ def test_another_measurement_in_the_folder_is_refused(calls, tmp_path, change, m
 
 def test_a_measurement_of_another_commit_can_be_read_and_not_gone_on_with(calls, tmp_path, monkeypatch):
     run(tmp_path)
-    monkeypatch.setattr(study, "git_commit", lambda: "def")
+    monkeypatch.setattr(study, "find_commit", lambda: "def")
     run(tmp_path)
     with pytest.raises(InputError, match="begun at commit abc; this is def"):
         run(tmp_path, repeats=3)

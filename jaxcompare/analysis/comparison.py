@@ -109,13 +109,11 @@ def check_one_recipe(records: Sequence[RunRecord], *but: str) -> None:
 
 
 def check_one_commit(records: Sequence[RunRecord]) -> None:
-    """Raise InputError unless all records are of one commit: what another trained may differ by more than its config
-    says."""
-    for other in records[1:]:
-        if other.git_commit != records[0].git_commit:
-            raise InputError(
-                f"runs of different commits: {records[0].git_commit} and {other.git_commit}; train all at one"
-            )
+    """Raise InputError unless all complete runs are of one commit: what another trained may differ by more than its
+    config says."""
+    commits = dict.fromkeys(record.git_commit for record in records if record.status == "complete")
+    if len(commits) > 1:
+        raise InputError(f"runs of different commits: {' and '.join(map(str, commits))}; train all at one")
 
 
 def differing(record: RunRecord, config: RunConfig, fingerprint: str, *but: str) -> tuple[str, object, object] | None:

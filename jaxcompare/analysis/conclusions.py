@@ -108,9 +108,9 @@ def _leads(pair: Pair) -> str:
     return f"{text}; but {last}: {decided}; who is ahead depends on the epoch taken"
 
 
-def _ahead(difference: Estimate, cnn: float, vit: float) -> str:
+def _ahead(difference: Estimate, cnn: float, vit: float, *, shown: bool = True) -> str:
     """Who a difference shows ahead, with both accuracies."""
-    ahead = leader(difference)
+    ahead = leader(difference) if shown else None
     if ahead is None:
         return (
             f"it is undecided which is more accurate: CNN {100 * cnn:.2f} %, ViT {100 * vit:.2f} % (CNN - ViT: "
@@ -153,7 +153,10 @@ def _cost(pair: Pair) -> str:
 def _size(efficiency: Efficiency, place: int) -> str:
     size, accuracy = efficiency.sweep.sizes[place], efficiency.accuracy
     means = accuracy["cnn"][place].mean, accuracy["vit"][place].mean
-    return f"With {size:,} training images {_ahead(efficiency.difference[place], *means)}"
+    difference = efficiency.difference[place]
+    # Beside other sizes a lead is one that is shown for all of them together.
+    shown = efficiency.crossover is None or difference.interval is None or efficiency.crossover.leads[place] is not None
+    return f"With {size:,} training images {_ahead(difference, *means, shown=shown)}"
 
 
 def _over_sizes(efficiency: Efficiency) -> str:

@@ -60,8 +60,9 @@ class Repetition:
 
     @property
     def contradicted(self) -> bool:
-        """Whether each shows its own side of 1."""
-        return self.first.direction * self.again.direction == -1
+        """Whether each shows its own side of 1, by an interval: one repeat shows none."""
+        shown = self.first.interval is not None and self.again.interval is not None
+        return shown and self.first.direction * self.again.direction == -1
 
 
 def when(records: Sequence[CellRecord], again: Sequence[CellRecord]) -> Literal["earlier", "later"]:

@@ -218,12 +218,12 @@ def interaction(records: Sequence[CellRecord], ways: tuple[tuple[Cell, Cell], tu
 
 def interactions(records: Sequence[CellRecord]) -> dict[Cell, Ratio]:
     """For each compiled way that both models were run in, by the CNN's cell: the ViT's times as fast as PyTorch eager
-    at its best over the CNN's."""
+    over the CNN's, in one layout."""
     records = comparable(records)
     cells, found = cells_of(records), {}
     for cnn in (cell for cell in cells if cell.model == "cnn" and cell.compiled):
         vit = dataclasses.replace(cnn, model="vit")
-        eager, other_eager = best_eager(records, vit), best_eager(records, cnn)
+        eager, other_eager = baseline(cells, vit), baseline(cells, cnn)
         if vit in cells and eager and other_eager:
             found[cnn] = interaction(records, ((vit, eager), (cnn, other_eager)))
     return found

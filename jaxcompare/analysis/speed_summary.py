@@ -32,7 +32,7 @@ from jaxcompare.config import Framework, ModelName
 def summarise_speed(
     records: Sequence[CellRecord], again: Sequence[CellRecord] = (), other_malloc: Sequence[CellRecord] = ()
 ) -> dict[str, Any]:
-    """By model, and `interaction`: the ViT's times as fast as PyTorch eager at its best over the CNN's; `repeated`: how
+    """By model, and `interaction`: the ViT's times as fast as PyTorch eager over the CNN's; `repeated`: how
     many ratios another study confirms; `other_malloc`: ratios under the allocator's other settings. None: no finite
     number."""
     models = dict.fromkeys(record.cell.model for record in records)

@@ -60,7 +60,8 @@ class Results:
         timed = measured(self.cells)
         best = [sentence for of in groups(timed) for sentence in conclusions(timed, *of, self.cells_again)[:1]]
         lead = [f"Speed ({setting(timed)}):"] if best else []
-        speed = [" ".join(sentences) for sentences in ([*lead, *best], control_sentences(timed)) if sentences]
+        owed = [f"Of the same study: {' '.join(control_sentences(timed))}"] if control_sentences(timed) else []
+        speed = [" ".join(sentences) for sentences in ([*lead, *best], owed) if sentences]
         return [*verdict(self.comparison, self.efficiency), *speed]
 
     @property

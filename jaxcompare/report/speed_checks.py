@@ -17,7 +17,7 @@ from jaxcompare.analysis.speed import (
 )
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.report.speed_text import VERDICTS, counted, model_label, ratio_text, spread
-from jaxcompare.report.tables import Table
+from jaxcompare.report.tables import Table, chance_note
 
 STATED = "as stated"
 """The allocator's settings of the study that the other tables are of."""
@@ -67,7 +67,7 @@ def repeated_table(records: Sequence[CellRecord], again: Sequence[CellRecord]) -
     notes = [f"Not confirmed: {'; '.join(missed)}."] if missed else []
     once = [f"{LABELS[one.cell.model]}, {_twice_text(one)}" for one in found if not one.same_verdict]
     notes += [f"Decided in one study alone: {'; '.join(once)}."] if once else []
-    return Table(header, rows, [*notes, note], "Measured again")
+    return Table(header, rows, [*notes, chance_note(2 * len(rows)), note], "Measured again")
 
 
 def _begun(records: Sequence[CellRecord]) -> str:

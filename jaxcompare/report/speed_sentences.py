@@ -9,8 +9,8 @@ from jaxcompare.analysis.attribution import Attribution
 from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.speed import (
     Ratio,
+    baseline,
     best,
-    best_eager,
     by_repeat,
     cells_of,
     comparable,
@@ -65,15 +65,22 @@ def conclusions(
 def again_text(
     records: Sequence[CellRecord], again: Sequence[CellRecord], cell: Cell, other: Cell, ratio: Ratio
 ) -> str:
-    """What another study makes of a ratio, to stand behind what this one does; empty if there is none."""
+    """What another study makes of the best of JAX over the best of PyTorch: its own best, named where they are not this
+    study's. Empty if there is none."""
     if not again:
         return ""
-    when, twice = repeated_study.when(records, again), repeated_study.found_again(again, cell, other, ratio)
-    if twice is None:
+    when = repeated_study.when(records, again)
+    ours, theirs = best(again, cell, "jax"), best(again, other, "torch")
+    if not ours or not theirs:
         return f"; not measured in the {when} study"
+    twice = repeated_study.Repetition(cell, other, ratio, time_ratio(again, ours, theirs))
     found = {1: "finds JAX slower", -1: "finds JAX faster", 0: "leaves it undecided"}[twice.again.direction]
-    found = "contradicts this" if twice.contradicted else "agrees" if twice.same_verdict else found
-    return f"; the {when} study {found}: {ratio_text(twice.again)}"
+    if twice.contradicted:
+        found = "contradicts this"
+    elif twice.same_verdict:
+        found = "agrees" if ratio.direction else "does not decide it either"
+    of = "" if (ours, theirs) == (cell, other) else f", {execution(ours)} over {execution(theirs)}"
+    return f"; the {when} study {found}: {ratio_text(twice.again)}{of}"
 
 
 def _verdict(ratio: Ratio, above: str, below: str, undecided: str) -> str:
@@ -120,14 +127,14 @@ def interaction_sentences(records: Sequence[CellRecord]) -> list[str]:
         cnn_text, vit_text = (_times_as_fast(records, cell) for cell in both)
         verdict = _verdict(ratio, "the ViT fares better", "the CNN fares better", "undecided which fares better")
         sentences.append(
-            f"Beside PyTorch eager at its best, {execution(cnn)} is {cnn_text} times as fast for the CNN and "
+            f"Beside PyTorch eager in the same layout, {execution(cnn)} is {cnn_text} times as fast for the CNN and "
             f"{vit_text} for the ViT; ratio {ratio_text(ratio)}: {verdict}."
         )
     return sentences
 
 
 def _times_as_fast(records: Sequence[CellRecord], cell: Cell) -> str:
-    """As PyTorch eager at its best, which was measured."""
-    eager = best_eager(comparable(records), cell)
+    """As PyTorch eager, which was measured."""
+    eager = baseline(cells_of(comparable(records)), cell)
     assert eager is not None
     return ratio_text(time_ratio(records, eager, cell))
