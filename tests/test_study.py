@@ -478,13 +478,14 @@ def test_the_command_measures_and_shows(untold, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "argv", ["training_speed.py", *words, "--out", str(tmp_path / "out")])
     monkeypatch.setattr(study, "WORKERS", (2,))
     console.run(training_speed.Args, training_speed.main, training_speed.PRESETS)
-    eager, graphs, step = load_cells(tmp_path / "out" / "cells.jsonl")
+    eager, graphs, step, last = load_cells(tmp_path / "out" / "cells.jsonl")
     assert eager.command == (
         "python experiments/training_speed.py --models cnn --engines eager cudagraphs step --batch-sizes 32 --epochs 4 "
         "--repeats 1 --dataset digits --train-size 64"
     )
     assert graphs.message == "CUDA graphs need a GPU that PyTorch can use"
-    for record in (eager, step):
+    assert last.cell.control == "channels-last"
+    for record in (eager, step, last):
         assert record.message == ""
         assert max(record.parity.values()) < 5e-3
         assert min(record.image_time_s, record.ceiling_flops_per_s, record.copy_bytes_per_s) > 0
@@ -497,6 +498,7 @@ def test_the_command_measures_and_shows(untold, monkeypatch, capsys, tmp_path):
     assert "torch.compile with CUDA graphs, device input, batches of 32: not measured (CUDA graphs need a GPU" in out
     assert list((tmp_path / "out" / "figures").glob("*.png"))
     assert (tmp_path / "trace" / "cnn-step-device-float32-32-1" / "train_step.hlo.txt").exists()
+    assert (tmp_path / "trace" / "cnn-eager-device-float32-32-1-channels-last" / "trace.json").exists()
 
 
 @pytest.mark.parametrize(
