@@ -41,7 +41,7 @@ class Results:
     agreement: Sequence[RunRecord] = ()
     cells: Sequence[CellRecord] = ()
     cells_again: Sequence[CellRecord] = ()
-    """A second study's, which confirms the first one's ratios or does not."""
+    """Another study's, which confirms this one's ratios or does not."""
     cells_other_malloc: Sequence[CellRecord] = ()
     """A study's whose allocator was told something else."""
     inputs: Sequence[dict[str, Any]] = ()

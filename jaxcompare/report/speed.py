@@ -113,7 +113,7 @@ def _speed_cells(records: Sequence[CellRecord], cell: Cell) -> tuple[str, ...]:
 
 def attribution_table(records: Sequence[CellRecord], again: Sequence[CellRecord] = ()) -> Table:
     """Where the way from the recipe's loop to JAX's program of an epoch saves its time; without rows if no model was
-    measured on all of that way. With a second study, what that one found of each factor."""
+    measured on all of that way. With another study, what that one found of each factor."""
     found, rows = attributions(records), []
     for one in found:
         label = model_label(one.model, one.precision)
@@ -150,7 +150,7 @@ def attribution_table(records: Sequence[CellRecord], again: Sequence[CellRecord]
 
 
 def _found_again(again: Sequence[CellRecord], before: Cell, after: Cell, first: Ratio) -> tuple[str, ...]:
-    """A factor as a second study has it, if there is one, and whether that confirms the first."""
+    """A factor as another study has it, if there is one, and whether that confirms it."""
     if not again:
         return ()
     twice = found_again(again, before, after, first)
