@@ -428,6 +428,11 @@ MUTATIONS: list[Mutation] = [
         ("plain: traced anew at every step", 'if engine == "op":', 'if engine in ("op", "traced"):'),
     ),
     *of(
+        "jaxcompare/study/study.py",
+        "tests/test_study.py -k plain_jit",
+        ("study: plain jit in many arenas", 'if cell.engine == "jit" else', "if False else"),
+    ),
+    *of(
         "jaxcompare/study/worker.py",
         "tests/test_plain.py -k length",
         (

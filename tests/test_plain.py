@@ -122,6 +122,7 @@ def test_plain_jit_is_one_program_on_one_device_compiled_ahead(setup, quick):
     with open_cell(cell, setup) as opened:
         (state, _), _ = opened.train(0)
         opened.train(1)
+        assert timing.memory["plan"] > sum(leaf.nbytes for leaf in jax.tree.leaves((state.params, state.opt_state)))
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))  # donated
         assert "ENTRY" in opened.programs["train_step"].as_text()
     programs = speed.compile_cold_or_warm(cell, config, setup.dataset, [42], loader)

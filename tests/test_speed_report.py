@@ -381,13 +381,6 @@ def test_attribution_finds_the_planted_factors():
     assert attributions(loaded(study(), JIT)) == []
 
 
-def test_pages_cleared_at_every_step_are_said():
-    """12 steps: 10,000 pages each are many."""
-    for faults, said in (([119_000] * 2, False), ([121_000] * 2, True)):
-        records = [dataclasses.replace(r, page_faults=faults) if r.cell == JIT else r for r in study()]
-        assert ("JAX plain jit, device input: 121,000 page faults" in attribution_table(records).markdown()) is said
-
-
 def test_shares_add_to_one_whatever_the_scatter_and_may_be_negative_or_above_1():
     times = {
         RECIPE: (90, 100, 110),

@@ -26,7 +26,7 @@ from jaxcompare.config import DataConfig, InputError, TrainingConfig
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.split import training_subset
 from jaxcompare.measure.environment import page_faults
-from jaxcompare.measure.malloc import KEEP, PREFIXES, keep_freed_memory, malloc_settings
+from jaxcompare.measure.malloc import KEEP, PREFIXES, keep_freed_memory, malloc_settings, single_arena
 from jaxcompare.study import gates, study, worker
 from jaxcompare.study.grid import Axes, build_grid, check_padding
 from jaxcompare.study.process import CellFailed, in_fresh_process
@@ -184,6 +184,39 @@ def test_what_the_user_tells_the_allocator_stays_and_is_said(untold):
     assert "MALLOC_TOP_PAD_=4096" in malloc_settings()
 
 
+def faults_of_a_thread(cell):
+    """Pages cleared for a block of 100 MB that another thread had before and gave back: more than its heap holds."""
+
+    def fill():
+        ctypes.memset(ctypes.create_string_buffer(100_000_000), 1, 100_000_000)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(fill).result()
+        before = page_faults()
+        thread.submit(fill).result()
+        return page_faults() - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is told")
+def test_plain_jit_keeps_its_large_blocks(untold):
+    """XLA asks for them from a thread."""
+    keep_freed_memory()
+    found = {engine: study._in_cells_process(faults_of_a_thread, Cell("vit", engine)) for engine in ("jit", "step")}
+    assert found["jit"] < 1_000
+    assert found["step"] > 10_000
+    assert "MALLOC_ARENA_MAX" not in os.environ
+
+
+def test_the_allocators_settings_are_the_users_where_there_are_any(untold):
+    with single_arena():
+        assert malloc_settings() == ""  # as glibc has it by default
+    keep_freed_memory()
+    untold.setenv("MALLOC_ARENA_MAX", "2")
+    with single_arena():
+        assert os.environ["MALLOC_ARENA_MAX"] == "2"
+    assert os.environ["MALLOC_ARENA_MAX"] == "2"
+
+
 def test_a_mistake_of_our_own_is_no_failed_cell():
     with pytest.raises(KeyError):
         in_fresh_process(is_a_bug)
@@ -266,8 +299,7 @@ def made_up_timing():
     """A second an epoch."""
     made_up = synthetic.timed(synthetic.EAGER, 1.0)
     found = Timing(**{field.name: getattr(made_up, field.name) for field in dataclasses.fields(Timing)})
-    manifest = found.manifest | {"malloc": malloc_settings()}
-    return dataclasses.replace(found, epoch_time_s=[1.0], warm_up_time_s=[2.0], compile_times={}, manifest=manifest)
+    return dataclasses.replace(found, epoch_time_s=[1.0], warm_up_time_s=[2.0], compile_times={})
 
 
 def run(tmp_path, cells=CELLS, repeats=2):

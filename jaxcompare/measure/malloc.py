@@ -1,12 +1,13 @@
 """What glibc's allocator does with freed memory: a cost of a step that comes and goes by chance, unless it is told."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 KEEP = {"MALLOC_MMAP_MAX_": 0, "MALLOC_TRIM_THRESHOLD_": 2**34, "MALLOC_TOP_PAD_": 2**26}
 """No block is a mapping of its own, which goes back to the system when it is freed; the heap is not cut back below this
 many bytes; and a thread's arena keeps its heaps, each of 64 MiB, though they are empty. A block of more than that fits
-in no such heap and is a mapping all the same: plain jit of the ViT has its one buffer of hundreds of MB cleared anew at
-every step. A single arena would save that (see `keep_freed_memory` for what it would cost)."""
+in no such heap and is a mapping all the same; see `single_arena`."""
 
 PREFIXES = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
 
@@ -21,6 +22,23 @@ def keep_freed_memory() -> None:
     # Read when a process starts, before any of its own code.
     for name, value in KEEP.items():
         os.environ.setdefault(name, str(value))
+
+
+@contextlib.contextmanager
+def single_arena() -> Iterator[None]:
+    """Have processes that are started meanwhile use one arena, where the allocator is to keep freed memory.
+
+    That arena's heap has no largest size. Plain jit of the ViT asks from a thread for one buffer of hundreds of MB, and
+    would have its pages cleared anew at every step, a third of its time.
+    """
+    if os.environ.get("MALLOC_MMAP_MAX_") != "0" or "MALLOC_ARENA_MAX" in os.environ:
+        yield
+        return
+    os.environ["MALLOC_ARENA_MAX"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["MALLOC_ARENA_MAX"]
 
 
 def malloc_settings() -> str:

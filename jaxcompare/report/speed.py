@@ -33,7 +33,7 @@ from jaxcompare.report.speed_checks import allocator_table, repeated_table
 from jaxcompare.report.speed_controls import control_table
 from jaxcompare.report.speed_costs import matrix_library_sentences
 from jaxcompare.report.speed_notes import measurement_note
-from jaxcompare.report.speed_sentences import attribution_sentence, conclusions, fault_sentences, interaction_sentences
+from jaxcompare.report.speed_sentences import attribution_sentence, conclusions, interaction_sentences
 from jaxcompare.report.speed_text import (
     counted,
     factor_text,
@@ -142,7 +142,7 @@ def attribution_table(records: Sequence[CellRecord], again: Sequence[CellRecord]
         "without a share are beside the path: PyTorch at its best; Python's tracing of each step, without jit; "
         "dispatch over epochs as long as the recipe's. Another path between the same ends may give other factors."
     )
-    note = " ".join([note, *fault_sentences(records, found), *matrix_library_sentences(records)])
+    note = " ".join([note, *matrix_library_sentences(records)])
     second = (f"{when(records, again).capitalize()} study",) if again else ()
     header = ("Model", "Stage", "From", "To", "Times as fast", *second, "Share")
     notes = [*map(attribution_sentence, found), counted(rows, *range(4, len(header))), note]

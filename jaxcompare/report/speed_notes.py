@@ -52,8 +52,8 @@ def _malloc_note(record: CellRecord) -> str:
     if not told:
         return ""
     return (
-        f"Allocator: {told}, in every process; not the default, with which PyTorch eager may take longer (see "
-        "jaxcompare/measure/malloc.py). "
+        f"Allocator: {told}, in every process, and a single arena for plain jit; not the default, with which PyTorch "
+        "eager may take longer (see jaxcompare/measure/malloc.py). "
     )
 
 

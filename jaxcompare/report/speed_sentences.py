@@ -1,17 +1,14 @@
 """What a speed study shows, in sentences: made of its records, undecided where they do not decide."""
 
 import dataclasses
-import statistics
 from collections.abc import Sequence
 
 from jaxcompare.analysis import repeated_study
 from jaxcompare.analysis.attribution import Attribution
-from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.speed import (
     Ratio,
     baseline,
     best,
-    by_repeat,
     cells_of,
     comparable,
     execution,
@@ -23,9 +20,6 @@ from jaxcompare.analysis.speed import (
 from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import ModelName, Precision
 from jaxcompare.report.speed_text import factor_text, model_label, ratio_text, share_text
-
-MANY_FAULTS = 10_000
-"""A step: 40 MB of pages, some ten milliseconds."""
 
 
 def conclusions(
@@ -105,18 +99,6 @@ def attribution_sentence(one: Attribution) -> str:
     shares = ", ".join(f"{stage.name} {share_text(stage.share)}" for stage in one.stages if stage.share)
     alone = " One repeat, no interval." if one.total.interval is None else ""
     return f"{lead}, which is {slower}. {by_stage}; of the whole, in logarithms: {shares}.{also}{alone}"
-
-
-def fault_sentences(records: Sequence[CellRecord], found: Sequence[Attribution]) -> list[str]:
-    """Which cells of an attribution have pages cleared anew at every step: their times hold it."""
-    cells = dict.fromkeys(cell for one in found for stage in one.stages for cell in (stage.before, stage.after))
-    faults = {cell: statistics.median(n for run in by_repeat(records, cell) for n in run.page_faults) for cell in cells}
-    return [
-        f"{LABELS[cell.model]}, {execution(cell)}: {count:,.0f} page faults an epoch, whose clearing is in its time "
-        "and in the stages from and to it (see jaxcompare/measure/malloc.py)."
-        for cell, count in faults.items()
-        if count > MANY_FAULTS * by_repeat(records, cell)[0].steps
-    ]
 
 
 def interaction_sentences(records: Sequence[CellRecord]) -> list[str]:

@@ -4,6 +4,7 @@ One measurement is one folder. Called again it goes on; what is there already is
 folder: measured later, they would not stand beside these.
 """
 
+import contextlib
 import dataclasses
 import random
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any
 from jaxcompare.cells import Cell, CellRecord, load_cells, save_cells
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.measure.environment import find_commit
-from jaxcompare.measure.malloc import malloc_settings
+from jaxcompare.measure.malloc import malloc_settings, single_arena
 from jaxcompare.records import load_lines, save_lines
 from jaxcompare.study import worker
 from jaxcompare.study.gates import Gates, Tell, gate_of, open_gates
@@ -191,16 +192,23 @@ def measure_cell(
         return CellRecord(**context, message=message)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         try:
-            timing = in_fresh_process(worker.time_cell, cell, setup, Path(cache))
+            timing = _in_cells_process(worker.time_cell, cell, setup, Path(cache))
         except CellFailed as error:
             return CellRecord(**context, message=str(error))
         warm = {}
         if _has_ledger(cell, repeat):
             try:
-                warm = in_fresh_process(worker.time_warm_compilation, cell, setup, Path(cache))
+                warm = _in_cells_process(worker.time_warm_compilation, cell, setup, Path(cache))
             except CellFailed as error:
                 tell(f"  no warm compilation: {error}")
+    timing = dataclasses.replace(timing, manifest=timing.manifest | {"malloc": malloc_settings()})
     return CellRecord(**context, **vars(timing), warm_compile_times=warm)
+
+
+def _in_cells_process(function: Callable, cell: Cell, *arguments: Any) -> Any:
+    """A fresh process, with the allocator that the cell needs."""
+    with single_arena() if cell.engine == "jit" else contextlib.nullcontext():
+        return in_fresh_process(function, cell, *arguments)
 
 
 def _has_ledger(cell: Cell, repeat: int) -> bool:
@@ -295,6 +303,6 @@ def save_traces(cells: Sequence[Cell], setup: Setup, folder: Path, tell: Tell) -
         name = "-".join(str(part) for part in parts if part)
         tell(f"trace: {folder / name}")
         try:
-            in_fresh_process(worker.save_trace, cell, setup, folder / name)
+            _in_cells_process(worker.save_trace, cell, setup, folder / name)
         except CellFailed as error:
             tell(f"  no trace: {error}")

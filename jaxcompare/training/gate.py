@@ -16,7 +16,6 @@ from jaxcompare.cells import Cell
 from jaxcompare.config import RunConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.measure.environment import cpu_cores
-from jaxcompare.measure.malloc import malloc_settings
 from jaxcompare.measure.parity import Outcome, Reference
 from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.training import plain
@@ -34,7 +33,8 @@ def build_manifest(cell: Cell, config: RunConfig) -> dict[str, Any]:
         "bfloat16": cell.precision == "bfloat16",
         # That may compute: XLA takes what the process has, whatever number of devices the cores are grouped into.
         "threads": cpu_cores(),
-        "malloc": malloc_settings(),
+        # Of glibc's allocator; empty: as many as it likes.
+        "arenas": os.environ.get("MALLOC_ARENA_MAX", ""),
         "devices": jax.local_device_count(),
         "layout": "NHWC",
         "attention": "two products and a softmax",

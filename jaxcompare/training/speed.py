@@ -18,7 +18,7 @@ from jaxcompare.data.split import Dataset
 from jaxcompare.measure import clock
 from jaxcompare.measure.ceiling import measure_ceilings
 from jaxcompare.measure.environment import describe_environment
-from jaxcompare.measure.memory import peak_bytes
+from jaxcompare.measure.memory import MemoryPlan, peak_bytes, plan_memory
 from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.measure.timing import CompileGuard, CompileTimes
 from jaxcompare.training import plain
@@ -101,7 +101,7 @@ def _time_plain(cell: Cell, config: RunConfig, dataset: Dataset, seeds: Sequence
             input_wait_s=[],
             compile_times=describe_compilation(opened.compile_times),
             programs=len(opened.programs) + len(guard.programs),
-            memory=_memory() | {"plan": None},
+            memory=_memory() | {"plan": sum(opened.plan) if opened.plan else None},
         )
 
 
@@ -113,6 +113,8 @@ class Plain(NamedTuple):
     """Compiled ahead."""
     compile_times: dict[str, CompileTimes]
     """Of each of these."""
+    plan: MemoryPlan | None
+    """Of the step, where it is compiled."""
     first_step_time_s: list[float]
     """Takes the seconds of each step of the first epoch, waited for; of compiled cells none."""
 
@@ -143,7 +145,9 @@ def _open_plain(cell: Cell, config: RunConfig, dataset: Dataset, loader: Loader)
 
         compiled = (("init", init, init_times), ("train_step", step, step_times)) if cell.compiled else ()
         times = {name: of_program for name, _, of_program in compiled if of_program}
-        yield Plain(train, {name: program for name, program, _ in compiled}, times, marks)
+        programs: dict[str, Any] = {name: program for name, program, _ in compiled}
+        plan = plan_memory(programs["train_step"]) if cell.compiled else None
+        yield Plain(train, programs, times, plan, marks)
 
 
 def compile_cold_or_warm(

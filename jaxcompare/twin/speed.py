@@ -18,7 +18,6 @@ from jaxcompare.data.batch import Batch
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure import clock
 from jaxcompare.measure.environment import cpu_cores, describe_environment, process_peak_bytes
-from jaxcompare.measure.malloc import malloc_settings
 from jaxcompare.measure.parity import Outcome, Reference
 from jaxcompare.twin.fit import build_optimiser, to_tensors
 from jaxcompare.twin.gate import Loss, load_weights, run_side, without_dropout
@@ -179,7 +178,6 @@ def _build_manifest(cell: Cell, device: torch.device) -> dict[str, object]:
         "tf32": device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32,
         "bfloat16": cell.precision == "bfloat16",
         "threads": torch.get_num_threads() if device.type == "cpu" else cpu_cores(),
-        "malloc": malloc_settings(),
         "layout": "NHWC" if cell.control == "channels-last" else "NCHW",
         "attention": "torch.nn.MultiheadAttention",
         "optimiser": "fused" if device.type == "cuda" else "for each parameter",
