@@ -157,8 +157,9 @@ def show(out: Path) -> None:
     from jaxcompare.study.study import OTHERS
 
     results = gather([out])
-    if all(record.message for record in results.cells):
-        raise InputError(f"no cell could be measured; the first: {results.cells[0].message}")
+    assert results.speed
+    if results.speed.times.empty:
+        raise InputError(f"no cell could be measured; the first: {results.speed.frame.message.iloc[0]}")
     for tables in results.tables().values():
         print("\n" + "\n\n".join(table.markdown() for table in tables))
     for picture in draw_pictures(results):

@@ -1,12 +1,9 @@
 """Speed cells: one way to train one model, and what fresh processes measured of it.
 
-`cells.jsonl` holds everything, a process a line, and is read strictly; `cells.csv` is the same for a spreadsheet or a
-data frame, a row a process and a column a quantity.
+`cells.jsonl` holds everything, a process a line, and is read strictly; `cells.csv` is its frame, see `cell_frame`.
 """
 
-import csv
 import dataclasses
-import io
 import math
 import statistics
 from collections.abc import Sequence
@@ -15,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from jaxcompare.config import Engine, Framework, ModelName, Precision, TrainingConfig, choose
 from jaxcompare.ranges import TIMED_CELL, check_ranges
-from jaxcompare.records import build_exactly, load_lines, save_lines, write_atomically
+from jaxcompare.records import build_exactly, load_lines, save_lines
 
 TorchEngine = Literal["eager", "compile", "cudagraphs"]
 JaxEngine = Literal["op", "traced", "jit", "step", "chunk", "epoch"]
@@ -45,6 +42,9 @@ INPUTS: dict[CellInput, str] = {
 
 RECIPE_STEPS = 391
 """Optimiser steps of an epoch of the recipe: 50,000 images in batches of 128."""
+
+STEADY = 1.1
+"""Times a later step, at most, that a first step takes once it is steady."""
 
 CONTROLS: dict[Control, str] = {
     "no-dropout": "no dropout",
@@ -112,6 +112,11 @@ class Cell:
         extras += [f"{self.seeds} seeds"] if self.seeds > 1 else []
         extras += [CONTROLS[self.control]] if self.control else []
         return ", ".join([ENGINES[self.engine], f"{self.input} input", *extras])
+
+    @property
+    def execution(self) -> str:
+        """The title, and the precision where it is not float32."""
+        return self.title + ("" if self.precision == "float32" else f", {self.precision}")
 
     @property
     def refusal(self) -> str:
@@ -216,6 +221,23 @@ class CellRecord(Timing):
         return _total(self.warm_compile_times)
 
     @property
+    def cold_compile_s(self) -> float | None:
+        """Every program of training compiled ahead (JAX), or the whole first step, which compiles it (torch.compile).
+        None: there is none."""
+        if self.cell.framework == "torch" and self.cell.compiled and self.first_step_time_s:
+            return self.first_step_time_s[0]
+        return self.compile_time_s
+
+    @property
+    def slow_first_steps(self) -> float | None:
+        """Steps before the first that takes at most STEADY times a later one; infinite if none in the first epoch does.
+        None: they were not timed."""
+        if not self.first_step_time_s:
+            return None
+        steady = (i for i, seconds in enumerate(self.first_step_time_s) if seconds <= STEADY * self.step_time_s)
+        return next(steady, math.inf)
+
+    @property
     def first_run_s(self) -> float:
         """What the first epoch took beyond a later one."""
         return max(0.0, self.warm_up_time_s[0] - statistics.median(self.epoch_time_s))
@@ -233,9 +255,8 @@ def _total(programs: dict[str, dict[str, Any]]) -> float | None:
 
 
 def save_cells(path: Path, records: Sequence[CellRecord]) -> None:
-    """Write a file of cell records, whole, and its .csv beside it."""
+    """Write a file of cell records, whole."""
     save_lines(path, [dataclasses.asdict(record) for record in records])
-    write_atomically(path.with_suffix(".csv"), to_csv(records))
 
 
 def load_cells(path: Path) -> list[CellRecord]:
@@ -278,38 +299,3 @@ def _check_timing(record: CellRecord) -> None:
             raise ValueError(f"a cell in {record.cell.precision} whose manifest has {precision} otherwise")
 
 
-def to_csv(records: Sequence[CellRecord]) -> str:
-    """A row per process; times in seconds, empty where there is none."""
-    text = io.StringIO()
-    rows = [_row(record) for record in records]
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _row(record: CellRecord) -> dict[str, Any]:
-    measured = not record.message
-    return {
-        "framework": record.cell.framework,
-        **dataclasses.asdict(record.cell),
-        "repeat": record.repeat,
-        "started_at": record.started_at,
-        "image_time_s": record.image_time_s if measured else None,
-        "step_time_s": record.step_time_s if measured else None,
-        "one_time_s": record.one_time_s if measured else None,
-        "compile_time_s": record.compile_time_s,
-        "warm_compile_time_s": record.warm_compile_time_s,
-        "programs": record.programs if measured else None,
-        "page_faults_per_epoch": statistics.median(record.page_faults) if record.page_faults else None,
-        "ceiling_flops_per_s": record.ceiling_flops_per_s if measured else None,
-        "copy_bytes_per_s": record.copy_bytes_per_s if measured else None,
-        **{f"{name}_bytes": record.memory.get(name) for name in ("allocator", "plan", "process")},
-        "train_images": record.train_images,
-        "epoch_images": record.epoch_images,
-        "dataset": record.dataset_title,
-        "cpu": record.environment.get("cpu"),
-        "device": record.environment.get("device"),
-        "git_commit": record.git_commit,
-        "message": record.message,
-    }

@@ -4,6 +4,8 @@ import dataclasses
 
 from test_records import record
 
+from jaxcompare.analysis.speed_study import SpeedStudy
+from jaxcompare.cell_frame import to_frame
 from jaxcompare.cells import Cell, CellRecord, Timing
 
 IMAGES = 1536
@@ -140,3 +142,13 @@ def costs(model="cnn", xla=0.9) -> dict:
         for name, value in formulas.items()
     }
     return {"model": model, "image_size": 32, "num_classes": 10, "batch_size": 128} | counts
+
+
+def speed(records, again=(), other_malloc=(), **others) -> SpeedStudy:
+    """What is computed from such records."""
+    return SpeedStudy(*map(to_frame, (records, again, other_malloc)), **others)
+
+
+def scattered(times: dict[Cell, tuple[float, ...]]) -> list[CellRecord]:
+    """Cells with steps of so many milliseconds, a repeat each."""
+    return [timed(cell, ms, repeat) for cell, of_cell in times.items() for repeat, ms in enumerate(of_cell)]

@@ -1,15 +1,17 @@
-"""How much of a step is a fixed cost, and below which batch size it is most of it: records in, numbers out."""
+"""How much of a step is a fixed cost, and below which batch size it is most of it."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import nnls
 
-from jaxcompare.analysis.speed import by_repeat, cells_of, measured
+from jaxcompare.analysis.contrast import measured
+from jaxcompare.analysis.speed import cells_of
 from jaxcompare.analysis.statistics import Estimate, Interval, estimate
-from jaxcompare.cells import Cell, CellRecord, JaxEngine, TorchEngine
+from jaxcompare.cells import Cell, JaxEngine, TorchEngine
 from jaxcompare.config import ModelName, Precision
 
 Way = tuple[ModelName, TorchEngine | JaxEngine, Precision]
@@ -32,9 +34,9 @@ class FixedCost:
     """Largest |fit / time - 1| of any batch size and repeat: scatter, and whether the law holds at all."""
 
 
-def swept(records: Sequence[CellRecord]) -> dict[Way, list[Cell]]:
+def swept(frame: pd.DataFrame) -> dict[Way, list[Cell]]:
     """Measured cells of several batch sizes, by way; see `several_sizes`."""
-    return several_sizes(cells_of(measured(records)))
+    return several_sizes(cells_of(measured(frame)))
 
 
 def several_sizes(cells: Sequence[Cell]) -> dict[Way, list[Cell]]:
@@ -46,7 +48,7 @@ def several_sizes(cells: Sequence[Cell]) -> dict[Way, list[Cell]]:
     return {way: sorted(some, key=lambda cell: cell.batch_size) for way, some in found.items() if len(some) > 1}
 
 
-def fixed_cost(records: Sequence[CellRecord], cells: Sequence[Cell]) -> FixedCost | None:
+def fixed_cost(frame: pd.DataFrame, cells: Sequence[Cell]) -> FixedCost | None:
     """Fit the time of a step over the batch sizes of cells that differ in nothing else; None of fewer than three.
 
     By least squares of relative errors, so that the smallest batches count as much as the largest; neither term is less
@@ -55,7 +57,7 @@ def fixed_cost(records: Sequence[CellRecord], cells: Sequence[Cell]) -> FixedCos
     if len(cells) < 3:
         return None
     sizes = np.array([cell.batch_size for cell in cells])
-    times = np.array([[record.step_time_s for record in by_repeat(records, cell)] for cell in cells]).T
+    times = np.array([frame[frame.cell == cell].sort_values("repeat").step_time_s for cell in cells]).T
     fits, residuals = [], []
     for steps in times:
         terms = np.stack([1 / steps, sizes / steps], axis=1)

@@ -1,5 +1,6 @@
 """One self-contained page of everything that was measured: no script, nothing loaded from anywhere."""
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -10,15 +11,15 @@ from jaxcompare import __version__
 from jaxcompare.analysis.comparison import LABELS, by_model, executed_alike, mean, seconds_text
 from jaxcompare.analysis.conclusions import answer_questions, name_unfinished
 from jaxcompare.analysis.data_efficiency import Efficiency
-from jaxcompare.analysis.speed import measured
+from jaxcompare.analysis.contrast import measured
+from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.records import RunRecord, summary_json
 from jaxcompare.report.commands import rebuild_commands
 from jaxcompare.report.figures import Picture, complete_comparison, data_efficiency, figure_svg, training_curves
 from jaxcompare.report.results import Results
-from jaxcompare.report.speed_checks import allocator_sentence
-from jaxcompare.report.speed_costs import matrix_library_sentences
-from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures, find_speed_sentences
+from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures
+from jaxcompare.report.speed_tables import matrix_library_sentence, verdict_lines
 from jaxcompare.report.tables import score_rows
 
 
@@ -57,7 +58,7 @@ def draw_pictures(results: Results) -> list[Picture]:
                 ),
             )
         )
-    return [*pictures, *draw_speed_pictures(results.cells)]
+    return [*pictures, *(draw_speed_pictures(results.speed) if results.speed else [])]
 
 
 def build_page(results: Results, pictures: Sequence[Picture]) -> str:
@@ -76,7 +77,7 @@ def build_page(results: Results, pictures: Sequence[Picture]) -> str:
         pictures=[(picture, _inline(picture)) for picture in pictures if picture.name not in of_speed],
         speed_pictures=[(picture, _inline(picture)) for picture in pictures if picture.name in of_speed],
         speed_tables=[table for name, found in tables.items() if name.startswith("training_speed") for table in found],
-        speed_sentences=find_speed_sentences(results.cells, results.cells_again) if results.cells else [],
+        speed_sentences=verdict_lines(results.speed) if results.speed else [],
         tables={name: found for name, found in tables.items() if not name.startswith("training_speed")},
         answers=answer_questions(results.comparison, results.efficiency),
         scores=[(score.prediction.reasoning, score_rows(score)) for score in results.scores],
@@ -135,13 +136,13 @@ def _machines(results: Results) -> list[tuple[str, ...]]:
             record.git_commit or "not known",
         )
         rows.setdefault(key, []).append(record.started_at[:10])
-    timed = measured(results.cells)
-    for record in timed[:1]:
-        environment, commit = record.environment, record.git_commit or "not known"
-        versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-        device = "no GPU" if environment["backend"] == "cpu" else environment["device"]
-        machine = f"{environment['cpu']}, {environment['cpu_cores']} cores, {device}"
-        rows["training speed", machine, versions, commit] = [record.started_at[:10] for record in timed]
+    timed = measured(results.speed.frame) if results.speed else ()
+    if len(timed):
+        first = timed.iloc[0]
+        versions = ", ".join(f"{name} {version}" for name, version in json.loads(first.versions).items())
+        device = "no GPU" if first.backend == "cpu" else first.device
+        machine = f"{first.cpu}, {first.cpu_cores} cores, {device}"
+        rows["training speed", machine, versions, first.git_commit or "not known"] = list(timed.started_at.str[:10])
     return [
         (*key, min(days) if min(days) == max(days) else f"{min(days)} to {max(days)}") for key, days in rows.items()
     ]
@@ -183,13 +184,12 @@ def _limits(results: Results) -> list[str]:
                 "Every size got the same number of epochs, as in the recipe: less data is fewer optimiser steps too."
             )
         limits += [f"Left out of the data efficiency: {text}." for text in efficiency.sweep.left_out]
-    if results.cells:
-        repeats = len({record.repeat for record in results.cells})
+    if results.speed:
+        repeats = results.speed.repeats
         held = "intervals hold nothing of other machines, versions or sizes of model" if repeats > 1 else "no interval"
         limits.append(f"Speed was measured on one machine, {repeats} time{'s' * (repeats > 1)} a cell: {held}.")
-    limits += matrix_library_sentences(results.cells)
-    if results.cells_other_malloc:
-        limits.append(allocator_sentence(results.cells, results.cells_other_malloc))
+        timed = measured(results.speed.frame)
+        limits += filter(None, (matrix_library_sentence(timed, precision) for precision in timed.precision.unique()))
     environments = {(r.environment["cpu"], r.environment["device"]) for r in results.runs}
     if len(environments) > 1:
         limits.append("The runs come from several machines; times are compared only within one.")
@@ -199,11 +199,15 @@ def _limits(results: Results) -> list[str]:
 def _commands(results: Results) -> list[str]:
     sweep = list(results.sweep.runs.values()) if results.sweep else []
     lines = [line for runs in (results.comparison, sweep, results.agreement) for line in rebuild_commands(runs)]
-    # Each study in a folder of its own: one folder holds one measurement.
-    for name, records in (
-        ("training_speed", results.cells),
-        ("training_speed_again", results.cells_again),
-        ("training_speed_malloc", results.cells_other_malloc),
-    ):
-        lines += dict.fromkeys(f"{record.command} --out runs/{name}" for record in records)
-    return lines
+    return lines + (_speed_commands(results.speed) if results.speed else [])
+
+
+def _speed_commands(study: SpeedStudy) -> list[str]:
+    """Each study in a folder of its own: one folder holds one measurement."""
+    frames = {"": study.frame, "_again": study.again, "_malloc": study.other_malloc}
+    return [
+        f"{command} --out runs/training_speed{name}"
+        for name, frame in frames.items()
+        if len(frame)
+        for command in frame.command.unique()
+    ]

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,18 +11,15 @@ from jaxcompare.analysis.comparison import check_comparable, check_one_recipe, s
 from jaxcompare.analysis.conclusions import verdict
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse, build_sweep, summarise_sweep
 from jaxcompare.analysis.predictions import Score, score_predictions
-from jaxcompare.analysis.speed import check_one_measurement, groups, measured
-from jaxcompare.analysis.speed_summary import summarise_speed
+from jaxcompare.analysis.speed_study import SpeedStudy
+from jaxcompare.cell_frame import to_frame
 from jaxcompare.cells import CellRecord, load_cells
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.ranges import BESIDE_CELLS, check_ranges
 from jaxcompare.records import RunRecord, load_lines, load_records
 from jaxcompare.report.agreement import agreement_table
-from jaxcompare.report.speed import speed_tables
-from jaxcompare.report.speed_controls import control_sentences
 from jaxcompare.report.speed_details import detail_tables
-from jaxcompare.report.speed_notes import setting
-from jaxcompare.report.speed_sentences import conclusions
+from jaxcompare.report.speed_tables import speed_tables, verdict_lines
 from jaxcompare.report.tables import Table, accuracy_time_table, comparison_table, efficiency_tables
 
 PAGE_ONLY = ("training_speed_details",)
@@ -39,29 +37,17 @@ class Results:
     comparison: Sequence[RunRecord] = ()
     sweep: Sweep | None = None
     agreement: Sequence[RunRecord] = ()
-    cells: Sequence[CellRecord] = ()
-    cells_again: Sequence[CellRecord] = ()
-    """Another study's, which confirms this one's ratios or does not."""
-    cells_other_malloc: Sequence[CellRecord] = ()
-    """A study's whose allocator was told something else."""
-    inputs: Sequence[dict[str, Any]] = ()
-    phases: Sequence[dict[str, Any]] = ()
-    costs: Sequence[dict[str, Any]] = ()
+    speed: SpeedStudy | None = None
 
-    @property
+    @cached_property
     def efficiency(self) -> Efficiency | None:
         """The sweep in the recipe's metric."""
         return analyse(self.sweep) if self.sweep else None
 
     @property
     def verdict(self) -> list[str]:
-        """Accuracy, cost, data efficiency, speed and what it owes to something else than compiling, a paragraph
-        each, as far as there are records."""
-        timed = measured(self.cells)
-        best = [sentence for of in groups(timed) for sentence in conclusions(timed, *of, self.cells_again)[:1]]
-        lead = [f"Speed ({setting(timed)}):"] if best else []
-        owed = [f"Of the same study: {' '.join(control_sentences(timed))}"] if control_sentences(timed) else []
-        speed = [" ".join(sentences) for sentences in ([*lead, *best], owed) if sentences]
+        """Accuracy, cost, data efficiency and speed, a line each, as far as there are records."""
+        speed = verdict_lines(self.speed) if self.speed else []
         return [*verdict(self.comparison, self.efficiency), *speed]
 
     @property
@@ -76,16 +62,13 @@ class Results:
 
     def tables(self) -> dict[str, list[Table]]:
         """The tables of each experiment that there are records of."""
-        speed = (self.cells, self.cells_again, self.cells_other_malloc)
         compared = [comparison_table(self.comparison), accuracy_time_table(self.comparison)] if self.comparison else []
         tables = {
             "full_comparison": [table for table in compared if table.rows],
             "data_efficiency": efficiency_tables(self.sweep) if self.sweep else [],
             "framework_agreement": [agreement_table(self.agreement)] if self.agreement else [],
-            "training_speed": speed_tables(*speed) if self.cells else [],
-            "training_speed_details": detail_tables(self.cells, self.phases, self.inputs, self.costs, self.comparison)
-            if self.cells
-            else [],
+            "training_speed": speed_tables(self.speed) if self.speed else [],
+            "training_speed_details": detail_tables(self.speed, self.comparison) if self.speed else [],
         }
         return {name: found for name, found in tables.items() if found}
 
@@ -97,8 +80,8 @@ class Results:
             summary["predictions"] = [score.summary() for score in self.scores]
         if self.sweep:
             summary["data_efficiency"] = summarise_sweep(self.sweep)
-        if self.cells:
-            summary["training_speed"] = summarise_speed(self.cells, self.cells_again, self.cells_other_malloc)
+        if self.speed:
+            summary["training_speed"] = self.speed.summary()
         return summary
 
 
@@ -135,7 +118,7 @@ def gather(folders: Sequence[Path]) -> Results:
     }
     if len(titles) > 1:
         raise InputError(f"runs of different images: {' and '.join(sorted(titles.values()))}; make a report of each")
-    # The folders' order decides nothing of runs; of two speed studies, the first is the one that is stated.
+    # The folders' order decides nothing of runs; of two speed studies, the first is the one that tables are of.
     records.sort(key=lambda r: (get_args(ModelName).index(r.config.model), r.train_images, r.config.training.seed))
     of = {name: [r for r in records if r.experiment == name] for name in {r.experiment for r in records}}
     comparison, swept = of.get("full_comparison", []), of.get("data_efficiency", [])
@@ -143,11 +126,8 @@ def gather(folders: Sequence[Path]) -> Results:
     # What one page puts side by side is of one recipe, but for what the experiments differ in by their design.
     check_one_recipe([*comparison[:1], *swept[:1]], "train_size", "subsets", "epochs", "epoch_images")
     sweep = build_sweep(swept) if swept else None
-    cells, again, other_malloc = _tell_apart(studies)
-    for study in (cells, again, other_malloc):
-        if measured(study):
-            check_one_measurement(measured(study))
-    return Results(comparison, sweep, of.get("framework_agreement", []), cells, again, other_malloc, **others)
+    speed = SpeedStudy(*map(to_frame, _tell_apart(studies)), **others) if studies else None
+    return Results(comparison, sweep, of.get("framework_agreement", []), speed)
 
 
 def _load_others(name: str, path: Path) -> list[dict[str, Any]]:
@@ -163,22 +143,21 @@ def _load_others(name: str, path: Path) -> list[dict[str, Any]]:
 def _tell_apart(
     studies: Sequence[tuple[Path, list[CellRecord]]],
 ) -> tuple[list[CellRecord], list[CellRecord], list[CellRecord]]:
-    """The speed study that is stated, which comes first; its repetition; one whose allocator was told something else.
-    Empty: there is none."""
-    stated: list[CellRecord] = studies[0][1] if studies else []
+    """The first speed study; its repetition; one under other settings of the allocator. Empty: there is none."""
+    first = studies[0][1]
     again: list[CellRecord] = []
     other_malloc: list[CellRecord] = []
     for folder, cells in studies[1:]:
-        if any(cell in stated for cell in cells):
+        if any(cell in first for cell in cells):
             raise InputError(f"{folder}: holds measurements of the first folder's, which confirm nothing; leave it out")
-        place = again if _malloc(cells) == _malloc(stated) else other_malloc
+        place = again if _malloc(cells) == _malloc(first) else other_malloc
         if place:
             raise InputError(
                 f"{folder}: one folder of speed measurements too many; give one, its repetition, and one measured with "
                 "--malloc default"
             )
         place += cells
-    return stated, again, other_malloc
+    return first, again, other_malloc
 
 
 def _malloc(cells: Sequence[CellRecord]) -> str:

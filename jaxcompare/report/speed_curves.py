@@ -1,38 +1,41 @@
-"""Speed cells as curves in log-log: under the machine's roofs, from rung to rung of the input, over batch sizes."""
+"""The speed study as curves in log-log: under the machine's roofs, by input, over batch sizes."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcompare.analysis.comparison import LABELS
-from jaxcompare.analysis.dispatch import fixed_cost, swept
+from jaxcompare.analysis.contrast import measured
+from jaxcompare.analysis.dispatch import Way, swept
 from jaxcompare.analysis.roofline import common_roofs, flops_per_s, intensity
-from jaxcompare.analysis.speed import by_repeat, cells_of, comparable, image_times, in_matrix, measured
-from jaxcompare.cells import INPUTS, Cell, CellRecord
+from jaxcompare.analysis.speed import cells_of, comparable, in_matrix
+from jaxcompare.analysis.speed_study import SpeedStudy
+from jaxcompare.cells import INPUTS, Cell
 from jaxcompare.report.figures import COLOURS
-from jaxcompare.report.speed_details import ladders
+from jaxcompare.report.speed_details import cells_by_input
 from jaxcompare.report.speed_figures import STYLES, add_caption, log_scale, panels, style_of, with_errors
 from jaxcompare.report.speed_text import engine_label, half_size_text, model_label
 
 
-def roofline(records: Sequence[CellRecord]) -> Figure:
+def roofline(study: SpeedStudy) -> Figure:
     """Figure 7: what each execution makes of the machine, under the roofs of its memory and its arithmetic."""
-    all_records, records = records, comparable(records)
-    precisions = list(dict.fromkeys(record.cell.precision for record in records))
+    frame = comparable(study.frame)
+    precisions = frame.precision.unique()
     figure, axes_of = panels(len(precisions), width=7.5)
     for axes, precision in zip(axes_of, precisions, strict=True):
-        _roof(axes, all_records, [record for record in records if record.cell.precision == precision])
+        _roof(axes, study.frame, frame[frame.precision == precision])
         axes.set_title(precision)
-    add_caption(figure, records, "medians and 95 % intervals")
+    add_caption(figure, frame, "medians and 95 % intervals")
     return figure
 
 
-def _roof(axes: Axes, all_records: Sequence[CellRecord], records: Sequence[CellRecord]) -> None:
-    roofs = common_roofs(all_records, records[0].cell.precision)
-    reached = [intensity(record) for record in records]
+def _roof(axes: Axes, whole_study: pd.DataFrame, frame: pd.DataFrame) -> None:
+    roofs = common_roofs(whole_study, frame.precision.iloc[0])
+    reached = [intensity(frame[frame.cell == cell]) for cell in cells_of(frame)]
     ends = np.array([min(*reached, roofs.ridge) / 4, max(*reached, roofs.ridge) * 4])
     line = np.array([ends[0], roofs.ridge, ends[1]])
     axes.plot(line, np.minimum(line * roofs.bytes_per_s, roofs.flops_per_s) / 1e9, color="black", linewidth=1.5)
@@ -41,13 +44,13 @@ def _roof(axes: Axes, all_records: Sequence[CellRecord], records: Sequence[CellR
     axes.annotate(copy, (ends[0], ends[0] * roofs.bytes_per_s / 1e9), (8, -6), textcoords="offset points", fontsize=8)
     top = (ends[1], roofs.flops_per_s / 1e9)
     axes.annotate(product, top, (-4, 5), textcoords="offset points", ha="right", fontsize=8)
-    for model in dict.fromkeys(record.cell.model for record in records):
-        cells = [cell for cell in cells_of(records) if cell.model == model]
+    for model in frame.model.unique():
+        cells = [cell for cell in cells_of(frame) if cell.model == model]
         for i, cell in enumerate(cells):
-            runs = by_repeat(records, cell)
+            runs = frame[frame.cell == cell]
             # Side by side, since all of a model's stand at one place.
-            x = intensity(runs[0]) * 1.09 ** (i - (len(cells) - 1) / 2)
-            y, errors = with_errors([[flops_per_s(run) / 1e9 for run in runs]])
+            x = intensity(runs) * 1.09 ** (i - (len(cells) - 1) / 2)
+            y, errors = with_errors([list(flops_per_s(runs) / 1e9)])
             style = {"marker": style_of(cell)["marker"], "color": COLOURS[model], "linestyle": "none"}
             fill = COLOURS[model] if model == "cnn" else "white"
             label = f"{LABELS[model]}, {engine_label(dataclasses.replace(cell, precision='float32'))}"
@@ -62,19 +65,19 @@ def _roof(axes: Axes, all_records: Sequence[CellRecord], records: Sequence[CellR
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
 
 
-def input_ladder(records: Sequence[CellRecord]) -> Figure:
+def input_times(study: SpeedStudy) -> Figure:
     """Figure 8: time per image from the recipe's input to input on the device, of PyTorch eager and JAX's step."""
-    rungs = ladders(records)
-    of_panel = list(dict.fromkeys((cell.model, cell.precision) for ladder in rungs for cell in ladder.values()))
-    places = [place for place in INPUTS if any(place in ladder for ladder in rungs)]
+    found = cells_by_input(study.frame)
+    of_panel = list(dict.fromkeys((cell.model, cell.precision) for cells in found for cell in cells.values()))
+    places = [place for place in INPUTS if any(place in cells for cells in found)]
     figure, axes_of = panels(len(of_panel))
     for axes, (model, precision) in zip(axes_of, of_panel, strict=True):
-        for ladder in rungs:
-            first = next(iter(ladder.values()))
+        for cells in found:
+            first = next(iter(cells.values()))
             if (first.model, first.precision) != (model, precision):
                 continue
-            times, errors = with_errors([[1e6 * t for t in image_times(records, cell)] for cell in ladder.values()])
-            x = [places.index(place) for place in ladder]
+            times, errors = with_errors([1e6 * study.times[cell] for cell in cells.values()])
+            x = [places.index(place) for place in cells]
             # Nothing joins two places across one that was not measured.
             joined = np.full(len(places), np.nan)
             joined[x] = times
@@ -87,33 +90,34 @@ def input_ladder(records: Sequence[CellRecord]) -> Figure:
         axes.set(title=model_label(model, precision), xlabel="input", ylabel="µs per training image (log scale)")
         axes.margins(x=0.12)
         axes.legend()
-    add_caption(figure, measured(in_matrix(records)), "medians and 95 % intervals")
+    add_caption(figure, measured(in_matrix(study.frame)), "medians and 95 % intervals")
     return figure
 
 
-def batch_sweep(records: Sequence[CellRecord]) -> Figure:
+def batch_sweep(study: SpeedStudy) -> Figure:
     """Figure 9: time of a step against batch size, the fitted law, and where half of it is fixed cost."""
-    ways = swept(records)
+    ways = swept(study.frame)
     of_panel = list(dict.fromkeys((model, precision) for model, _, precision in ways))
     figure, axes_of = panels(len(of_panel))
     for axes, group in zip(axes_of, of_panel, strict=True):
-        of_group = [cells for (model, _, precision), cells in ways.items() if (model, precision) == group]
-        for cells in of_group:
-            _swept_engine(axes, records, cells)
-        sizes = sorted({cell.batch_size for cells in of_group for cell in cells})
+        of_group = {way: cells for way, cells in ways.items() if (way[0], way[2]) == group}
+        for way, cells in of_group.items():
+            _swept_engine(axes, study, way, cells)
+        sizes = sorted({cell.batch_size for cells in of_group.values() for cell in cells})
         log_scale(axes, "xy")
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.set_xticks([], minor=True)
         axes.set(title=model_label(*group), xlabel="batch size (log scale)", ylabel="ms a step (log scale)")
         axes.legend(fontsize=8)
-    add_caption(figure, measured(records), "medians and 95 % intervals")
+    add_caption(figure, measured(study.frame), "medians and 95 % intervals")
     return figure
 
 
-def _swept_engine(axes: Axes, records: Sequence[CellRecord], cells: Sequence[Cell]) -> None:
+def _swept_engine(axes: Axes, study: SpeedStudy, way: Way, cells: Sequence[Cell]) -> None:
     sizes, style = [cell.batch_size for cell in cells], STYLES[cells[0].engine]
-    times, errors = with_errors([[1e3 * run.step_time_s for run in by_repeat(records, cell)] for cell in cells])
-    fit, label = fixed_cost(records, cells), engine_label(cells[0])
+    frame = study.frame
+    times, errors = with_errors([list(1e3 * frame[frame.cell == cell].step_time_s) for cell in cells])
+    fit, label = study.fits.get(way), engine_label(cells[0])
     if fit:
         label += f", half fixed: {half_size_text(fit)}"
         line = np.geomspace(sizes[0], sizes[-1], 50)

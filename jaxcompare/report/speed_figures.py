@@ -2,11 +2,11 @@
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -16,31 +16,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from jaxcompare.analysis.attribution import Attribution, attributions
+from jaxcompare.analysis.break_even import costs_of
 from jaxcompare.analysis.comparison import LABELS
-from jaxcompare.analysis.speed import (
-    Ratio,
-    best,
-    best_eager,
-    break_even_steps,
-    by_repeat,
-    cells_of,
-    cold_compile_s,
-    comparable,
-    costs_of,
-    execution,
-    groups,
-    image_times,
-    in_matrix,
-    measured,
-    median_cost,
-    ratio_of_medians,
-    time_ratio,
-)
-from jaxcompare.cells import Cell, CellRecord
-from jaxcompare.config import ModelName
-from jaxcompare.report.speed_details import COMPILE_PHASES, phase_s
-from jaxcompare.report.speed_text import engine_label, factor_text, known, model_label, ratio_text, share_text
+from jaxcompare.analysis.contrast import Contrast, Ratio, measured, median_ratio
+from jaxcompare.analysis.speed import cells_of, comparable, groups, in_matrix
+from jaxcompare.analysis.speed_study import SpeedStudy
+from jaxcompare.cells import Cell
+from jaxcompare.report.speed_text import engine_label, factor_text, model_label, ratio_text, share_text
 
 STYLES: dict[str, dict[str, Any]] = {
     "eager": {"color": "#000000", "marker": "o", "linestyle": "-"},
@@ -73,32 +55,32 @@ PIECES = {
     "First step, which compiles": ("#f0e442", "...."),
     "First run": ("#999999", "xxxx"),
 }
-"""Of a bar of the compile ledger: colour, hatch."""
+"""Of a bar of the figure of compilation: colour, hatch."""
 
 STAGE_STYLES = {1: ("#0072b2", "", "faster"), -1: ("#d55e00", "////", "slower"), 0: ("#bbbbbb", "....", "undecided")}
 """By a factor's direction: colour, hatch, name."""
 
 
-def break_even_curves(records: Sequence[CellRecord]) -> Figure:
+def break_even_curves(study: SpeedStudy) -> Figure:
     """Figure 4: cumulative seconds against optimiser steps of one run, what is paid once included, by execution.
 
     Medians over repeats; where a line crosses the lower of PyTorch eager's, compilation has paid for itself.
     """
-    records = [record for record in comparable(records) if record.cell.compiled or record.cell.engine == "eager"]
-    figure, axes_of = panels(len(groups(records)))
-    for axes, (model, precision) in zip(axes_of, groups(records), strict=True):
-        _cumulative_seconds(axes, [r for r in records if (r.cell.model, r.cell.precision) == (model, precision)])
+    frame = comparable(study.frame)
+    frame = frame[frame.cell.map(lambda cell: cell.compiled or cell.engine == "eager").astype(bool)]
+    figure, axes_of = panels(len(groups(frame)))
+    for axes, (model, precision) in zip(axes_of, groups(frame), strict=True):
+        _cumulative_seconds(axes, study, frame[(frame.model == model) & (frame.precision == precision)])
         axes.set_title(model_label(model, precision))
-    add_caption(figure, records, "cold cache, medians")
+    add_caption(figure, frame, "cold cache, medians")
     return figure
 
 
-def _cumulative_seconds(axes: Axes, records: Sequence[CellRecord]) -> None:
+def _cumulative_seconds(axes: Axes, study: SpeedStudy, frame: pd.DataFrame) -> None:
     """One model's lines, until half as far again as the last crossing."""
-    costs = {cell: median_cost(costs_of(records, cell)) for cell in cells_of(records)}
-    eager = best_eager(records, records[0].cell)
-    meet = {cell: break_even_steps(cost, costs[eager]) for cell, cost in costs.items() if eager}
-    crossings = {cell: steps for cell, steps in meet.items() if cell.compiled and 0 < steps < math.inf}
+    costs = {cell: costs_of(frame, cell)[0] for cell in cells_of(frame)}
+    found = {one.cell: one for one in study.break_evens if one.cell in costs}
+    crossings = {cell: one.steps[0] for cell, one in found.items() if 0 < one.steps[0] < math.inf}
     last = 1.5 * max(crossings.values(), default=200.0)
     steps = np.array([0.0, last])
     for cell, (once, step) in costs.items():
@@ -111,13 +93,13 @@ def _cumulative_seconds(axes: Axes, records: Sequence[CellRecord]) -> None:
         point = (crossing, costs[cell].once_s + crossing * costs[cell].step_s)
         style = {name: style_of(cell)[name] for name in ("color", "marker")}
         axes.scatter(*point, s=36, zorder=3, edgecolor="black", linewidth=0.6, **style)
-        decided = time_ratio(records, cell, eager).direction if eager else 1
         # From the last crossing to the first each number is lower, so that none covers another; near the axis, to the
         # right.
         near = point[1] < (0.1 + 0.06 * place) * top
         offset = (40 + 90 * low, 2) if near else (14, -20 - 17 * place)
         low += near
-        _number(axes, f"{crossing:,.0f}{'' if decided else ', undecided'}", point, offset, style["color"])
+        decided = "" if found[cell].over.direction else ", undecided"
+        _number(axes, f"{crossing:,.0f}{decided}", point, offset, style["color"])
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
 
@@ -135,46 +117,47 @@ def _number(axes: Axes, text: str, point: tuple[float, float], offset: tuple[flo
     )
 
 
-def speed_matrix(records: Sequence[CellRecord]) -> Figure:
+def speed_matrix(study: SpeedStudy) -> Figure:
     """Figure 5: every execution's time over the best of PyTorch's, by model; without PyTorch, the times themselves."""
-    records = in_matrix(records)
-    timed, cells = measured(records), cells_of(records)
+    frame = in_matrix(study.frame)
+    cells = cells_of(frame)
     models = [model for model in LABELS if any(cell.model == model for cell in cells)]
     ways = list(dict.fromkeys(dataclasses.replace(cell, model=models[0]) for cell in cells))
-    quickest = {cell: best(timed, cell, "torch") for cell in cells_of(timed)}
-    ratios = {cell: time_ratio(timed, cell, other) for cell, other in quickest.items() if other}
+    ratios = {one.cell: one.ratio for one in study.of("over the best")}
+    ratios |= {one.other: Ratio(1.0, None) for one in study.of("over the best")}
     limit = max([1.0, *(abs(math.log2(ratio.value)) for ratio in ratios.values())])
     figure = Figure(figsize=(4.5 + 2.2 * len(models), max(3.4, 1.6 + 0.45 * len(ways))), layout=_layout())
     axes = figure.subplots()
     for x, model in enumerate(models):
         for y, way in enumerate(ways):
             cell = dataclasses.replace(way, model=model)
-            text = "1" if quickest.get(cell) == cell else ratio_text(ratios[cell]) if cell in ratios else ""
-            _matrix_cell(axes, (x, y), by_repeat(records, cell), ratios.get(cell), text, limit)
+            _matrix_cell(axes, (x, y), study, cell if cell in cells else None, ratios.get(cell), limit)
     axes.set(xlim=(-0.5, len(models) - 0.5), ylim=(len(ways) - 0.5, -0.5))
     axes.set_xticks(range(len(models)), [LABELS[model] for model in models])
-    axes.set_yticks(range(len(ways)), [execution(way) for way in ways])
+    axes.set_yticks(range(len(ways)), [way.execution for way in ways])
     axes.tick_params(length=0)
     if ratios:
         _ratio_bar(figure, axes, limit)
-    add_caption(figure, timed, "medians and 95 % intervals")
+    add_caption(figure, measured(frame), "medians and 95 % intervals")
     return figure
 
 
 def _matrix_cell(
-    axes: Axes, place: tuple[int, int], of_cell: Sequence[CellRecord], ratio: Ratio | None, text: str, limit: float
+    axes: Axes, place: tuple[int, int], study: SpeedStudy, cell: Cell | None, ratio: Ratio | None, limit: float
 ) -> None:
-    """A square with its number: blue is faster than the best of PyTorch, red slower, hatched could not be measured."""
+    """A square with its number: blue is faster than the best of PyTorch, red slower, hatched could not be measured.
+    None: the cell was not asked for."""
     face: Any = "white"
-    hatch, ink = "", "black"
-    if any(record.message for record in of_cell):
+    hatch, ink, text = "", "black", ""
+    if cell in study.failures:
         hatch, text = "////", "n/a"
     elif ratio:
         level = math.log2(ratio.value)
         face = FASTER_SLOWER((level / limit + 1) / 2)
         ink = "white" if abs(level) > 0.6 * limit else "black"
-    elif of_cell:
-        text = f"{ratio_text(ratio_of_medians([[1e6 * record.image_time_s for record in of_cell]]))} µs"
+        text = "1" if ratio == (1.0, None) else ratio_text(ratio)
+    elif cell:
+        text = f"{ratio_text(median_ratio([1e6 * study.times[cell]], [1]))} µs"
     corner = (place[0] - 0.5, place[1] - 0.5)
     axes.add_patch(Rectangle(corner, 1, 1, facecolor=face, hatch=hatch, edgecolor="#aaaaaa", linewidth=0.8))
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5} if hatch else None
@@ -190,18 +173,18 @@ def _ratio_bar(figure: Figure, axes: Axes, limit: float) -> None:
     bar.set_ticks(list(powers), labels=[f"1/{2**-power}" if power < 0 else f"{2**power}" for power in powers])
 
 
-def compile_ledger(records: Sequence[CellRecord]) -> Figure:
+def compile_bars(study: SpeedStudy) -> Figure:
     """Figure 6: what each compiled way pays before its steps are steady, cold, and beside it from a cache. Medians."""
-    records = [record for record in comparable(records) if record.cell.compiled]
-    rows = max(sum(cell.model == model for cell in cells_of(records)) for model, _ in groups(records))
-    models: list[ModelName] = list(dict.fromkeys(record.cell.model for record in records))
-    figure, axes_of = panels(len(models), height=1.8 + 0.75 * rows)
-    for axes, model in zip(axes_of, models, strict=True):
-        cells = [cell for cell in cells_of(records) if cell.model == model]
+    frame = comparable(study.frame)
+    frame = frame[frame.cell.map(lambda cell: cell.compiled).astype(bool)]
+    models = [model for model in LABELS if model in set(frame.model)]
+    cells_by_model = {model: [cell for cell in cells_of(frame) if cell.model == model] for model in models}
+    figure, axes_of = panels(len(models), height=1.8 + 0.75 * max(map(len, cells_by_model.values())))
+    for axes, (model, cells) in zip(axes_of, cells_by_model.items(), strict=True):
         for place, cell in enumerate(cells):
-            runs = by_repeat(records, cell)
-            _stack(axes, place - 0.19, _pieces(runs, warm=False))
-            _stack(axes, place + 0.19, _pieces(runs, warm=True))
+            medians = frame[frame.cell == cell].median(numeric_only=True)
+            _stack(axes, place - 0.19, _pieces(cell, medians, "cold"))
+            _stack(axes, place + 0.19, _pieces(cell, medians, "warm"))
         axes.set_yticks(range(len(cells)), [f"{engine_label(cell)}\ncold / warm" for cell in cells])
         axes.set(title=LABELS[model], xlabel="seconds, upper bar cold, lower bar warm", ylim=(len(cells) - 0.5, -0.5))
         axes.grid(axis="x", alpha=0.3)
@@ -209,19 +192,22 @@ def compile_ledger(records: Sequence[CellRecord]) -> Figure:
         axes.margins(x=0.12)
     handles = [Patch(facecolor=c, hatch=h, edgecolor="white", label=name) for name, (c, h) in PIECES.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
-    add_caption(figure, records, "medians")
+    add_caption(figure, frame, "medians")
     return figure
 
 
-def _pieces(runs: Sequence[CellRecord], *, warm: bool) -> dict[str, float]:
-    """Median seconds of what a bar is made of."""
-    if runs[0].cell.framework == "torch":
-        first = [run.warm_compile_time_s if warm else cold_compile_s(run) for run in runs]
-        return {"First step, which compiles": statistics.median(known(first))} if known(first) else {}
-    programs = [run.warm_compile_times if warm else run.compile_times for run in runs]
-    phases = {title: known(phase_s(of_run, name) for of_run in programs) for name, title in COMPILE_PHASES.items()}
-    found = {title: statistics.median(values) for title, values in phases.items() if values}
-    return found if warm else found | {"First run": statistics.median(run.first_run_s for run in runs)}
+def _pieces(cell: Cell, medians: pd.Series, cache: str) -> dict[str, float]:
+    """Seconds of what a bar is made of."""
+    if cell.framework == "torch":
+        pieces = {"First step, which compiles": medians[f"{cache}_compile_s"]}
+    else:
+        pieces = {
+            "Trace": medians[f"{cache}_trace_s"],
+            "Lower": medians[f"{cache}_lower_s"],
+            "Compile": medians[f"{cache}_xla_s"],
+        }
+        pieces |= {"First run": medians.first_run_s} if cache == "cold" else {}
+    return {name: seconds for name, seconds in pieces.items() if not math.isnan(seconds)}
 
 
 def _stack(axes: Axes, place: float, pieces: dict[str, float]) -> None:
@@ -234,33 +220,35 @@ def _stack(axes: Axes, place: float, pieces: dict[str, float]) -> None:
     axes.annotate(text, (left, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
 
 
-def attribution_waterfall(records: Sequence[CellRecord]) -> Figure:
+def attribution_waterfall(study: SpeedStudy) -> Figure:
     """Figure 10: the time of an image from the recipe's loop to JAX's program of an epoch, stage by stage."""
-    found = attributions(records)
-    figure = Figure(figsize=(11, 1.4 + 2.7 * len(found)), layout=_layout())
-    for axes, one in zip(np.ravel(figure.subplots(len(found), 1)), found, strict=True):
-        _waterfall(axes, one, ratio_of_medians([image_times(records, one.stages[0].before)]).value)
+    wholes = study.of("whole")
+    figure = Figure(figsize=(11, 1.4 + 2.7 * len(wholes)), layout=_layout())
+    for axes, whole in zip(np.ravel(figure.subplots(len(wholes), 1)), wholes, strict=True):
+        key = (whole.cell.model, whole.cell.precision)
+        stages = [one for one in study.of("stage") if (one.cell.model, one.cell.precision) == key]
+        _waterfall(axes, whole, stages, study.times[whole.cell].median())
     styles = STAGE_STYLES.values()
     handles = [Patch(facecolor=face, hatch=hatch, edgecolor="white", label=name) for face, hatch, name in styles]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    add_caption(figure, measured(in_matrix(records)), "medians and 95 % intervals")
+    add_caption(figure, measured(in_matrix(study.frame)), "medians and 95 % intervals")
     return figure
 
 
-def _waterfall(axes: Axes, one: Attribution, start: float) -> None:
+def _waterfall(axes: Axes, whole: Contrast, stages: Sequence[Contrast], start: float) -> None:
     """A bar a stage, from the time before it to the time after it; its factor and share beside it. Start: seconds an
     image of the recipe's loop."""
-    names, numbers, times = [execution(one.stages[0].before)], ["recipe's loop"], [1e6 * start]
-    for place, stage in enumerate(one.stages, 1):
-        before, after = times[-1], times[-1] / stage.factor.value
-        face, hatch, _ = STAGE_STYLES[stage.factor.direction]
+    names, numbers, times = [whole.cell.execution], ["recipe's loop"], [1e6 * start]
+    for place, stage in enumerate(stages, 1):
+        before, after = times[-1], times[-1] / stage.ratio.value
+        face, hatch, _ = STAGE_STYLES[stage.ratio.direction]
         axes.barh(place, after - before, 0.6, before, color=face, hatch=hatch, edgecolor="white")
-        if stage.factor.interval:
-            ends = (before / stage.factor.interval.high, before / stage.factor.interval.low)
+        if stage.ratio.interval:
+            ends = (before / stage.ratio.interval.high, before / stage.ratio.interval.low)
             axes.plot(ends, (place, place), color="black", linewidth=1, marker="|")
-        names.append(execution(stage.after))
+        names.append(stage.other.execution)
         share = f"; {share_text(stage.share)} of the whole" if stage.share else ""
-        numbers.append(f"{stage.name}: {factor_text(stage.factor)} times as fast{share}")
+        numbers.append(f"{stage.pair.name}: {factor_text(stage.ratio)} times as fast{share}")
         times.append(after)
     for place, time in enumerate(times):
         axes.plot((time, time), (place - 0.3, min(place + 1.3, len(times) - 0.7)), color="black", linewidth=0.8)
@@ -271,7 +259,8 @@ def _waterfall(axes: Axes, one: Attribution, start: float) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
     axes.set(xlabel="µs an image (log scale)", ylim=(len(times) - 0.5, -0.5))
     axes.set_title(
-        f"{model_label(one.model, one.precision)}: {factor_text(one.total)} times as fast in all", fontsize=10
+        f"{model_label(whole.cell.model, whole.cell.precision)}: {factor_text(whole.ratio)} times as fast in all",
+        fontsize=10,
     )
     axes.set_axisbelow(True)
     axes.use_sticky_edges = False
@@ -307,7 +296,7 @@ def log_scale(axes: Axes, which: str) -> None:
 def with_errors(values: Sequence[Sequence[float]]) -> tuple[list[float], np.ndarray | None]:
     """Of positive values over repeats, a list a point: medians, and (2, points) how far their intervals reach down and
     up; None with one repeat."""
-    points = [ratio_of_medians([of_point]) for of_point in values]
+    points = [median_ratio([of_point], [1]) for of_point in values]
     middles = [point.value for point in points]
     reach = [
         (point.value - point.interval.low, point.interval.high - point.value) for point in points if point.interval
@@ -315,13 +304,11 @@ def with_errors(values: Sequence[Sequence[float]]) -> tuple[list[float], np.ndar
     return middles, np.transpose(reach) if reach else None
 
 
-def add_caption(figure: Figure, records: Sequence[CellRecord], numbers: str) -> None:
+def add_caption(figure: Figure, frame: pd.DataFrame, numbers: str) -> None:
     """What the numbers are of: batch size and precision where they are the same throughout, repeats, device."""
-    environment, repeats = records[0].environment, len({record.repeat for record in records})
-    sizes, precisions = ({getattr(r.cell, name) for r in records} for name in ("batch_size", "precision"))
-    parts = [f"Batches of {size}" for size in sizes] if len(sizes) == 1 else []
-    parts += list(precisions) if len(precisions) == 1 else []
+    first, repeats = frame.iloc[0], frame.repeat.nunique()
+    parts = [f"Batches of {first.batch_size}"] if frame.batch_size.nunique() == 1 else []
+    parts += [first.precision] if frame.precision.nunique() == 1 else []
     parts.append(f"{numbers} of {repeats} processes" if repeats > 1 else "one process, no interval")
-    on_cpu = environment["backend"] == "cpu"
-    parts.append(f"{environment['cpu']}, {environment['cpu_cores']} cores" if on_cpu else environment["device"])
+    parts.append(f"{first.cpu}, {first.cpu_cores} cores" if first.backend == "cpu" else first.device)
     figure.suptitle(", ".join(parts), fontsize=10, parse_math=False)

@@ -4,16 +4,16 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
+import pandas as pd
+
 from jaxcompare.analysis.comparison import LABELS
+from jaxcompare.analysis.contrast import Ratio
 from jaxcompare.analysis.dispatch import FixedCost
-from jaxcompare.analysis.speed import Ratio
 from jaxcompare.analysis.statistics import Estimate
 from jaxcompare.cells import CONTROLS, ENGINES, Cell
-from jaxcompare.config import ModelName, Precision
-from jaxcompare.report.tables import chance_note
+from jaxcompare.config import Framework, ModelName, Precision
 
-VERDICTS = {1: "slower", -1: "faster", 0: "undecided"}
-"""By the direction of a ratio to another's time."""
+FRAMEWORKS: dict[Framework, str] = {"jax": "JAX", "torch": "PyTorch"}
 
 
 def model_label(model: ModelName, precision: Precision) -> str:
@@ -21,19 +21,9 @@ def model_label(model: ModelName, precision: Precision) -> str:
     return LABELS[model] + ("" if precision == "float32" else f" in {precision}")
 
 
-def counted(rows: Sequence[Sequence[str]], *columns: int) -> str:
-    """How many intervals a table shows in these columns, and how many of them miss by chance; empty of none."""
-    return chance_note(sum(" to " in row[column] for row in rows for column in columns))
-
-
-def known(values: Iterable[float | None]) -> list[float]:
-    """What was measured."""
-    return [value for value in values if value is not None]
-
-
 def spread(values: Iterable[float], form: str) -> str:
-    """Median, and range where there is one; a dash of nothing."""
-    numbers = list(values)
+    """Median, and range where there is one, of what was measured; a dash of nothing."""
+    numbers = [value for value in values if not pd.isna(value)]
     if not numbers:
         return "-"
     low, middle, high = (format(of(numbers), form) for of in (min, statistics.median, max))
@@ -49,10 +39,10 @@ def ratio_text(ratio: Ratio) -> str:
     return f"{ratio.value:{form}} ({ratio.interval.low:{form}} to {ratio.interval.high:{form}})"
 
 
-def verdict_text(ratio: Ratio) -> str:
-    """A ratio to another's time, with its interval and what that shows."""
-    text, verdict = ratio_text(ratio), VERDICTS[ratio.direction]
-    return f"{text.removesuffix(')')}, {verdict})" if ratio.interval else f"{text} ({verdict} in one repeat)"
+def verdict_word(ratio: Ratio) -> str:
+    """What a ratio to another's time shows; of one repeat, no more than what it happened to be."""
+    word = {1: "slower", -1: "faster", 0: "undecided"}[ratio.direction]
+    return word if ratio.interval else f"{word} in one repeat"
 
 
 def factor_text(factor: Ratio) -> str:

@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from jaxcompare.cell_frame import to_csv, to_frame
 from jaxcompare.cells import Cell, CellRecord, load_cells, save_cells
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.measure.environment import find_commit
 from jaxcompare.measure.malloc import malloc_settings, single_arena
-from jaxcompare.records import load_lines, save_lines
+from jaxcompare.records import load_lines, save_lines, write_atomically
 from jaxcompare.study import worker
 from jaxcompare.study.gates import Gates, Tell, gate_of, open_gates
 from jaxcompare.study.process import CellFailed, in_fresh_process
@@ -43,6 +44,7 @@ class Measured:
         """In memory and on disk."""
         self.cells.append(record)
         save_cells(self.folder / "cells.jsonl", self.cells)
+        write_atomically(self.folder / "cells.csv", to_csv(to_frame(self.cells)))
 
     def add(self, kind: str, place: dict[str, Any], values: dict[str, Any]) -> None:
         """One of OTHERS: what `place` names, in memory and on disk."""

@@ -1,0 +1,390 @@
+"""The speed study's tables, page, summary and commands show what was computed."""
+
+import dataclasses
+import json
+import re
+from html import unescape
+
+import html5lib
+import pytest
+import synthetic_speed as synthetic
+from synthetic_speed import COMMAND, COMPILE, EAGER, EPOCH, MILLISECONDS, RECIPE, STEP, failed, scattered, speed, study, sweep, timed
+from test_contrast import LAST, under_malloc
+from test_records import record as run_record
+
+import report
+from jaxcompare.cells import Cell, save_cells
+from jaxcompare.config import InputError
+from jaxcompare.records import History, save_lines
+from jaxcompare.report.html import build_page, draw_pictures
+from jaxcompare.report.results import PAGE_ONLY, Results, gather
+from jaxcompare.report.speed_details import (
+    accuracy_table,
+    batch_table,
+    compile_table,
+    cost_table,
+    input_table,
+    memory_table,
+    phases_table,
+    pipeline_table,
+)
+from jaxcompare.report.speed_pictures import DESIGNS
+from jaxcompare.report.speed_tables import (
+    allocator_table,
+    break_even_table,
+    contrast_table,
+    repeated_table,
+    speed_table,
+    speed_tables,
+    verdict_lines,
+)
+
+
+def rows_of(table):
+    """By model and execution."""
+    return {row[:2]: row[2:] for row in table.rows}
+
+
+# Answers.
+
+
+def test_the_speed_table_takes_medians_ratios_and_the_larger_ceiling():
+    table = speed_table(speed(study()))
+    rows = rows_of(table)
+    # 63.3 MFLOP in 50.0 ms / 128 is 162 GFLOP/s; JAX's ceiling is 300, PyTorch's half of that.
+    step = ("391 (383 to 398)", "0.50 (0.50 to 0.50)", "0.67 (0.67 to 0.67)", "54 (53 to 55)", "5.5", "1.1")
+    eager = ("781 (766 to 797)", "1", "1.33 (1.33 to 1.33)", "27 (26 to 28)", "-", "-")
+    compiled = ("586 (574 to 598)", "0.75 (0.75 to 0.75)", "1", "36 (35 to 37)", "6.0", "1.5")
+    assert rows["CNN", STEP.title] == step
+    assert rows["CNN", EAGER.title] == eager
+    assert rows["CNN", COMPILE.title] == compiled
+    # Two of 13 cells have a 1 in place of a ratio's interval.
+    assert "24 intervals of 95 %" in table.markdown()
+    assert len(speed_table(speed([*study({EAGER: 1.0}), *sweep(sizes=(32, 512))])).rows) == 1
+    alone = speed_table(speed(study(repeats=1))).markdown()
+    assert "intervals of 95 %" not in alone
+    assert "in one repeat" in alone
+
+
+def test_precisions_stand_side_by_side():
+    bfloat16 = [dataclasses.replace(cell, precision="bfloat16") for cell in (EAGER, STEP)]
+    records = [*study(), *study(dict(zip(bfloat16, (60.0, 20.0), strict=True)))]
+    assert rows_of(speed_table(speed(records)))["CNN in bfloat16", STEP.title][:2] == (
+        "156 (153 to 159)",
+        "0.33 (0.33 to 0.33)",
+    )
+
+
+def test_a_cell_without_a_time_is_a_row_that_says_why():
+    lost = Cell("cnn", "cudagraphs")
+    records = [*study(), *(failed(lost, "it needs a GPU", repeat) for repeat in range(3))]
+    table = speed_table(speed(records))
+    assert rows_of(table)["CNN", lost.title] == ("-",) * 6
+    assert "it needs a GPU" in table.notes[0]
+    assert break_even_table(speed(records)) == break_even_table(speed(study()))
+    # One repeat that failed takes the cell's others with it.
+    partly = [*study(), timed(lost, 9.0, 0), timed(lost, 9.0, 1), failed(lost, "killed", 2)]
+    assert rows_of(speed_table(speed(partly)))["CNN", lost.title] == ("-",) * 6
+
+
+def test_without_pytorch_eager_there_are_times_and_no_ratios():
+    made = speed([r for r in study() if r.cell not in (EAGER, COMPILE)])
+    assert rows_of(speed_table(made))["CNN", STEP.title][:3] == ("391 (383 to 398)", "-", "-")
+    assert [table.title for table in speed_tables(made)] == [
+        "Speed: every execution beside PyTorch eager",
+        "What else the ratios say",
+    ]
+
+
+def test_what_the_notes_say_follows_the_records():
+    def notes(records):
+        return " ".join(speed_table(speed(records)).notes)
+
+    quiet = notes(study())
+    assert "24 timed steps" in quiet
+    assert "logits 1e-06, gradients 1e-05 and losses 1e-05" in quiet
+    assert "pads" not in quiet
+    assert "Other work" not in quiet
+    assert " min apart" not in quiet
+    more = [dataclasses.replace(r, epoch_time_s=r.epoch_time_s * 4) if r.cell == EPOCH else r for r in study()]
+    assert "24 to 96 timed steps" in notes(more)
+    padded = {"computed_batch_size": 144, "devices": 6}
+    wide = [dataclasses.replace(r, manifest=r.manifest | padded) for r in study({STEP: 1.0})]
+    assert notes([*study({EAGER: 1.0}), *wide]).count("batches of 128 to 144, whole slices for each of 6 devices") == 1
+    *records, last = study({EAGER: 100.0, STEP: 50.0})
+    busy = last.environment | {"cpu_cores": 2, "load_average": 6.8}
+    records = [dataclasses.replace(r, environment=r.environment | {"cpu_cores": 2}) for r in records]
+    late = dataclasses.replace(last, started_at="2026-01-02T05:04:05+00:00", environment=busy)
+    disturbed = notes([*records, late])
+    assert "up to 120 min apart" in disturbed
+    assert "6.8 processes wanted one of 2 cores" in disturbed
+
+
+def test_no_note_of_a_table_is_long():
+    made = speed(synthetic.both_models(), synthetic.both_models(), under_malloc(synthetic.both_models()))
+    for table in speed_tables(made):
+        assert all(len(note.split()) <= 60 for note in table.notes), table.title
+
+
+def test_contrasts_have_one_layout():
+    made = speed(study(), study({RECIPE: 800.0, EAGER: 100.0, Cell("cnn", "traced"): 200.0, Cell("cnn", "jit"): 40.0}))
+    table = contrast_table(made, "title", "note", "stage", "whole", "beside")
+    assert table.header == ("Model", "What", "Time of", "Over that of", "Ratio", "Earlier study", "Share")
+    traced, jit = Cell("cnn", "traced").title, Cell("cnn", "jit").title
+    ratio = "0.25 (0.25 to 0.25)"
+    found = "0.50 (0.50 to 0.50): not confirmed"
+    assert ("CNN", "library", EAGER.title, traced, ratio, found, "-50 % (-50 to -50)") in table.rows
+    assert ("CNN", "slices and cores", jit, STEP.title, "1.60 (1.60 to 1.60)", "-", "17 % (17 to 17)") in table.rows
+    assert ("CNN", "all", RECIPE.title, EPOCH.title, "16.0 (16.0 to 16.0)", "-", "100 %") in table.rows
+    level = speed(scattered({EAGER: (100, 100, 100), Cell("cnn", "eager", control="channels-last"): (90, 100, 110)}))
+    (control,) = contrast_table(level, "title", "note", "control").rows
+    assert "undecided" in control[-1]
+    both = contrast_table(speed(synthetic.both_models()), "title", "note", "interaction")
+    assert [row[0] for row in both.rows] == ["both"] * 5
+    assert ("both", "ViT over CNN", STEP.title, STEP.title, "3.00 (3.00 to 3.00)") in both.rows
+
+
+def test_the_break_even_table_says_never_and_undecided():
+    step = rows_of(break_even_table(speed(study(repeats=1))))["CNN", STEP.title]
+    # 116 steps are 116 / 391 of the recipe's epochs.
+    assert step == (COMPILE.title.replace("torch.compile", "PyTorch eager"), "6.0", "50.00", "116", "0.30", "12")
+    never = break_even_table(speed(scattered({EAGER: (1.0,), STEP: (2.0,)})))
+    assert never.rows[0][-3:] == ("never",) * 3
+    some = break_even_table(speed(scattered({EAGER: (100, 100), STEP: (50, 200)})))
+    assert some.rows[0][-3:-1] == ("never (116 to never, undecided)", "never (0.30 to never, undecided)")
+    # Every repeat crosses, but not by more than chance.
+    level = break_even_table(speed(scattered({EAGER: (100, 100, 100), STEP: (99, 80, 60)})))
+    assert level.rows[0][-3:-1] == ("290 (145 to 5,800, undecided)", "0.74 (0.37 to 14.83, undecided)")
+
+
+def test_repetition_is_counted_and_what_is_not_confirmed_named():
+    first = scattered({EAGER: (99, 100, 101), STEP: (49.5, 50, 50.5), EPOCH: (60, 40, 20), COMPILE: (74, 75, 76)})
+    again = study({EAGER: 100.0, STEP: 60.0, EPOCH: 30.0, COMPILE: 70.0})
+    table = repeated_table(speed(first, again))
+    assert table.rows[0][:7] == ("CNN", "6", "4", "1", "3", "0", "1.27")
+    assert table.rows[0][7].startswith(f"{STEP.title} over {EPOCH.title}: 1.25 (")
+    assert f"{EAGER.title} over {STEP.title}: 2.00 (" in table.notes[0]
+    assert repeated_table(speed(first, first)).notes[0] == ""
+    assert repeated_table(speed(first)).rows == []
+
+
+def test_the_allocators_settings_stand_side_by_side():
+    slower = [timed(cell, ms, i, page_faults=[9_000] * 2) for cell, ms in ((EAGER, 200.0), (STEP, 60.0)) for i in range(5)]
+    table = allocator_table(speed(under_malloc(study()), (), slower))
+    assert table.rows == [
+        ("CNN", EAGER.title, "1", "1", "-", "7", "9,000"),
+        ("CNN", STEP.title, "0.50 (0.50 to 0.50)", "0.30 (0.30 to 0.30)", "0.60 (0.60 to 0.60)", "7", "9,000"),
+    ]
+    assert "X=1" in table.notes[1]
+    assert "glibc's default" in table.notes[1]
+    assert allocator_table(speed(study())).rows == []
+
+
+@pytest.mark.parametrize(
+    ("again", "begun", "said"),
+    [
+        ({COMPILE: 75.0, STEP: 45.0}, "2026-01-03", "0.67 (0.67 to 0.67) of.*: faster; the later study: 0.60.*, faster."),
+        ({COMPILE: 75.0, STEP: 90.0}, "2025-12-31", ": faster; the earlier study: 1.20 (1.20 to 1.20), slower."),
+        ({EAGER: 1.0}, "2026-01-03", ": faster; the later study did not measure it."),
+    ],
+)
+def test_a_verdict_says_what_another_study_found(again, begun, said):
+    other = [dataclasses.replace(r, started_at=f"{begun}T00:00:00+00:00") for r in study(again)]
+    (line,) = verdict_lines(speed(study({COMPILE: 75.0, STEP: 50.0, EAGER: 100.0}), other))
+    assert re.search(re.escape(said).replace(r"\.\*", ".*"), line)
+    assert len(line.split()) <= 25
+    assert Results(speed=speed(study({COMPILE: 75.0, STEP: 50.0}), study({COMPILE: 75.0, STEP: 90.0}))).verdict[0] in (
+        build_page(Results(speed=speed(study({COMPILE: 75.0, STEP: 50.0}), study({COMPILE: 75.0, STEP: 90.0}))), [])
+    )
+
+
+# Details.
+
+
+def test_compilation_is_taken_apart():
+    rows = rows_of(compile_table(speed(study()).frame))
+    assert rows["CNN", STEP.title] == ("2", "1.00", "0.50", "4.00", "0.50", "5.50", "1.10", "-")
+    assert rows["CNN", COMPILE.title] == ("2", "-", "-", "-", "6.00", "6.00", "1.50", "2")
+    assert rows["CNN", EAGER.title] == ("0", "-", "-", "-", "0.20", "-", "-", "2")
+
+
+def test_phases_stand_in_their_order():
+    table = phases_table([synthetic.phases(cell) for cell in (EAGER, STEP)])
+    assert table.rows[1] == ("CNN", "JAX step", "128", *(f"{value}.00" for value in range(1, 9)))
+    titles = ("Input", "Copy", "Forward", "Backward", "Update", "Step", "Call returns after", "Evaluation")
+    assert table.header[3:] == tuple(f"{name}, ms" for name in titles)
+    assert phases_table([]).rows == []
+
+
+def test_time_to_accuracy_is_epochs_of_the_comparison_at_the_cells_speed():
+    history = History([2.0] * 4, [0.3] * 4, [0.2, 0.55, 0.4, 0.61], [9.0] * 4, [0.1] * 4, [0.0] * 4)
+    run = run_record(history=history, train_images=128_000)
+    other = run_record("vit", losses=(2.0,), train_images=128_000)
+    table = accuracy_table(speed(synthetic.both_models()).frame, [run, other])
+    assert table.header == ("Model", "Execution", "30 %, s", "40 %, s", "50 %, s", "60 %, s")
+    # 2 and 4 epochs of 1,000 batches of 128 at 50 ms, and 6 s paid once.
+    rows = rows_of(table)
+    assert rows["CNN", STEP.title] == ("100 (106)",) * 3 + ("200 (206)",)
+    assert rows["CNN", EAGER.title] == ("200 (200)",) * 3 + ("400 (400)",)
+    assert rows["ViT", STEP.title][1:] == ("67 (73)", "not reached", "not reached")
+    assert not [row for row in table.rows if "4 seeds" in row[1]]
+    assert accuracy_table(speed(study()).frame, []).rows == []
+    # Another precision or batch size learns otherwise.
+    fast = speed(study({dataclasses.replace(STEP, precision="bfloat16"): 1.0}))
+    assert accuracy_table(fast.frame, [run]).rows == []
+    assert accuracy_table(speed(sweep(sizes=(32,))).frame, [run]).rows == []
+    lower = dataclasses.replace(run, history=dataclasses.replace(history, test_accuracy=[0.2, 0.2, 0.3, 0.51]))
+    rows = accuracy_table(speed(study({STEP: 50.0})).frame, [run, lower]).rows
+    assert rows == [("CNN", STEP.title, "125 (131)", "150 (156)", "150 (156)", "1 of 2 seeds")]
+
+
+def test_times_by_input_have_a_column_each():
+    eager, step = input_table(speed(study()).frame).rows
+    assert eager == ("CNN", "PyTorch eager", "6,250 (6,125 to 6,375); 25 % wait", "-", "-", "781 (766 to 797)")
+    assert step[2:4] == ("5,859 (5,742 to 5,977); 25 % wait", "547 (536 to 558); 25 % wait")
+    assert step[4:] == ("469 (459 to 478)", "391 (383 to 398)")
+    assert input_table(speed([r for r in study() if r.cell != RECIPE]).frame).rows[0][1] == "JAX step"
+
+
+def test_batch_sizes_and_what_a_sweep_does_not_reach():
+    (row,) = batch_table(speed(sweep())).rows
+    assert row[:5] == ("CNN", "JAX step", "13.20 (412)", "22.80 (178)", "61.20 (120)")
+    assert row[-2:] == ("100 (100 to 100)", "0")
+    assert batch_table(speed(sweep(fixed_ms=1.0))).rows[0][-2] == "below the smallest measured (32)"
+    assert batch_table(speed(sweep(image_ms=0.001))).rows[0][-2] == "above the largest measured (512)"
+    assert batch_table(speed(study())).rows == []
+    lost = [failed(Cell("cnn", "step", batch_size=512), "out of memory", repeat) for repeat in range(3)]
+    records = [*study(), *[r for r in sweep(sizes=(32, 512)) if r.cell.batch_size == 32], *lost]
+    table = batch_table(speed(records))
+    assert table.rows == [("CNN", "JAX step", "13.20 (412)", "50.00 (391)", "-", "-", "-", "-", "-")]
+    assert "out of memory" in table.notes[0]
+    # Nothing else of the sweep: the table is there to say so.
+    assert batch_table(speed([*study(), *lost])).rows[0][-5] == "-"
+    assert "out of memory" not in speed_table(speed(records)).markdown()
+
+
+def test_costs_that_are_far_apart_are_pointed_at():
+    table = cost_table(speed(study(), costs=[synthetic.costs(xla=0.9), synthetic.costs("vit", xla=1.02)]))
+    assert table.rows[0] == ("CNN", "Forward, MFLOP", "20.000", "18.000", "-10.0 (more than 5 % apart)")
+    assert ("ViT", "Training, MFLOP", "60.000", "61.200", "+2.0") in table.rows
+    assert ("CNN", "Training, MB", "4.000", "3.600", "-10.0") in table.rows
+    assert ("CNN", "Intensity, FLOP a byte", "15.0", "15.0", "+0.0") in table.rows
+    assert "300 GFLOP/s, a large copy 20 GB/s" in table.notes[1]
+    assert "(JAX 300 and 10, PyTorch 150 and 20); ridge point 15.0" in table.notes[1]
+
+
+def test_memory_has_three_witnesses():
+    rows = rows_of(memory_table(speed(study()).frame))
+    assert rows["CNN", STEP.title] == ("-", "100", "1,000", "7")
+    assert rows["CNN", EAGER.title] == ("-", "-", "1,000", "7")
+
+
+def test_input_pipelines_have_medians_and_paired_ratios():
+    records = synthetic.inputs()
+    assert pipeline_table(records).rows[1] == ("2", "8,000 (4,000 to 12,000)", "2,000 (1,000 to 3,000)", "4.0")
+    with pytest.raises(InputError, match="a measurement is missing"):
+        pipeline_table(records[:-1])
+
+
+# The page, the summary, the commands.
+
+
+def results(repeats=3):
+    records = [r for r in synthetic.both_models() if r.repeat < repeats]
+    sizes = [r for r in [*sweep(repeats=repeats), *sweep("eager", repeats=repeats)] if r.cell.batch_size != 128]
+    lost = [failed(Cell("cnn", "cudagraphs"), "<b>no GPU</b>", repeat) for repeat in range(repeats)]
+    phases = [synthetic.phases(cell) for cell in (EAGER, STEP)]
+    # The one that failed comes first: it has no environment.
+    cells = [*lost, *records, *sizes]
+    return Results(speed=speed(cells, phases=phases, inputs=synthetic.inputs(), costs=[synthetic.costs()]))
+
+
+def test_the_page_shows_the_study_and_is_valid():
+    made = results()
+    page = build_page(made, draw_pictures(made))
+    html5lib.HTMLParser(strict=True).parse(page)
+    text = unescape(page)
+    assert page.count("<svg") == len(DESIGNS) == 7
+    assert "<image" not in page
+    assert "<b>no GPU" not in page
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    titles = [table.title for tables in made.tables().values() for table in tables]
+    for tables in made.tables().values():
+        for table in tables:
+            assert table.title in text
+            assert all(note in text for note in table.notes)
+    for design in DESIGNS:
+        assert design.caption in text
+        assert design.table in titles
+    alone = results(repeats=1)
+    html5lib.HTMLParser(strict=True).parse(build_page(alone, draw_pictures(alone)))
+
+
+def test_the_readme_gets_the_answers_and_the_page_the_rest(tmp_path, capsys):
+    tables = results().tables()
+    assert {name: len(found) for name, found in tables.items()} == {"training_speed": 4, "training_speed_details": 7}
+    assert set(tables) - set(PAGE_ONLY) == {"training_speed"}
+    save_cells(tmp_path / "speed" / "cells.jsonl", [timed(RECIPE, 800.0)])
+    save_lines(tmp_path / "speed" / "costs.jsonl", [synthetic.costs()])
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- training_speed -->\n<!-- /training_speed -->\n")
+    report.main(report.Args((tmp_path / "speed",), tmp_path / "out", readme))
+    assert "Speed: every execution beside PyTorch eager" in readme.read_text()
+    assert "What a training image costs" not in readme.read_text()
+    assert "What a training image costs" in capsys.readouterr().out
+    assert (tmp_path / "out" / "figures" / "figure5_matrix.png").exists()
+
+
+def test_a_second_folder_of_the_same_cells_is_a_repetition(tmp_path):
+    later = [dataclasses.replace(r, started_at="2026-01-03T03:04:05+00:00") for r in study()]
+    studies = {"one": study(), "two": later, "three": under_malloc(later), "four": under_malloc(study())}
+    for name, records in studies.items():
+        save_cells(tmp_path / name / "cells.jsonl", records)
+    save_lines(tmp_path / "one" / "costs.jsonl", [synthetic.costs()])
+    one, two, three, four = (tmp_path / name for name in studies)
+    made = gather([one, three, two])
+    assert list(made.speed.again.started_at) == [r.started_at for r in later]
+    assert set(made.speed.other_malloc.malloc) == {"X=1"}
+    assert len(made.speed.costs) == 1
+    assert json.loads(json.dumps(made.summary()))["training_speed"]["repeated"]["ratios"] == 78
+    with pytest.raises(InputError, match="four: one folder of speed measurements too many"):
+        gather([one, two, three, four])
+    with pytest.raises(InputError, match="one: holds measurements of the first folder's, which confirm nothing"):
+        gather([one, one])
+
+
+def test_the_page_has_each_command_once():
+    second = f"{COMMAND} --engines eager step --batch-sizes 32 512"
+    sizes = [dataclasses.replace(r, command=second) for r in sweep() if r.cell.batch_size != 128]
+    page = build_page(Results(speed=speed([*study(), *sizes], study())), [])
+    for command in (COMMAND, second, f"{COMMAND} --out runs/training_speed_again"):
+        folder = "" if "--out" in command else " --out runs/training_speed"
+        assert page.count(f"<pre>{command}{folder}</pre>") == 1
+    assert "<td>2026-01-02</td>" in page
+
+
+def test_the_verdict_is_of_both_models_or_of_none():
+    assert [line[:4] for line in Results(speed=speed(synthetic.both_models())).verdict] == ["CNN:", "ViT:"]
+    assert Results(speed=speed([failed(EAGER, "no")])).verdict == []
+    fast = {dataclasses.replace(cell, precision="bfloat16"): ms for cell, ms in MILLISECONDS.items()}
+    assert [line[:15] for line in verdict_lines(speed(study(fast)))] == ["CNN in bfloat16"]
+    assert LAST.title in str(contrast_table(speed(study({LAST: 1.0, STEP: 2.0})), "", "", "best").rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "field"),
+    [
+        ("inputs", synthetic.inputs()[0], "images_per_s"),
+        ("phases", synthetic.phases(EAGER), "step_ms"),
+        ("costs", synthetic.costs(), "xla_training_flops"),
+    ],
+)
+def test_a_line_beside_the_cells_is_read_strictly(name, good, field, tmp_path):
+    save_cells(tmp_path / "cells.jsonl", study({EAGER: 1.0}))
+    save_lines(tmp_path / f"{name}.jsonl", [{}])
+    with pytest.raises(InputError, match=rf"{name}.jsonl, line 1: not a measurement \(lacks \["):
+        gather([tmp_path])
+    save_lines(tmp_path / f"{name}.jsonl", [good, good | {field: -5.0}])
+    with pytest.raises(InputError, match=rf"{name}.jsonl, line 2: .*{field} holds -5.0"):
+        gather([tmp_path])
