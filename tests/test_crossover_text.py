@@ -9,7 +9,7 @@ import pytest
 import synthetic
 from scipy import stats
 
-from jaxcompare.analysis.crossover_text import describe_crossover, describe_extrapolation, list_claims
+from jaxcompare.report.crossover_text import describe_crossover, describe_extrapolation, list_claims
 from jaxcompare.analysis.data_efficiency import analyse, build_sweep
 
 SIZES = {3: (1_000, 5_000, 10_000), 5: (1_000, 5_000, 10_000, 25_000, 50_000)}

@@ -9,18 +9,20 @@ from markupsafe import Markup
 
 from jaxcompare import __version__
 from jaxcompare.analysis.comparison import LABELS, by_model, executed_alike, mean, seconds_text
-from jaxcompare.analysis.conclusions import answer_questions, name_unfinished
+from jaxcompare.analysis.outcome import unfinished
 from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.contrast import measured
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.records import RunRecord, summary_json
+from jaxcompare.report.answers import answer_questions
 from jaxcompare.report.commands import rebuild_commands
 from jaxcompare.report.figures import Picture, complete_comparison, data_efficiency, figure_svg, training_curves
 from jaxcompare.report.results import Results
 from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures
 from jaxcompare.report.speed_tables import matrix_library_sentence, verdict_lines
 from jaxcompare.report.tables import score_rows
+from jaxcompare.report.words import say
 
 
 def draw_pictures(results: Results) -> list[Picture]:
@@ -167,7 +169,8 @@ def _limits(results: Results) -> list[str]:
             "The full comparison is one run a model: its difference has no interval, and another seed's may differ."
         )
     if results.comparison:
-        limits += [f"Not counted in the full comparison: {text}." for text in name_unfinished(results.comparison)]
+        if lost := unfinished(results.comparison):
+            limits.append(say("unfinished", runs=lost))
     efficiency = results.efficiency
     if efficiency:
         count, sizes = len(efficiency.sweep.seeds), efficiency.sweep.sizes

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from jaxcompare.analysis.comparison import check_comparable, check_one_recipe, summarise
-from jaxcompare.analysis.conclusions import verdict
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse, build_sweep, summarise_sweep
 from jaxcompare.analysis.predictions import Score, score_predictions
 from jaxcompare.analysis.speed_study import SpeedStudy
@@ -18,6 +17,7 @@ from jaxcompare.config import InputError, ModelName
 from jaxcompare.ranges import BESIDE_CELLS, check_ranges
 from jaxcompare.records import RunRecord, load_lines, load_records
 from jaxcompare.report.agreement import agreement_table
+from jaxcompare.report.answers import verdict
 from jaxcompare.report.speed_details import detail_tables
 from jaxcompare.report.speed_tables import speed_tables, verdict_lines
 from jaxcompare.report.tables import Table, accuracy_time_table, comparison_table, efficiency_tables

@@ -16,12 +16,12 @@ from jaxcompare.analysis.comparison import (
     seconds_text,
     time_to_accuracy,
 )
-from jaxcompare.analysis.crossover_text import describe_crossover
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse
 from jaxcompare.analysis.predictions import Score
 from jaxcompare.analysis.statistics import Estimate, Interval
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.records import RunRecord
+from jaxcompare.report.crossover_text import describe_crossover
 
 METRIC_TITLES: dict[Metric, str] = {
     "best": "Test accuracy in per cent, best epoch, chosen on the test images",
