@@ -137,8 +137,8 @@ def show(screen: "Console", records: Sequence["RunRecord"]) -> None:
     """The printed summary: accuracies and differences by size, and where the lead changes."""
     from rich.table import Table
 
-    from jaxcompare.report.crossover_text import describe_crossover
     from jaxcompare.analysis.data_efficiency import METRICS, analyse, build_sweep
+    from jaxcompare.report.crossover_text import describe_crossover
     from jaxcompare.report.tables import METRIC_TITLES, efficiency_rows
 
     sweep = build_sweep(records)

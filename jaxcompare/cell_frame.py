@@ -22,6 +22,13 @@ SAME_STUDY = (
 WHOLE = ("programs", "allocator_bytes", "plan_bytes", "process_bytes", "devices", "computed_batch_size")
 
 
+REAL = (
+    *("load_average", "slow_first_steps", "input_wait", "cold_compile_s", "warm_compile_s"),
+    *(f"{cache}_{name}" for cache in ("cold", "warm") for name in COMPILE_PHASES.values()),
+)
+"""Columns that may be NA throughout."""
+
+
 def to_frame(records: Sequence[CellRecord]) -> pd.DataFrame:
     """A row a process, in the order of the records; what was not measured is NA.
 
@@ -30,7 +37,8 @@ def to_frame(records: Sequence[CellRecord]) -> pd.DataFrame:
     """
     columns = [field.name for field in dataclasses.fields(Cell)]
     frame = pd.DataFrame([_row(record) for record in records], columns=None if records else ["cell", *columns])
-    return frame.astype({name: "Int64" for name in WHOLE if name in frame})
+    types = dict.fromkeys(WHOLE, "Int64") | dict.fromkeys(REAL, "float64")
+    return frame.astype({name: kind for name, kind in types.items() if name in frame})
 
 
 def to_csv(frame: pd.DataFrame) -> str:
@@ -84,9 +92,7 @@ def _row(record: CellRecord) -> dict[str, Any]:
 def _phases(programs: dict[str, dict[str, Any]]) -> dict[str, float | None]:
     """Of all programs compiled ahead together; none of torch.compile, which compiles while it runs."""
     ahead = [times for times in programs.values() if "compile_s" in times]
-    return {
-        column: sum(times[name] for times in ahead) if ahead else None for name, column in COMPILE_PHASES.items()
-    }
+    return {column: sum(times[name] for times in ahead) if ahead else None for name, column in COMPILE_PHASES.items()}
 
 
 def _median_share(parts: Sequence[float], wholes: Sequence[float]) -> float | None:

@@ -297,5 +297,3 @@ def _check_timing(record: CellRecord) -> None:
     for precision in ("tf32", "bfloat16"):
         if record.manifest[precision] != (record.cell.precision == precision):
             raise ValueError(f"a cell in {record.cell.precision} whose manifest has {precision} otherwise")
-
-

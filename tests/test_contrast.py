@@ -27,7 +27,8 @@ from synthetic_speed import (
 )
 
 from jaxcompare.analysis.break_even import Cost, break_even_steps
-from jaxcompare.analysis.contrast import Pair, change, image_times, ratio
+from jaxcompare.analysis.contrast import Pair, image_times, ratio
+from jaxcompare.analysis.contrast import change as change_between
 from jaxcompare.analysis.dispatch import fixed_cost, swept
 from jaxcompare.analysis.roofline import common_roofs
 from jaxcompare.analysis.speed import baseline, best
@@ -188,7 +189,7 @@ def test_a_change_between_studies_has_welchs_interval():
     first = scattered({EAGER: (100,) * 3, STEP: (50, 52, 54)})
     again = scattered({EAGER: (100,) * 4, STEP: (60, 61, 62, 63)})
     times = [image_times(to_frame(records)) for records in (first, again)]
-    found = change(*times, Pair("", "", (STEP,), (EAGER,)))
+    found = change_between(*times, Pair("", "", (STEP,), (EAGER,)))
     expected = ttest_ind(np.log([60, 61, 62, 63]), np.log([50, 52, 54]), equal_var=False).confidence_interval()
     assert found.value == pytest.approx(math.sqrt(61 * 62) / 52)
     assert (found.interval.low, found.interval.high) == pytest.approx((math.exp(expected.low), math.exp(expected.high)))
@@ -221,7 +222,9 @@ def under_malloc(records):
 
 
 def test_another_allocators_ratios_stand_beside_the_first_ones():
-    slower = [timed(cell, ms, i, page_faults=[9_000] * 2) for cell, ms in ((EAGER, 200.0), (STEP, 60.0)) for i in range(5)]
+    slower = [
+        timed(cell, ms, i, page_faults=[9_000] * 2) for cell, ms in ((EAGER, 200.0), (STEP, 60.0)) for i in range(5)
+    ]
     eager, step = speed(under_malloc(study()), (), [*slower, failed(OP, "no")]).allocated
     assert (eager.cell, eager.over, eager.change) == (EAGER, (None, None), None)
     assert [one.value for one in step.over] == pytest.approx([0.5, 0.3])
@@ -333,9 +336,7 @@ def test_whatever_takes_the_same_steps_may_be_the_best_of_its_framework(cell, co
     assert (cell in (verdict.cell, verdict.other)) is counts
 
 
-@pytest.mark.parametrize(
-    ("epoch", "direction"), [((50, 51, 49), -1), ((160, 161, 159), 1), ((50, 120, 90), 0)]
-)
+@pytest.mark.parametrize(("epoch", "direction"), [((50, 51, 49), -1), ((160, 161, 159), 1), ((50, 120, 90), 0)])
 def test_the_verdict_follows_the_interval(epoch, direction):
     ((verdict, again),) = speed(scattered({EAGER: (80, 81, 79), EPOCH: epoch})).verdicts
     assert (verdict.ratio.direction, again) == (direction, None)
@@ -382,7 +383,7 @@ def test_controls_are_held_against_the_same_cell_without():
     }
     assert made.ratio_of("over eager", bare_step).value == pytest.approx(0.9)
     assert made.ratio_of("over the best", bare_step) is None
-    without = speed([r for r in [*study(), *study({vit: 400.0, vit_step: 200.0, LAST: 40.0})]])
+    without = speed([*study(), *study({vit: 400.0, vit_step: 200.0, LAST: 40.0})])
     kinds = ("over the best", "stage", "whole", "best", "interaction")
     assert [(one.pair, one.ratio) for one in made.of(*kinds)] == [(one.pair, one.ratio) for one in without.of(*kinds)]
 

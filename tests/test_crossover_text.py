@@ -9,8 +9,8 @@ import pytest
 import synthetic
 from scipy import stats
 
-from jaxcompare.report.crossover_text import describe_crossover, describe_extrapolation, list_claims
 from jaxcompare.analysis.data_efficiency import analyse, build_sweep
+from jaxcompare.report.crossover_text import describe_crossover, describe_extrapolation, list_claims
 
 SIZES = {3: (1_000, 5_000, 10_000), 5: (1_000, 5_000, 10_000, 25_000, 50_000)}
 CNN = {1_000: 0.35, 5_000: 0.47, 10_000: 0.54, 25_000: 0.62, 50_000: 0.7}

@@ -87,7 +87,10 @@ def test_the_roofline_has_a_marker_for_each_execution():
     assert x == pytest.approx(intensity(to_frame([timed(STEP, 1.0)])), rel=0.25)
     assert points["ViT, PyTorch eager"][1] == pytest.approx(334.2e-3 * 128 / 0.4, rel=0.02)
     assert len(points) == 2 * 8
-    markers = {bars.get_label(): bars.lines[0].get_marker() for bars in roofline(speed(study({EAGER: 9.0, LAST: 8.0}))).axes[0].containers}
+    markers = {
+        bars.get_label(): bars.lines[0].get_marker()
+        for bars in roofline(speed(study({EAGER: 9.0, LAST: 8.0}))).axes[0].containers
+    }
     assert len(set(markers.values())) == 2
     # The fastest product was measured beside cells that the figure does not show.
     fast = [dataclasses.replace(r, ceiling_flops_per_s=6e11) for r in sweep(sizes=(32, 512))]

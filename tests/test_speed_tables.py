@@ -8,7 +8,21 @@ from html import unescape
 import html5lib
 import pytest
 import synthetic_speed as synthetic
-from synthetic_speed import COMMAND, COMPILE, EAGER, EPOCH, MILLISECONDS, RECIPE, STEP, failed, scattered, speed, study, sweep, timed
+from synthetic_speed import (
+    COMMAND,
+    COMPILE,
+    EAGER,
+    EPOCH,
+    MILLISECONDS,
+    RECIPE,
+    STEP,
+    failed,
+    scattered,
+    speed,
+    study,
+    sweep,
+    timed,
+)
 from test_contrast import LAST, under_malloc
 from test_records import record as run_record
 
@@ -169,7 +183,9 @@ def test_repetition_is_counted_and_what_is_not_confirmed_named():
 
 
 def test_the_allocators_settings_stand_side_by_side():
-    slower = [timed(cell, ms, i, page_faults=[9_000] * 2) for cell, ms in ((EAGER, 200.0), (STEP, 60.0)) for i in range(5)]
+    slower = [
+        timed(cell, ms, i, page_faults=[9_000] * 2) for cell, ms in ((EAGER, 200.0), (STEP, 60.0)) for i in range(5)
+    ]
     table = allocator_table(speed(under_malloc(study()), (), slower))
     assert table.rows == [
         ("CNN", EAGER.title, "1", "1", "-", "7", "9,000"),
@@ -183,7 +199,11 @@ def test_the_allocators_settings_stand_side_by_side():
 @pytest.mark.parametrize(
     ("again", "begun", "said"),
     [
-        ({COMPILE: 75.0, STEP: 45.0}, "2026-01-03", "0.67 (0.67 to 0.67) of.*: faster; the later study: 0.60.*, faster."),
+        (
+            {COMPILE: 75.0, STEP: 45.0},
+            "2026-01-03",
+            "0.67 (0.67 to 0.67) of.*: faster; the later study: 0.60.*, faster.",
+        ),
         ({COMPILE: 75.0, STEP: 90.0}, "2025-12-31", ": faster; the earlier study: 1.20 (1.20 to 1.20), slower."),
         ({EAGER: 1.0}, "2026-01-03", ": faster; the later study did not measure it."),
     ],

@@ -102,7 +102,9 @@ def image_times(frame: pd.DataFrame) -> pd.DataFrame:
     row ran side by side."""
     if frame.empty:
         return pd.DataFrame()
-    columns = {cell: rows.set_index("repeat").image_time_s for cell, rows in measured(frame).groupby("cell", sort=False)}
+    columns = {
+        cell: rows.set_index("repeat").image_time_s for cell, rows in measured(frame).groupby("cell", sort=False)
+    }
     return pd.DataFrame(columns).sort_index()
 
 

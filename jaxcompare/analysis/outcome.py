@@ -10,7 +10,9 @@ from jaxcompare.analysis.statistics import Estimate, estimate
 from jaxcompare.config import ModelName
 from jaxcompare.records import RunRecord
 
-Why = Literal["no difference", "both", "both or dropout", "test alone", "generalises less", "generalises less or dropout"]
+Why = Literal[
+    "no difference", "both", "both or dropout", "test alone", "generalises less", "generalises less or dropout"
+]
 """Where what separates the models after the last epoch arises: in no place that is shown; on the training images too;
 in the test alone; the one that is behind in the test is ahead in training. Or dropout: which lowers the ViT's figure in
 training alone, and could be the reason."""

@@ -101,7 +101,7 @@ def verdict_pairs(frame: pd.DataFrame) -> list[Pair]:
 
 
 def path_of(model: ModelName, precision: Precision, batch_size: int) -> list[Cell]:
-    """From PyTorch's own loop on the recipe's input to JAX's program of an epoch, a stage from each cell to the next."""
+    """From PyTorch's own loop on the recipe's input to JAX's program of an epoch: a stage from each to the next."""
     last = Cell(model, "epoch", "device", precision, batch_size)
     engines = ("eager", "traced", "jit", "step")
     middle = [dataclasses.replace(last, engine=engine) for engine in engines]

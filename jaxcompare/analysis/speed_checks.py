@@ -22,7 +22,7 @@ def check_one_measurement(frame: pd.DataFrame) -> None:
     if frame.empty:
         raise InputError("cells.jsonl: holds no measurement; measure anew")
     for row in frame.itertuples():
-        gate = Deviation(row.gate_logits, row.gate_gradients, row.gate_losses)
+        gate = Deviation(logits=row.gate_logits, gradients=row.gate_gradients, losses=row.gate_losses)
         if fault := gate.exceeds(row.precision):
             raise InputError(f"{name_cell(row.cell)}: did not pass the parity gate: {fault[0]}")
     _check_agree(frame, "cells of different measurements: {} is {} in one, {} in another{}")
@@ -32,9 +32,7 @@ def check_one_measurement(frame: pd.DataFrame) -> None:
         if len(set(of_cell)) < len(of_cell):
             raise InputError(f"{name_cell(cell)}: a repeat is there twice, of {of_cell}")
         if of_cell != whole:
-            raise InputError(
-                f"{name_cell(cell)}: repeats {of_cell} only; the measurement did not come to its end"
-            )
+            raise InputError(f"{name_cell(cell)}: repeats {of_cell} only; the measurement did not come to its end")
 
 
 def check_alike(frame: pd.DataFrame, again: pd.DataFrame, *but: str) -> None:

@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from jaxcompare import __version__
 from jaxcompare.analysis.comparison import LABELS, by_model, executed_alike, mean, seconds_text
-from jaxcompare.analysis.outcome import unfinished
-from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.contrast import measured
+from jaxcompare.analysis.data_efficiency import Efficiency
+from jaxcompare.analysis.outcome import unfinished
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.records import RunRecord, summary_json
@@ -168,9 +168,8 @@ def _limits(results: Results) -> list[str]:
         limits.append(
             "The full comparison is one run a model: its difference has no interval, and another seed's may differ."
         )
-    if results.comparison:
-        if lost := unfinished(results.comparison):
-            limits.append(say("unfinished", runs=lost))
+    if results.comparison and (lost := unfinished(results.comparison)):
+        limits.append(say("unfinished", runs=lost))
     efficiency = results.efficiency
     if efficiency:
         count, sizes = len(efficiency.sweep.seeds), efficiency.sweep.sizes

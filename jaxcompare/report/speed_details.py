@@ -164,7 +164,9 @@ def batch_table(study: SpeedStudy) -> Table:
     sizes = sorted({cell.batch_size for cells in ways.values() for cell in cells})
     rows, shown = [], 0
     for way, cells in ways.items():
-        of_size = {cell.batch_size: study.frame[study.frame.cell == cell] for cell in cells if cell not in study.failures}
+        of_size = {
+            cell.batch_size: study.frame[study.frame.cell == cell] for cell in cells if cell not in study.failures
+        }
         steps = [_step_text(of_size[size]) if size in of_size else "-" for size in sizes]
         fit = study.fits.get(way)
         texts = ("-",) * 4

@@ -1,4 +1,4 @@
-"""The speed study's answers as tables: how fast, why, what else the ratios owe, when compiling has paid, found again."""
+"""The speed study's answers as tables: how fast, why, when compiling has paid, what else, and found again."""
 
 import json
 import math
@@ -40,9 +40,13 @@ def speed_tables(study: SpeedStudy) -> list[Table]:
     """Those that there are records for."""
     tables = [
         speed_table(study),
-        contrast_table(study, "Where the speed-up comes from", say("stages", steps=_steps(study)), "stage", "whole", "beside"),
+        contrast_table(
+            study, "Where the speed-up comes from", say("stages", steps=_steps(study)), "stage", "whole", "beside"
+        ),
         break_even_table(study),
-        contrast_table(study, "What else the ratios say", say("other_ratios"), "best", "recipe", "seeds", "control", "interaction"),
+        contrast_table(
+            study, "What else the ratios say", say("other_ratios"), "best", "recipe", "seeds", "control", "interaction"
+        ),
         repeated_table(study),
         allocator_table(study),
     ]
@@ -124,7 +128,13 @@ def _notes(frame: pd.DataFrame) -> list[str]:
     padded = frame[frame.computed_batch_size.fillna(0) > frame.batch_size]
     shown = padded[["model", "batch_size", "computed_batch_size", "devices"]].drop_duplicates()
     notes += [
-        say("padded", model=LABELS[row.model], size=row.batch_size, computed=row.computed_batch_size, devices=row.devices)
+        say(
+            "padded",
+            model=LABELS[row.model],
+            size=row.batch_size,
+            computed=row.computed_batch_size,
+            devices=row.devices,
+        )
         for row in shown.itertuples()
     ]
     begun = pd.to_datetime(frame.started_at).groupby(frame.repeat)
@@ -166,7 +176,13 @@ def contrast_table(study: SpeedStudy, title: str, note: str, *kinds: str) -> Tab
 
 def _way(cells: Sequence[Cell]) -> str:
     """An interaction's times are of one way in both models: that way alone is named."""
-    return cells[0].execution if len(cells) == 1 else cells[-1].execution if cells[-1].engine != "eager" else cells[0].execution
+    return (
+        cells[0].execution
+        if len(cells) == 1
+        else cells[-1].execution
+        if cells[-1].engine != "eager"
+        else cells[0].execution
+    )
 
 
 def _again_text(one: Contrast) -> str:
@@ -174,9 +190,10 @@ def _again_text(one: Contrast) -> str:
 
 
 def _share(one: Contrast) -> str:
-    if one.pair.kind == "beside":
-        return "-"
-    return share_text(one.share) if one.share else "100 %" if one.pair.kind == "whole" and one.ratio.direction else "no whole"
+    """Of the whole, which has all of it; of what is no part of it, or where it is undecided, a dash."""
+    if one.share:
+        return share_text(one.share)
+    return "100 %" if one.pair.kind == "whole" and one.ratio.direction else "-"
 
 
 def _count(ratios: Sequence[Ratio]) -> str:
@@ -252,7 +269,10 @@ def repeated_table(study: SpeedStudy) -> Table:
         min(map(datetime.fromisoformat, frame.started_at)).strftime("%Y-%m-%d %H:%M UTC")
         for frame in (study.frame, study.again)
     ]
-    notes = [f"Not confirmed: {'; '.join(missed)}." if missed else "", say("repeated", when=study.when, first=begun[0], second=begun[1])]
+    notes = [
+        f"Not confirmed: {'; '.join(missed)}." if missed else "",
+        say("repeated", when=study.when, first=begun[0], second=begun[1]),
+    ]
     return Table(header, rows, notes, "Measured again")
 
 
