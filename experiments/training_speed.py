@@ -151,10 +151,10 @@ def command_of(args: Args) -> str:
 
 def show(out: Path) -> None:
     """Every table, and the figures as files."""
+    from jaxcompare.measurements import LINES
     from jaxcompare.report.figures import save_figure
     from jaxcompare.report.html import draw_pictures
     from jaxcompare.report.results import gather
-    from jaxcompare.study.study import OTHERS
 
     results = gather([out])
     assert results.speed
@@ -165,7 +165,7 @@ def show(out: Path) -> None:
     for picture in draw_pictures(results):
         save_figure(picture.figure, out / "figures", picture.name)
     files = [
-        name for name in ("cells.jsonl", "cells.csv", *(f"{name}.jsonl" for name in OTHERS)) if (out / name).exists()
+        name for name in ("cells.jsonl", "cells.csv", *(f"{name}.jsonl" for name in LINES)) if (out / name).exists()
     ]
     print(f"\nWritten: {out}/{', '.join(files)}, figures/")
     print(f"A page of it, with every table and figure: python experiments/report.py {out}")

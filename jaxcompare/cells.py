@@ -8,11 +8,11 @@ import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-from jaxcompare.config import Engine, Framework, ModelName, Precision, TrainingConfig, choose
-from jaxcompare.ranges import TIMED_CELL, check_ranges
-from jaxcompare.records import build_exactly, load_lines, save_lines
+from jaxcompare.config import Engine, Framework, InputError, ModelName, Precision, TrainingConfig
+from jaxcompare.fields import STRICT, Classes, Count, FromZero, Phases, Positive, WholeFromZero
+from jaxcompare.records import load_lines, save_lines
 
 TorchEngine = Literal["eager", "compile", "cudagraphs"]
 JaxEngine = Literal["op", "traced", "jit", "step", "chunk", "epoch"]
@@ -64,13 +64,15 @@ rest differs between the frameworks by nature (layout, dropout generator, donati
 class Cell:
     """One way to train one model."""
 
+    __pydantic_config__: ClassVar[Any] = STRICT
+
     model: ModelName
     engine: TorchEngine | JaxEngine
     """PyTorch: eager, `torch.compile`, or that with CUDA graphs. JAX: as in `training.plain` or `training.engines`."""
     input: CellInput = "device"
     precision: Precision = "float32"
-    batch_size: int = TrainingConfig.batch_size
-    seeds: int = 1
+    batch_size: Count = TrainingConfig.batch_size
+    seeds: Count = 1
     """Runs in one program."""
     control: Control | None = None
     """What is changed of a cell of the matrix, to see what it has to do with the matrix's ratios."""
@@ -132,30 +134,32 @@ class Cell:
 class Timing:
     """What one fresh process measured of a cell."""
 
-    epoch_time_s: list[float] = dataclasses.field(default_factory=list)
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    epoch_time_s: list[Positive] = dataclasses.field(default_factory=list)
     """Of each epoch after the warm-up, all seeds together; evaluation and compilation are not in it."""
-    warm_up_time_s: list[float] = dataclasses.field(default_factory=list)
+    warm_up_time_s: list[Positive] = dataclasses.field(default_factory=list)
     """Of each epoch before that."""
-    first_step_time_s: list[float] = dataclasses.field(default_factory=list)
+    first_step_time_s: list[Positive] = dataclasses.field(default_factory=list)
     """Of each step of the first epoch, the device waited for after each: how many it takes until they are steady. Empty
     for compiled JAX, whose programs are compiled ahead; JAX op by op finds its operations in the usual cache, once one
     process has compiled them."""
-    input_wait_s: list[float] = dataclasses.field(default_factory=list)
+    input_wait_s: list[FromZero] = dataclasses.field(default_factory=list)
     """Of each epoch after the warm-up: how long the device had nothing to do for want of a batch, as far as known; of
     PyTorch, how long the next batch took to come. Empty for plain JAX."""
-    page_faults: list[int] = dataclasses.field(default_factory=list)
+    page_faults: list[WholeFromZero] = dataclasses.field(default_factory=list)
     """Of each epoch after the warm-up: pages that the process touched for the first time, or anew after giving them
     back."""
-    compile_times: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    compile_times: Phases = dataclasses.field(default_factory=dict)
     """Of each program compiled ahead (JAX): see `measure.timing.CompileTimes`. torch.compile compiles in its first
     step."""
-    programs: int = 0
+    programs: WholeFromZero = 0
     """Compiled programs: ahead and in the first epoch, counted. A later one ends the measurement."""
-    ceiling_flops_per_s: float = 0.0
+    ceiling_flops_per_s: FromZero = 0.0
     """Of a large matrix product in the same process and precision."""
-    copy_bytes_per_s: float = 0.0
+    copy_bytes_per_s: FromZero = 0.0
     """Of a large copy within the device's memory, each byte counted as read and written."""
-    memory: dict[str, int | None] = dataclasses.field(default_factory=dict)
+    memory: dict[str, WholeFromZero | None] = dataclasses.field(default_factory=dict)
     """Bytes: `allocator` (the device's, at most in use), `plan` (XLA's, of the largest training program) and `process`
     (largest resident set, by the operating system). None: there is none."""
     manifest: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -169,25 +173,25 @@ class CellRecord(Timing):
     """A cell's timing, and what it is a timing of."""
 
     cell: Cell
-    repeat: int
+    repeat: WholeFromZero
     started_at: str
     """ISO 8601, UTC. Within a repeat, what was interrupted goes on later: ratios are best where these are near."""
     command: str
     """That measured it, but for where the images and the results are."""
-    epochs: int
+    epochs: Count
     """Asked for, the warm-up among them; fast cells are timed for more, epochs of the recipe's length once."""
-    train_images: int
-    epoch_images: int
+    train_images: Count
+    epoch_images: Count
     """That an epoch shows: as many, but for controls that go through them again and again."""
-    image_size: int
-    num_classes: int
+    image_size: Count
+    num_classes: Classes
     seed: int
     dataset_title: str
     data_fingerprint: str
     git_commit: str | None
-    parity: dict[str, float]
+    parity: dict[str, FromZero]
     """How far the cell's side was from the float64 reference before it was timed; see `measure.parity.Deviation`."""
-    warm_compile_times: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    warm_compile_times: Phases = dataclasses.field(default_factory=dict)
     """As `compile_times`, of a second fresh process that found every program in the first one's cache. torch.compile:
     under `first step`, the whole of its first step. Empty where it was not measured: in later repeats, and of inputs
     that a cell with batches on the device stands for."""
@@ -261,29 +265,23 @@ def save_cells(path: Path, records: Sequence[CellRecord]) -> None:
 
 def load_cells(path: Path) -> list[CellRecord]:
     """Read every record; see `records.load_lines`."""
-
-    def parse(value: dict[str, Any]) -> CellRecord:
-        choose("engine", value["cell"]["engine"], TorchEngine, *get_args(JaxEngine))
-        choose("input", value["cell"]["input"], CellInput)
-        choose("model", value["cell"]["model"], ModelName)
-        choose("precision", value["cell"]["precision"], Precision)
-        if value["cell"]["control"] is not None:
-            choose("control", value["cell"]["control"], Control)
-        record = build_exactly(CellRecord, value | {"cell": build_exactly(Cell, value["cell"])})
-        if not record.message:
+    records: list[CellRecord] = load_lines(path, CellRecord, "cell record")
+    for number, record in enumerate(records, 1):
+        try:
             _check_timing(record)
-        return record
-
-    return load_lines(path, parse, "cell record")
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: not a cell record ({error})") from None
+    return records
 
 
 def _check_timing(record: CellRecord) -> None:
-    """Raise ValueError where a process that measured something lacks a number that every one has, or has one that
-    cannot be."""
-    for name in ("epoch_time_s", "warm_up_time_s", "page_faults"):
+    """Raise ValueError where a process that measured something lacks a number that every one has, or where numbers do
+    not go together."""
+    if record.message:
+        return
+    for name in ("epoch_time_s", "warm_up_time_s", "page_faults", "ceiling_flops_per_s", "copy_bytes_per_s"):
         if not getattr(record, name):
-            raise ValueError(f"{name} is empty")
-    check_ranges(record, TIMED_CELL)
+            raise ValueError(f"{name} holds {getattr(record, name)}")
     shown = RECIPE_STEPS * record.cell.batch_size if record.cell.control == "long-epochs" else record.train_images
     if record.epoch_images != shown:
         raise ValueError(f"epoch_images is {record.epoch_images}, {shown} are shown")

@@ -6,25 +6,15 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
-from jaxcompare.config import (
-    DataConfig,
-    ExecutionConfig,
-    Framework,
-    InputError,
-    ModelName,
-    RunConfig,
-    TrainingConfig,
-    choose,
-)
-from jaxcompare.ranges import POINTS, check_ranges, check_run
+from jaxcompare.config import InputError, ModelName, RunConfig
+from jaxcompare.fields import STRICT, Classes, Count, Fraction, FromZero, FromZeroOrNan, Phases, Points, Positive
 
 SCHEMA = 3
-
-T = TypeVar("T")
 
 Status = Literal["running", "complete", "diverged", "interrupted"]
 Experiment = Literal["full_comparison", "data_efficiency", "framework_agreement"]
@@ -38,28 +28,32 @@ class TruncatedLine(UserWarning):
 class Prediction:
     """What a person wrote down before training: the recipe's four questions."""
 
+    __pydantic_config__: ClassVar[Any] = STRICT
+
     more_accurate: ModelName
     faster: ModelName
     """Which takes less time per epoch."""
-    gap_points: float
+    gap_points: Points
     """Between the two best test accuracies, in percentage points, whichever is ahead."""
     reasoning: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """One value per epoch. Accuracies are fractions; `train_loss` is the mean of the batch means."""
+    """One value per epoch. Accuracies are fractions; `train_loss` is the mean of the batch means, NaN where it was."""
 
-    train_loss: list[float] = dataclasses.field(default_factory=list)
-    train_accuracy: list[float] = dataclasses.field(default_factory=list)
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    train_loss: list[FromZeroOrNan] = dataclasses.field(default_factory=list)
+    train_accuracy: list[Fraction] = dataclasses.field(default_factory=list)
     """On the augmented training batches, dropout on, while training."""
-    test_accuracy: list[float] = dataclasses.field(default_factory=list)
+    test_accuracy: list[Fraction] = dataclasses.field(default_factory=list)
     """On the whole test split, dropout off, after the epoch."""
-    epoch_time_s: list[float] = dataclasses.field(default_factory=list)
+    epoch_time_s: list[Positive] = dataclasses.field(default_factory=list)
     """The training part only: evaluation and compilation are not in it. Of several seeds in one program, each one's
     equal share."""
-    evaluation_time_s: list[float] = dataclasses.field(default_factory=list)
-    input_wait_s: list[float] = dataclasses.field(default_factory=list)
+    evaluation_time_s: list[FromZero] = dataclasses.field(default_factory=list)
+    input_wait_s: list[FromZeroOrNan] = dataclasses.field(default_factory=list)
     """Of the epoch's time, at most how much the device had nothing to do for want of a batch; NaN: not measured."""
 
     def __post_init__(self) -> None:
@@ -76,19 +70,21 @@ class History:
 class RunRecord:
     """One run, complete in itself."""
 
+    __pydantic_config__: ClassVar[Any] = STRICT
+
     config: RunConfig
     status: Status
-    params: int
+    params: Count
     """Number of trainable parameters."""
     dataset_title: str
     """The data set as a reader should see it named: for a folder of images, the folder's name."""
     data_fingerprint: str
     """Of the decoded images and labels of both splits, before any subset is drawn."""
-    train_images: int
-    test_images: int
-    num_classes: int
+    train_images: Count
+    test_images: Count
+    num_classes: Classes
     history: History
-    compile_times: dict[str, dict[str, Any]]
+    compile_times: Phases
     """Seconds to trace, lower and compile each program, and whether it came from the cache; empty for PyTorch eager."""
     execution: dict[str, Any]
     """What the run's config leaves open about its execution: seeds in the program, lowerings, slices, memory."""
@@ -177,15 +173,41 @@ def save_lines(path: Path, values: Sequence[Any]) -> None:
 
 def load_records(path: Path) -> list[RunRecord]:
     """Read every record; see `load_lines`."""
-    return load_lines(path, _from_json, f"run record of schema {SCHEMA}")
+    records: list[RunRecord] = load_lines(path, RunRecord, f"run record of schema {SCHEMA}")
+    for number, record in enumerate(records, 1):
+        try:
+            check_run(record)
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
+    return records
 
 
-def load_lines(path: Path, parse: Callable[[Any], T], kind: str) -> list[T]:
-    """Parse every line of a JSON Lines file. A last line that was cut off is passed over, with a TruncatedLine warning.
+def check_run(record: RunRecord) -> None:
+    """Raise ValueError unless a run's numbers go together: how many epochs and images it has, and which losses."""
+    losses, epochs, size = record.history.train_loss, record.config.training.epochs, record.config.data.train_size
+    if record.schema != SCHEMA:
+        newer = " of a newer version; update jaxcompare" if record.schema > SCHEMA else ""
+        raise ValueError(f"its schema is {record.schema}{newer}")
+    if len(losses) > epochs or (record.status == "complete" and len(losses) < epochs):
+        raise ValueError(f"history has {len(losses)} epochs of {epochs}, status is {record.status!r}")
+    if any(map(math.isnan, losses[:-1] if record.status == "diverged" else losses)):
+        raise ValueError(f"history.train_loss holds null, status is {record.status!r}")
+    if size is not None and record.train_images != size:
+        raise ValueError(f"train_images is {record.train_images}, config.data.train_size {size}")
+    if missing := {"cpu", "cpu_cores", "backend", "device", "versions"} - set(record.environment):
+        raise ValueError(f"environment lacks {sorted(missing)}")
+
+
+def load_lines(path: Path, kind: Any, name: str) -> list[Any]:
+    """Read every line of a JSON Lines file as one type, strictly: every field is there, has its type and range, and no
+    other is. A last line that was cut off is passed over, with a TruncatedLine warning.
 
     Raises:
-        InputError: the file cannot be read, or a line is no `kind`, with the line's number.
+        InputError: the file cannot be read, or a line is no such record, with the line's number and the field.
     """
+    from pydantic import ValidationError
+
+    adapter = _adapter(kind)
     lines, fragment = _read_lines(path)
     if fragment:
         warnings.warn(
@@ -194,10 +216,35 @@ def load_lines(path: Path, parse: Callable[[Any], T], kind: str) -> list[T]:
     parsed = []
     for number, line in enumerate(lines, 1):
         try:
-            parsed.append(parse(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(f"{path}, line {number}: not a {kind} ({error})") from error
+            record = adapter.validate_json(line)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            held = "" if first["type"] == "missing" else f" holds {first['input']!r}"
+            raise InputError(f"{path}, line {number}: not a {name} ({place}{held}: {first['msg']})") from None
+        if missing := _missing(adapter.dump_python(record), json.loads(line)):
+            raise InputError(f"{path}, line {number}: not a {name} ({missing} is missing)")
+        parsed.append(record)
     return parsed
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    # Imported here: a command's --help has no use for it.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def _missing(written: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """The first field that a line lacks: it must not take today's default."""
+    for name, value in written.items():
+        if name not in given:
+            if name != "data_dir":
+                return name
+        elif isinstance(value, dict) and isinstance(given[name], dict) and (inner := _missing(value, given[name])):
+            return f"{name}.{inner}"
+    return ""
 
 
 def _read_lines(path: Path) -> tuple[list[str], str]:
@@ -272,40 +319,3 @@ def _to_json(record: RunRecord) -> dict[str, Any]:
     # Where the images lay says nothing to anyone else; the fingerprint says what they were.
     del value["config"]["data"]["data_dir"]
     return plain(value)
-
-
-def _from_json(value: dict[str, Any]) -> RunRecord:
-    if value["schema"] != SCHEMA:
-        newer = " of a newer version; update jaxcompare" if value["schema"] > SCHEMA else ""
-        raise ValueError(f"its schema is {value['schema']}{newer}")
-    config = value["config"]
-    data = build_exactly(DataConfig, config["data"] | {"data_dir": Path("data")})
-    parts = {"training": build_exactly(TrainingConfig, config["training"])}
-    parts["execution"] = build_exactly(ExecutionConfig, config["execution"])
-    config = build_exactly(RunConfig, config | {"data": data} | parts)
-    history = {name: [math.nan if v is None else v for v in series] for name, series in value["history"].items()}
-    parts = {"config": config, "history": build_exactly(History, history)}
-    if value["prediction"] is not None:
-        parts["prediction"] = build_exactly(Prediction, value["prediction"])
-        choose("prediction.more_accurate", parts["prediction"].more_accurate, ModelName)
-        choose("prediction.faster", parts["prediction"].faster, ModelName)
-        check_ranges(parts["prediction"], {"gap_points": POINTS})
-    record = build_exactly(RunRecord, value | parts)
-    choose("status", record.status, Status)
-    choose("framework", record.config.framework, Framework)
-    choose("model", record.config.model, ModelName)
-    if record.experiment is not None:
-        choose("experiment", record.experiment, Experiment)
-    if missing := {"cpu", "cpu_cores", "backend", "device", "versions"} - set(record.environment):
-        raise ValueError(f"environment lacks {sorted(missing)}")
-    check_run(record)
-    return record
-
-
-def build_exactly(cls: Any, values: dict[str, Any]) -> Any:
-    """An instance of a dataclass from exactly its fields: a missing one must not take today's default."""
-    names = {field.name for field in dataclasses.fields(cls)}
-    if names != set(values):
-        missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
-        raise ValueError(f"{cls.__name__} lacks {missing}, has unknown {unknown}")
-    return cls(**values)

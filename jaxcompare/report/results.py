@@ -14,7 +14,7 @@ from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cell_frame import to_frame
 from jaxcompare.cells import CellRecord, load_cells
 from jaxcompare.config import InputError, ModelName
-from jaxcompare.ranges import BESIDE_CELLS, check_ranges
+from jaxcompare.measurements import LINES
 from jaxcompare.records import RunRecord, load_lines, load_records
 from jaxcompare.report.agreement import agreement_table
 from jaxcompare.report.answers import verdict
@@ -24,10 +24,6 @@ from jaxcompare.report.tables import Table, accuracy_time_table, comparison_tabl
 
 PAGE_ONLY = ("training_speed_details",)
 """Tables for the page alone: too many for a README."""
-
-
-NAMES = {"inputs": ("pipeline",), "phases": ("cell",), "costs": ("model",)}
-"""What a report takes from the lines of a speed study's files beside cells.jsonl, but for their numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +101,10 @@ def gather(folders: Sequence[Path]) -> Results:
         if (folder / "cells.jsonl").exists():
             studies.append((folder, load_cells(folder / "cells.jsonl")))
             if len(studies) == 1:
-                paths = {name: folder / f"{name}.jsonl" for name in NAMES}
-                others = {name: _load_others(name, path) for name, path in paths.items() if path.exists()}
+                paths = {name: folder / f"{name}.jsonl" for name in LINES}
+                others = {
+                    name: load_lines(path, LINES[name], "measurement") for name, path in paths.items() if path.exists()
+                }
             found += len(studies[-1][1])
         if not found:
             kind = "holds no records, in runs.jsonl or cells.jsonl" if folder.is_dir() else "no such folder"
@@ -128,16 +126,6 @@ def gather(folders: Sequence[Path]) -> Results:
     sweep = build_sweep(swept) if swept else None
     speed = SpeedStudy(*map(to_frame, _tell_apart(studies)), **others) if studies else None
     return Results(comparison, sweep, of.get("framework_agreement", []), speed)
-
-
-def _load_others(name: str, path: Path) -> list[dict[str, Any]]:
-    def parse(value: dict[str, Any]) -> dict[str, Any]:
-        if missing := [field for field in (*NAMES[name], *BESIDE_CELLS[name]) if field not in value]:
-            raise ValueError(f"lacks {missing}")
-        check_ranges(value, BESIDE_CELLS[name])
-        return value
-
-    return load_lines(path, parse, "measurement")
 
 
 def _tell_apart(

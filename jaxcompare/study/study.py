@@ -19,6 +19,7 @@ from jaxcompare.cells import Cell, CellRecord, load_cells, save_cells
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.measure.environment import find_commit
 from jaxcompare.measure.malloc import malloc_settings, single_arena
+from jaxcompare.measurements import LINES
 from jaxcompare.records import load_lines, save_lines, write_atomically
 from jaxcompare.study import worker
 from jaxcompare.study.gates import Gates, Tell, gate_of, open_gates
@@ -28,9 +29,6 @@ from jaxcompare.study.worker import Setup
 WORKERS = (0, 2)
 """Of the input pipelines by themselves."""
 
-OTHERS = ("inputs", "phases", "costs")
-"""Files of a folder beside cells.jsonl."""
-
 
 @dataclasses.dataclass
 class Measured:
@@ -38,7 +36,7 @@ class Measured:
 
     folder: Path
     cells: list[CellRecord] = dataclasses.field(default_factory=list)
-    others: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=lambda: {name: [] for name in OTHERS})
+    others: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=lambda: {name: [] for name in LINES})
 
     def add_cell(self, record: CellRecord) -> None:
         """In memory and on disk."""
@@ -47,7 +45,7 @@ class Measured:
         write_atomically(self.folder / "cells.csv", to_csv(to_frame(self.cells)))
 
     def add(self, kind: str, place: dict[str, Any], values: dict[str, Any]) -> None:
-        """One of OTHERS: what `place` names, in memory and on disk."""
+        """One of LINES: what `place` names, in memory and on disk."""
         self.others[kind].append(place | values | {"git_commit": find_commit()})
         save_lines(self.folder / f"{kind}.jsonl", self.others[kind])
 
@@ -99,11 +97,11 @@ def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Me
                 f"--out {folder}: holds {record.cell.model} {record.cell.title}, which this call does not measure; "
                 "give another folder"
             )
-    others = {name: folder / f"{name}.jsonl" for name in OTHERS}
+    others = {name: folder / f"{name}.jsonl" for name in LINES}
     return Measured(
         folder,
         cells,
-        {name: load_lines(file, dict, "measurement") if file.exists() else [] for name, file in others.items()},
+        {name: load_lines(file, LINES[name], "measurement") if file.exists() else [] for name, file in others.items()},
     )
 
 

@@ -1,0 +1,50 @@
+"""What a speed study measures beside its cells: a line of inputs.jsonl, phases.jsonl and costs.jsonl."""
+
+from typing import Any, TypedDict
+
+from jaxcompare.fields import STRICT, Classes, Count, FromZero, Positive, WholeFromZero
+
+
+class InputLine(TypedDict):
+    """An input pipeline by itself."""
+
+    workers: WholeFromZero
+    pipeline: str
+    images: Count
+    images_per_s: Positive
+
+
+class PhasesLine(TypedDict):
+    """A cell's step, phase by phase, in milliseconds; see `measure.clock.Phases`. JAX's backward and update are
+    differences, which may be negative."""
+
+    cell: dict[str, Any]
+    input_ms: FromZero
+    copy_ms: FromZero
+    forward_ms: FromZero
+    backward_ms: float
+    update_ms: float
+    step_ms: FromZero
+    dispatch_ms: FromZero
+    evaluation_ms: FromZero
+
+
+class CostsLine(TypedDict):
+    """A model's operations and bytes for an image, by formula and by XLA's count."""
+
+    model: str
+    image_size: Count
+    num_classes: Classes
+    batch_size: Count
+    formula_forward_flops: Positive
+    formula_training_flops: Positive
+    formula_training_bytes: Positive
+    xla_forward_flops: Positive
+    xla_training_flops: Positive
+    xla_training_bytes: Positive
+
+
+LINES: dict[str, Any] = {"inputs": InputLine, "phases": PhasesLine, "costs": CostsLine}
+"""By file. What else a line holds (commit, environment) is kept as it is."""
+for _line in LINES.values():
+    _line.__pydantic_config__ = STRICT | {"extra": "allow"}
