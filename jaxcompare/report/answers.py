@@ -7,6 +7,7 @@ from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.outcome import Outcome, change_over_sizes, find_outcome, leader_at, unfinished
 from jaxcompare.records import RunRecord
 from jaxcompare.report.crossover_text import describe_crossover, describe_extrapolation
+from jaxcompare.report.text import device_text
 from jaxcompare.report.words import say
 
 LIMITS = (
@@ -28,9 +29,7 @@ def verdict(comparison: Sequence[RunRecord], efficiency: Efficiency | None) -> l
     """Accuracy with most data, cost, data efficiency: a line per kind of evidence that exists."""
     lines, outcome = [], find_outcome(comparison)
     if outcome:
-        environment = outcome.first.environment
-        on_cpu = environment["backend"] == "cpu"
-        machine = f"{environment['cpu_cores']} cores of {environment['cpu']}" if on_cpu else environment["device"]
+        machine = device_text(outcome.first.environment)
         seconds = outcome.mean(lambda record: record.epoch_time_s)
         lines += [say("accuracy", outcome=outcome), say("cost", outcome=outcome, seconds=seconds, machine=machine)]
     elif comparison:

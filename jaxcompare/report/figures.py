@@ -16,6 +16,7 @@ from jaxcompare.analysis.comparison import LABELS, METRICS, Metric, by_model, ex
 from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.statistics import Estimate
 from jaxcompare.records import RunRecord, write_atomically
+from jaxcompare.report.text import device_text
 
 COLOURS = {"cnn": "#4a90d9", "vit": "#e74c3c"}
 LINES: dict[str, dict[str, Any]] = {
@@ -243,11 +244,10 @@ def _time_bars(axes: Axes, records: Sequence[RunRecord]) -> None:
 
 def _caption(figure: Figure, records: Sequence[RunRecord], lead: str = "") -> None:
     first = records[0]
-    machine, seeds = first.environment, sorted({r.config.training.seed for r in records})
-    device = machine["cpu"] if machine["backend"] == "cpu" else machine["device"]
+    seeds = sorted({r.config.training.seed for r in records})
     runs = f"seed {seeds[0]}, one run a model" if len(seeds) == 1 else f"{len(seeds)} seeds: mean, and each"
     figure.suptitle(
-        f"{lead}{first.dataset_title}, {first.train_images:,} training images, {runs}, {device}",
+        f"{lead}{first.dataset_title}, {first.train_images:,} training images, {runs}, {device_text(first.environment)}",
         fontsize=10,
         parse_math=False,
     )

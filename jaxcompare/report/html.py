@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -22,6 +23,7 @@ from jaxcompare.report.results import Results
 from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures
 from jaxcompare.report.speed_tables import matrix_library_sentence, verdict_lines
 from jaxcompare.report.tables import score_rows
+from jaxcompare.report.text import device_text, versions_text
 from jaxcompare.report.words import say
 
 
@@ -128,26 +130,21 @@ def _machines(results: Results) -> list[tuple[str, ...]]:
     """Each machine and set of versions that runs were made on: what, device, versions, commit, when."""
     rows: dict[tuple[str, ...], list[str]] = {}
     for record in results.runs:
-        environment = record.environment
-        device = "no GPU" if environment["backend"] == "cpu" else environment["device"]
-        versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-        key = (
-            str(record.experiment).replace("_", " "),
-            f"{environment['cpu']}, {environment['cpu_cores']} cores, {device}",
-            versions,
-            record.git_commit or "not known",
-        )
+        title = str(record.experiment).replace("_", " ")
+        key = (title, *_machine_cells(record.environment), record.git_commit or "not known")
         rows.setdefault(key, []).append(record.started_at[:10])
     timed = measured(results.speed.frame) if results.speed else ()
     if len(timed):
         first = timed.iloc[0]
-        versions = ", ".join(f"{name} {version}" for name, version in json.loads(first.versions).items())
-        device = "no GPU" if first.backend == "cpu" else first.device
-        machine = f"{first.cpu}, {first.cpu_cores} cores, {device}"
-        rows["training speed", machine, versions, first.git_commit or "not known"] = list(timed.started_at.str[:10])
+        cells = _machine_cells({**first, "versions": json.loads(first.versions)})
+        rows["training speed", *cells, first.git_commit or "not known"] = list(timed.started_at.str[:10])
     return [
         (*key, min(days) if min(days) == max(days) else f"{min(days)} to {max(days)}") for key, days in rows.items()
     ]
+
+
+def _machine_cells(environment: Mapping[str, Any]) -> tuple[str, str]:
+    return device_text(environment), versions_text(environment)
 
 
 def _shape(results: Results) -> dict[str, int]:

@@ -18,7 +18,7 @@ from jaxcompare.cells import INPUTS, Cell
 from jaxcompare.report.figures import COLOURS
 from jaxcompare.report.speed_details import cells_by_input
 from jaxcompare.report.speed_figures import STYLES, add_caption, log_scale, panels, style_of, with_errors
-from jaxcompare.report.speed_text import engine_label, half_size_text, model_label
+from jaxcompare.report.text import engine_label, half_size_text, model_label
 
 
 def roofline(study: SpeedStudy) -> Figure:

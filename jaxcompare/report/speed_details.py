@@ -17,7 +17,8 @@ from jaxcompare.cells import INPUTS, Cell, CellInput
 from jaxcompare.config import InputError
 from jaxcompare.measure.clock import STEPS
 from jaxcompare.records import RunRecord
-from jaxcompare.report.speed_text import (
+from jaxcompare.report.tables import TARGETS, Table, chance_note
+from jaxcompare.report.text import (
     FRAMEWORKS,
     engine_label,
     estimate_text,
@@ -25,7 +26,6 @@ from jaxcompare.report.speed_text import (
     spread,
     spread_or_never,
 )
-from jaxcompare.report.tables import TARGETS, Table, chance_note
 from jaxcompare.report.words import say
 
 PHASES = {

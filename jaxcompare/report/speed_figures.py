@@ -22,7 +22,7 @@ from jaxcompare.analysis.contrast import Contrast, Ratio, measured, median_ratio
 from jaxcompare.analysis.speed import cells_of, comparable, groups, in_matrix
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cells import Cell
-from jaxcompare.report.speed_text import engine_label, factor_text, model_label, ratio_text, share_text
+from jaxcompare.report.text import device_text, engine_label, factor_text, model_label, ratio_text, share_text
 
 STYLES: dict[str, dict[str, Any]] = {
     "eager": {"color": "#000000", "marker": "o", "linestyle": "-"},
@@ -310,5 +310,5 @@ def add_caption(figure: Figure, frame: pd.DataFrame, numbers: str) -> None:
     parts = [f"Batches of {first.batch_size}"] if frame.batch_size.nunique() == 1 else []
     parts += [first.precision] if frame.precision.nunique() == 1 else []
     parts.append(f"{numbers} of {repeats} processes" if repeats > 1 else "one process, no interval")
-    parts.append(f"{first.cpu}, {first.cpu_cores} cores" if first.backend == "cpu" else first.device)
+    parts.append(device_text(first))
     figure.suptitle(", ".join(parts), fontsize=10, parse_math=False)

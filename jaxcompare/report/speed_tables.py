@@ -16,7 +16,8 @@ from jaxcompare.analysis.speed import at_main_size, baseline, best, cells_of, in
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.analysis.statistics import interval_method
 from jaxcompare.cells import Cell
-from jaxcompare.report.speed_text import (
+from jaxcompare.report.tables import Table, chance_note, machine
+from jaxcompare.report.text import (
     FRAMEWORKS,
     factor_text,
     model_label,
@@ -26,7 +27,6 @@ from jaxcompare.report.speed_text import (
     spread_or_never,
     undecided,
 )
-from jaxcompare.report.tables import Table, chance_note, machine
 from jaxcompare.report.words import say
 
 RECIPE_IMAGES = 50_000
@@ -141,10 +141,7 @@ def _notes(frame: pd.DataFrame) -> list[str]:
     load = frame[frame.load_average > BUSY * frame.cpu_cores].load_average.max()
     minutes = (begun.max() - begun.min()).max().total_seconds() / 60
     disturbed = say("disturbed", minutes=minutes, load=0 if math.isnan(load) else load, cores=first.cpu_cores)
-    environment = {"versions": json.loads(first.versions)} | {
-        name: first[name] for name in ("cpu", "cpu_cores", "device", "backend")
-    }
-    return [*notes, disturbed, machine(environment)]
+    return [*notes, disturbed, machine({**first, "versions": json.loads(first.versions)})]
 
 
 def gate_note(frame: pd.DataFrame) -> str:

@@ -22,6 +22,7 @@ from jaxcompare.analysis.statistics import Estimate, Interval
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.records import RunRecord
 from jaxcompare.report.crossover_text import describe_crossover
+from jaxcompare.report.text import device_text, versions_text
 
 METRIC_TITLES: dict[Metric, str] = {
     "best": "Test accuracy in per cent, best epoch, chosen on the test images",
@@ -248,9 +249,7 @@ def machines(records: Sequence[RunRecord]) -> str:
 
 def machine(environment: Mapping[str, Any]) -> str:
     """One sentence: what a number was measured on."""
-    versions, cpu = environment["versions"], f"{environment['cpu']}, {environment['cpu_cores']} cores"
-    device = cpu if environment["backend"] == "cpu" else environment["device"]
-    return f"Machine: {device}; jax {versions['jax']}, flax {versions['flax']}, torch {versions['torch']}."
+    return f"Machine: {device_text(environment)}; {versions_text(environment, 'jax', 'flax', 'torch')}."
 
 
 def replace_blocks(document: Path, blocks: Mapping[str, str]) -> str:

@@ -1,8 +1,9 @@
-"""Speed cells and their numbers as a person reads them."""
+"""Numbers, cells and machines as a person reads them."""
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from jaxcompare.analysis.dispatch import FixedCost
 from jaxcompare.analysis.statistics import Estimate
 from jaxcompare.cells import CONTROLS, ENGINES, Cell
 from jaxcompare.config import Framework, ModelName, Precision
+from jaxcompare.records import RunRecord
 
 FRAMEWORKS: dict[Framework, str] = {"jax": "JAX", "torch": "PyTorch"}
 
@@ -106,3 +108,30 @@ def half_size_text(fit: FixedCost) -> str:
     if fit.half_size.mean > largest:
         return f"above the largest measured ({largest:,})"
     return estimate_text(fit.half_size, 1, ",.0f")
+
+
+def points_text(difference: Estimate) -> str:
+    """A difference of accuracies in percentage points, with its interval."""
+    if difference.interval is None:
+        return f"{100 * difference.mean:+.2f} points; one seed, no interval"
+    low, high = 100 * difference.interval.low, 100 * difference.interval.high
+    return f"{100 * difference.mean:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
+
+
+def epochs_text(record: RunRecord) -> str:
+    """How many, and of how many images where that is not one pass."""
+    images = record.config.epoch_images
+    return f"{record.config.training.epochs} epochs" + (f" of {images:,} images" if images else "")
+
+
+def device_text(environment: Mapping[str, Any]) -> str:
+    """What computed: a number of cores of a processor, or a device's name."""
+    if environment["backend"] == "cpu":
+        return f"{environment['cpu_cores']} cores of {environment['cpu']}"
+    return environment["device"]
+
+
+def versions_text(environment: Mapping[str, Any], *libraries: str) -> str:
+    """Libraries and their versions; all that are named there if none is given."""
+    versions = environment["versions"]
+    return ", ".join(f"{name} {versions[name]}" for name in libraries or versions)
