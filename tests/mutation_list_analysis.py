@@ -3,32 +3,21 @@
 from mutation_list import Mutation, of
 
 RECORDS = "tests/test_records.py"
-SPEED = "tests/test_speed_report.py"
+SPEED = "tests/test_contrast.py"
+TABLES = "tests/test_speed_tables.py"
 
 MUTATIONS: list[Mutation] = [
     *of(
-        "jaxcompare/ranges.py",
+        "jaxcompare/records.py",
         RECORDS + " -k 'cannot_have or end_of_their_range'",
-        ("records: accuracies in per cent", '"history.test_accuracy": FRACTION', '"history.test_accuracy": POINTS'),
-        (
-            "records: training accuracies in per cent",
-            '"history.train_accuracy": FRACTION',
-            '"history.train_accuracy": POINTS',
-        ),
-        ("records: epochs that took no time", '"history.epoch_time_s": ABOVE_0', '"history.epoch_time_s": FROM_0'),
-        ("records: evaluations not looked at", '    "history.evaluation_time_s": FROM_0,\n', ""),
-        ("records: waits not looked at", '    "history.input_wait_s": FROM_0_OR_NAN,  # null: not measured\n', ""),
-        (
-            "records: losses not looked at",
-            '    "history.train_loss": FROM_0_OR_NAN,  # null: of the epoch in which a run diverged\n',
-            "",
-        ),
-        (
-            "records: one class is enough",
-            '"num_classes": CLASSES,\n    "history',
-            '"num_classes": COUNT,\n    "history',
-        ),
-        ("records: no parameters", '"params": COUNT', '"params": FROM_0'),
+        ("records: accuracies in per cent", "test_accuracy: list[Fraction]", "test_accuracy: list[Points]"),
+        ("records: training accuracies in per cent", "train_accuracy: list[Fraction]", "train_accuracy: list[Points]"),
+        ("records: epochs that took no time", "epoch_time_s: list[Positive]", "epoch_time_s: list[FromZero]"),
+        ("records: evaluations not looked at", "evaluation_time_s: list[FromZero]", "evaluation_time_s: list[float]"),
+        ("records: waits not looked at", "input_wait_s: list[FromZeroOrNan]", "input_wait_s: list[float | None]"),
+        ("records: losses not looked at", "train_loss: list[FromZeroOrNan]", "train_loss: list[float | None]"),
+        ("records: one class is enough", "num_classes: Classes", "num_classes: Count"),
+        ("records: no parameters", "params: Count", "params: int"),
         ("records: a run of 20 epochs of 30", ' or (record.status == "complete" and len(losses) < epochs)', ""),
         ("records: more epochs than asked for", "if len(losses) > epochs or (", "if ("),
         (
@@ -41,21 +30,36 @@ MUTATIONS: list[Mutation] = [
             'losses[:-1] if record.status == "diverged" else losses',
             "losses[:-1]",
         ),
-        ("records: parity not looked at", '    "parity": FROM_0,\n', ""),
-        ("records: a cell's page faults not looked at", '    "page_faults": FROM_0,\n', ""),
-        ("records: a cell's first steps not looked at", '    "first_step_time_s": ABOVE_0,\n', ""),
-        ("records: a cell's waits not looked at", '    "input_wait_s": FROM_0,\n', ""),
-        ("records: a cell's warm-up not looked at", '    "warm_up_time_s": ABOVE_0,\n', ""),
+        (
+            "records: a missing field takes today's default",
+            "        if missing := _missing(",
+            "        if missing := 0 and _missing(",
+        ),
     ),
     *of(
         "jaxcompare/cells.py",
         RECORDS + " -k 'cell_cannot_have'",
-        ("records: cells not looked at", "    check_ranges(record, TIMED_CELL)\n", ""),
+        ("records: parity not looked at", "parity: dict[str, FromZero]", "parity: dict[str, float]"),
+        ("records: a cell's page faults not looked at", "page_faults: list[WholeFromZero]", "page_faults: list[int]"),
+        (
+            "records: a cell's first steps not looked at",
+            "first_step_time_s: list[Positive]",
+            "first_step_time_s: list[float]",
+        ),
+        ("records: a cell's waits not looked at", "input_wait_s: list[FromZero]", "input_wait_s: list[float]"),
+        ("records: a cell's warm-up not looked at", "warm_up_time_s: list[Positive]", "warm_up_time_s: list[float]"),
+        ("records: an epoch of ten times the images", "if record.epoch_images != shown:", "if False:"),
+    ),
+    *of(
+        "jaxcompare/fields.py",
+        RECORDS + " -k 'cannot_have or not_a_record'",
+        ("records: other fields are passed over", '"extra": "forbid"', '"extra": "ignore"'),
+        ("records: infinite numbers", '"allow_inf_nan": False', '"allow_inf_nan": True'),
     ),
     *of(
         "jaxcompare/records.py",
         RECORDS,
-        ("records: runs not looked at", "    check_run(record)\n", ""),
+        ("records: runs not looked at", "            check_run(record)\n", "            pass\n"),
         ("records: the best epoch is the worst", "return max((a for a in", "return min((a for a in"),
         ("records: the first epoch's time stands for all", "sum(times) / len(times) if times", "times[0] if times"),
     ),
@@ -110,7 +114,7 @@ MUTATIONS: list[Mutation] = [
         ("crossover: the old leader stays", "Change(after, by, new)", "Change(after, by, old)"),
     ),
     *of(
-        "jaxcompare/analysis/crossover_text.py",
+        "jaxcompare/report/crossover_text.py",
         "tests/test_crossover_text.py",
         (
             "crossover: the other model is named",
@@ -130,31 +134,96 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "jaxcompare/analysis/speed.py",
-        SPEED + " -k 'ratios_are or baseline_is or best or break_even or matrix or interaction'",
+        SPEED,
         (
             "speed: another baseline",
             'dataclasses.replace(cell, engine="eager", input="device", seeds=1, control=control)',
             'dataclasses.replace(cell, engine="compile", input="device", seeds=1, control=control)',
         ),
-        (
-            "speed: ratios inverted",
-            "ratio_of_medians([image_times(records, cell)], [image_times(records, other)])",
-            "ratio_of_medians([image_times(records, other)], [image_times(records, cell)])",
-        ),
-        ("speed: the best is the slowest", "return min(found, key=lambda", "return max(found, key=lambda"),
-        ("speed: several seeds may be the best", "        and cell.seeds == 1\n", ""),
-        ("speed: a pipeline may be the best", '        and cell.input in ("device", "arrays")\n', ""),
+        ("speed: the best is the slowest", "medians.index[medians.argmin()]", "medians.index[medians.argmax()]"),
+        ("speed: the best by the mean", "image_time_s.median()", "image_time_s.mean()"),
+        ("speed: several seeds may be the best", "(found.seeds == 1) & found.input", "found.input"),
+        ("speed: a pipeline may be the best", ' & found.input.isin(["device", "arrays"])', ""),
         (
             "speed: controls that train something else are in the matrix",
-            "if r.cell.same_step and r.cell.batch_size",
-            "if r.cell.batch_size",
+            "return found[found.cell.map(lambda cell: cell.same_step).astype(bool)] if len(found) else found",
+            "return found",
         ),
+        (
+            "speed: compiling beats eager as the recipe has it",
+            'return best(frame, like, "torch", "eager")',
+            "return baseline(cells_of(frame), like)",
+        ),
+        (
+            "attribution: a stage the other way round",
+            '"stage", name, (before,), (after,)',
+            '"stage", name, (after,), (before,)',
+        ),
+        (
+            "attribution: library with Python's tracing",
+            '("eager", "traced", "jit", "step")',
+            '("eager", "op", "jit", "step")',
+        ),
+        (
+            "attribution: tracing the other way round",
+            '"tracing in Python", (op,), (traced,)',
+            '"tracing in Python", (traced,), (op,)',
+        ),
+        ("speed: a control over another cell", "(cell,), (plain,)))", "(cell,), (eager or plain,)))"),
+        (
+            "speed: the interaction the other way round",
+            "(vit_eager, cnn), (vit, cnn_eager)",
+            "(vit, cnn_eager), (vit_eager, cnn)",
+        ),
+    ),
+    *of(
+        "jaxcompare/analysis/contrast.py",
+        SPEED,
+        ("speed: ratios inverted", "[-1] * len(pair.below)", "[1] * len(pair.below)"),
+        (
+            "speed: repeats in the frame's order",
+            'rows.set_index("repeat").image_time_s',
+            "rows.image_time_s.reset_index(drop=True)",
+        ),
+        (
+            "repetition: no contradiction",
+            "return both and self.ratio.direction * self.again.direction == -1",
+            "return False",
+        ),
+        ("repetition: any verdict is the same", "self.ratio.direction == self.again.direction", "True"),
+        (
+            "speed: a cell with a failed repeat counts",
+            'frame.cell[frame.message != ""]',
+            'frame.cell[frame.message == "never"]',
+        ),
+    ),
+    *of(
+        "jaxcompare/analysis/break_even.py",
+        SPEED,
         (
             "speed: break-even without what is paid once",
             "paid, saved = compiled.once_s - eager.once_s,",
             "paid, saved = compiled.once_s - compiled.once_s,",
         ),
-        ("speed: the least, not the median", "return Cost(*map(statistics.median,", "return Cost(*map(min,"),
+        ("speed: the least, not the median", "Cost(*rows.median())", "Cost(*rows.min())"),
+    ),
+    *of(
+        "jaxcompare/analysis/speed_study.py",
+        SPEED + " " + TABLES,
+        ("repetition: labelled the other way round", 'return "later" if', 'return "earlier" if'),
+        ("verdict: the other study's best is this one's", "verdict_pairs(self.again)", "verdict_pairs(self.frame)"),
+        ("speed: shares of an undecided whole", "or not whole.ratio.direction", ""),
+    ),
+    *of(
+        "jaxcompare/analysis/speed_checks.py",
+        SPEED,
+        ("speed: manifests not looked at", "*((p, rows, MUST_AGREE) for", "*((p, rows, ()) for"),
+        ("speed: gates not looked at", "if fault := gate.exceeds", "if fault := 0 and gate.exceeds"),
+    ),
+    *of(
+        "jaxcompare/report/speed_tables.py",
+        TABLES,
+        ("verdict: another study is not asked", "again=again, when=", "again=None, when="),
     ),
     *of(
         "jaxcompare/cells.py",
@@ -176,77 +245,14 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
-        "jaxcompare/analysis/attribution.py",
-        SPEED + " -k 'planted_factors or shares_add'",
-        (
-            "attribution: a stage the other way round",
-            "time_ratio(records, before, after), share))",
-            "time_ratio(records, after, before), share))",
-        ),
-        (
-            "attribution: library with Python's tracing",
-            '("eager", "traced", "jit", "step")',
-            '("eager", "op", "jit", "step")',
-        ),
-        (
-            "attribution: tracing the other way round",
-            '("tracing in Python", op, traced)',
-            '("tracing in Python", traced, op)',
-        ),
-    ),
-    *of(
-        "jaxcompare/analysis/repeated_study.py",
-        SPEED + " -k 'another_study or second or reversal'",
-        ("repetition: labelled the other way round", 'return "later" if', 'return "earlier" if'),
-        (
-            "repetition: no contradiction",
-            "return shown and self.first.direction * self.again.direction == -1",
-            "return False",
-        ),
-        ("repetition: any verdict is the same", "return self.first.direction == self.again.direction", "return True"),
-    ),
-    *of(
-        "jaxcompare/report/results.py",
-        SPEED + " -k 'another_study'",
-        ("verdict: another study is not asked", "conclusions(timed, *of, self.cells_again)", "conclusions(timed, *of)"),
-    ),
-    *of(
         "jaxcompare/report/tables.py",
         "tests/test_report.py -k chance",
         ("tables: chance at another level", "intervals * (1 - level)", "intervals * level"),
     ),
     *of(
-        "jaxcompare/analysis/speed.py",
-        SPEED + " -k 'has_to_beat'",
-        (
-            "speed: compiling beats eager as the recipe has it",
-            'return best(records, like, "torch", "eager")',
-            "return baseline(cells_of(records), like)",
-        ),
-    ),
-    *of(
-        "jaxcompare/report/html.py",
-        SPEED + " -k 'another_study'",
-        (
-            "page: another study is not asked",
-            "find_speed_sentences(results.cells, results.cells_again)",
-            "find_speed_sentences(results.cells)",
-        ),
-    ),
-    *of(
         "jaxcompare/measure/environment.py",
         RECORDS + " -k 'commit_is_of'",
         ("commit: changes are not said", '+ ("+changes" if changed else "")', '+ ""'),
-    ),
-    *of(
-        "jaxcompare/cells.py",
-        RECORDS + " -k 'cell_cannot_have'",
-        ("records: an epoch of ten times the images", "if record.epoch_images != shown:", "if False:"),
-    ),
-    *of(
-        "jaxcompare/report/results.py",
-        SPEED + " -k 'line_cannot_have'",
-        ("records: files beside cells.jsonl not looked at", "        check_ranges(value, BESIDE_CELLS[name])\n", ""),
     ),
     *of(
         "jaxcompare/analysis/crossover.py",
@@ -255,21 +261,12 @@ MUTATIONS: list[Mutation] = [
         ("crossover: the first of several turns", "turn = int(turns[-1])", "turn = int(turns[0])"),
     ),
     *of(
-        "jaxcompare/analysis/crossover_text.py",
+        "jaxcompare/report/crossover_text.py",
         "tests/test_crossover_text.py",
         (
             "extrapolation: the CNN stays lower",
             "{LABELS[crossover.leads[0]]}'s fitted power law stays",
             "{LABELS['cnn']}'s fitted power law stays",
-        ),
-    ),
-    *of(
-        "jaxcompare/analysis/speed.py",
-        SPEED + " -k 'by_its_median'",
-        (
-            "speed: the best by the mean",
-            "key=lambda cell: statistics.median(image_times(records, cell)), default",
-            "key=lambda cell: statistics.fmean(image_times(records, cell)), default",
         ),
     ),
     *of(

@@ -246,8 +246,6 @@ def _caption(figure: Figure, records: Sequence[RunRecord], lead: str = "") -> No
     first = records[0]
     seeds = sorted({r.config.training.seed for r in records})
     runs = f"seed {seeds[0]}, one run a model" if len(seeds) == 1 else f"{len(seeds)} seeds: mean, and each"
-    figure.suptitle(
-        f"{lead}{first.dataset_title}, {first.train_images:,} training images, {runs}, {device_text(first.environment)}",
-        fontsize=10,
-        parse_math=False,
-    )
+    device = device_text(first.environment)
+    title = f"{lead}{first.dataset_title}, {first.train_images:,} training images, {runs}, {device}"
+    figure.suptitle(title, fontsize=10, parse_math=False)
