@@ -3,6 +3,8 @@
 import pickle
 from typing import ClassVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torchvision import transforms
 from torchvision.transforms import functional as F
 
 from jaxcompare.config import DataConfig, InputError
+from jaxcompare.data import device
 from jaxcompare.data.datasets import PUBLISHED, RECIPE, channel_statistics, load_dataset
 from jaxcompare.data.host import HostLoader, crop_and_flip, normalise
 from jaxcompare.data.recipe import RecipeStream
@@ -419,3 +422,39 @@ def test_a_corrupt_archive_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("offline")))
     with pytest.raises(InputError, match="--dataset cifar10"):
         load_dataset(DataConfig("cifar10", tmp_path))
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.5])
+def test_no_input_mirrors_what_must_not_be(flip):
+    """A pixel left of the middle stays there, wherever an image is cut."""
+    source = np.zeros((256, 32, 32, 3), np.uint8)
+    source[:, 15, 10] = 255
+    split = Split(source, np.zeros(256, np.int32), flip)
+    plain = ((0.0,) * 3, (1.0,) * 3)
+    with HostLoader(split, 256, plain, augment=True) as loader:
+        on_host = next(iter(loader.epoch(0))).images
+    on_device = device.train_batch(
+        device.put_split(split, plain, lambda tree: tree),
+        device.plan_epoch(jax.random.key(0), 0, jnp.arange(256)),
+        jnp.int32(0),
+        256,
+    ).images
+    data = Dataset("pixel", ("a", "b"), split, split, plain, "")
+    with RecipeStream(data, 256, workers=0) as stream:
+        recipes = next(iter(stream.epoch(0)))[0].numpy().transpose(0, 2, 3, 1)
+    for images in (on_host, np.asarray(on_device), recipes):
+        right = (images[:, :, 16:] > 0).any(axis=(1, 2, 3)).sum()
+        assert (right == 0) if flip == 0 else (90 < right < 166)
+
+
+@pytest.mark.parametrize(("name", "flip"), [("digits", 0.0), ("folder", 0.5)])
+def test_digits_are_not_mirrored(name, flip, tmp_path):
+    for part in ("train", "test"):
+        for label in "ab":
+            (tmp_path / part / label).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / part / label / "one.png")
+    data = load_dataset(DataConfig(name, tmp_path, image_size=8, normalisation="data"))
+    assert data.train.flip_probability == flip
+    assert (
+        training_subset(data, DataConfig(name, train_size=2, subsets="independent"), 0).train.flip_probability == flip
+    )

@@ -57,7 +57,7 @@ def test_crops_and_flips_are_drawn_evenly_and_independently():
     # One pixel's position and its mirror image's tell the offset and the flip of every image.
     source = np.zeros((20_000, 32, 32, 3), np.uint8)
     source[:, 15, 10] = 255
-    shown = np.asarray(device.random_crop_and_flip(jax.random.key(0), jnp.asarray(source)))
+    shown = np.asarray(device.random_crop_and_flip(jax.random.key(0), jnp.asarray(source), 0.5))
     found = np.argwhere(shown[..., 0] > 0)[:, 1:]
     assert len(found) == 20_000
     flipped = found[:, 1] >= 16

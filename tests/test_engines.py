@@ -185,10 +185,10 @@ def test_device_input_under_fixed_augmentation_is_host_input(model, small_datase
     monkeypatch.setattr(device_engine, "plan_epoch", plan_epoch)
     monkeypatch.setattr(
         "jaxcompare.data.device.random_crop_and_flip",
-        lambda key, images: engines_crop(images, jnp.asarray, len(images)),
+        lambda key, images, flip: engines_crop(images, jnp.asarray, len(images)),
     )
     monkeypatch.setattr(
-        host, "random_crop_and_flip", lambda images, generator: engines_crop(images, torch_array, len(images))
+        host, "random_crop_and_flip", lambda images, generator, flip: engines_crop(images, torch_array, len(images))
     )
     on_host = dataclasses.replace(STEP, input="host")
     ours, theirs = (losses(config(model, execution), small_dataset, epochs=2)[0] for execution in (STEP, on_host))

@@ -1,5 +1,6 @@
 """Where images come from: every data set becomes uint8 NHWC arrays with int32 labels, decoded once."""
 
+import dataclasses
 import hashlib
 import math
 import os
@@ -33,6 +34,9 @@ PUBLISHED: dict[str, Statistics] = {
     "digits": ((0.3057,) * 3, (0.3235,) * 3),
 }
 
+NOT_MIRRORED = ("digits", "svhn")
+"""A mirrored digit is another digit, or none."""
+
 DIGIT_NAMES = tuple(str(d) for d in range(10))
 
 
@@ -44,6 +48,8 @@ def load_dataset(config: DataConfig) -> Dataset:
     """
     class_names, train, test = LOADERS[config.dataset](config.data_dir, config.image_size)
     train, test = (_resize(split, config.image_size) for split in (train, test))
+    if config.dataset in NOT_MIRRORED:
+        train = dataclasses.replace(train, flip_probability=0.0)
     statistics = PUBLISHED[config.dataset] if config.normalisation == "published" else channel_statistics(train.images)
     title = config.data_dir.resolve().name if config.dataset == "folder" else config.dataset
     return Dataset(title, tuple(class_names), train, test, statistics, _fingerprint(train, test))

@@ -25,6 +25,7 @@ class DeviceSplit(NamedTuple):
     levels: Float[Array | np.ndarray, "256 c"]
     """What each pixel value becomes in each channel when it is normalised: looked up, since XLA computes a division by
     a constant as a product with its reciprocal, an ulp off torchvision's."""
+    flip_probability: Float[Array | np.ndarray, ""]
 
 
 class EpochPlan(NamedTuple):
@@ -39,7 +40,7 @@ def put_split(split: Split, statistics: Statistics, put: Callable[[DeviceSplit],
     """Copy a split to where `put` puts a pytree of NumPy arrays."""
     mean, std = (np.asarray(values, np.float32) for values in statistics)
     levels = (np.arange(256, dtype=np.float32)[:, None] / np.float32(255) - mean) / std
-    return put(DeviceSplit(split.images, split.labels, levels))
+    return put(DeviceSplit(split.images, split.labels, levels, np.float32(split.flip_probability)))
 
 
 def count_batches(examples: int, batch_size: int) -> int:
@@ -68,7 +69,8 @@ def train_batch(split: DeviceSplit, plan: EpochPlan, number: Int[Array, ""], bat
     examples = len(plan.order)
     places = number * batch_size + jnp.arange(batch_size)
     indices = plan.order[jnp.minimum(places, examples - 1)]
-    images = random_crop_and_flip(jax.random.fold_in(plan.key, number), split.images[indices])
+    key = jax.random.fold_in(plan.key, number)
+    images = random_crop_and_flip(key, split.images[indices], split.flip_probability)
     return _batch(split, images, indices, places < examples)
 
 
@@ -90,11 +92,13 @@ def normalise(images: UInt8[Array, "n h w c"], split: DeviceSplit) -> Float[Arra
     return split.levels[images, jnp.arange(images.shape[-1])]
 
 
-def random_crop_and_flip(key: Key[Array, ""], images: UInt8[Array, "n h w c"]) -> UInt8[Array, "n h w c"]:
-    """torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(), drawn for every image."""
+def random_crop_and_flip(
+    key: Key[Array, ""], images: UInt8[Array, "n h w c"], flip_probability: float | Float[Array, ""]
+) -> UInt8[Array, "n h w c"]:
+    """torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(p), drawn for every image."""
     crop_key, flip_key = jax.random.split(key)
     top, left = jax.random.randint(crop_key, (2, len(images)), 0, 2 * CROP_PADDING + 1)
-    return crop_and_flip(images, top, left, jax.random.bernoulli(flip_key, 0.5, (len(images),)))
+    return crop_and_flip(images, top, left, jax.random.bernoulli(flip_key, flip_probability, (len(images),)))
 
 
 def crop_and_flip(

@@ -28,12 +28,12 @@ def normalise(images: UInt8[torch.Tensor, "n c h w"], statistics: Statistics) ->
 
 
 def random_crop_and_flip(
-    images: UInt8[torch.Tensor, "n c h w"], generator: torch.Generator
+    images: UInt8[torch.Tensor, "n c h w"], generator: torch.Generator, flip_probability: float
 ) -> UInt8[torch.Tensor, "n c h w"]:
-    """torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(), drawn for every image of a batch."""
+    """torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(p), drawn for every image of a batch."""
     n = len(images)
     top, left = torch.randint(0, 2 * CROP_PADDING + 1, (2, n), generator=generator)
-    flip = torch.rand(n, generator=generator) < 0.5
+    flip = torch.rand(n, generator=generator) < flip_probability
     return crop_and_flip(images, top, left, flip)
 
 
@@ -92,7 +92,8 @@ class _Batches(TorchDataset):
         images = torch.from_numpy(self.split.images[index.indices]).permute(0, 3, 1, 2)
         if self.augment:
             entropy = np.random.SeedSequence((self.seed, index.epoch, index.number)).generate_state(1, np.uint64)
-            images = random_crop_and_flip(images, torch.Generator().manual_seed(int(entropy[0] >> 1)))
+            generator = torch.Generator().manual_seed(int(entropy[0] >> 1))
+            images = random_crop_and_flip(images, generator, self.split.flip_probability)
         images = normalise(images, self.statistics).permute(0, 2, 3, 1).contiguous()
         labels = torch.from_numpy(self.split.labels[index.indices])
         mask = torch.ones(len(labels))

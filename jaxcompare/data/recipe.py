@@ -49,7 +49,7 @@ class RecipeStream:
         transform = transforms.Compose(
             [
                 transforms.RandomCrop(split.images.shape[1], padding=CROP_PADDING),
-                transforms.RandomHorizontalFlip(),
+                transforms.RandomHorizontalFlip(split.flip_probability),
                 transforms.ToTensor(),
                 transforms.Normalize(*dataset.statistics),
             ]

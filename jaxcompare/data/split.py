@@ -18,17 +18,19 @@ class Split:
 
     images: UInt8[np.ndarray, "n h w 3"]
     labels: Int[np.ndarray, " n"]
+    flip_probability: float = 0.5
+    """With which a training image is mirrored: the recipe's, but 0 where a mirrored image is another thing."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def head(self, count: int) -> "Split":
         """The first `count` examples, or all if there are fewer."""
-        return Split(self.images[:count], self.labels[:count])
+        return self.take(slice(count))
 
-    def take(self, indices: Int[np.ndarray, " m"]) -> "Split":
+    def take(self, indices: Int[np.ndarray, " m"] | slice) -> "Split":
         """The examples at `indices`."""
-        return Split(self.images[indices], self.labels[indices])
+        return dataclasses.replace(self, images=self.images[indices], labels=self.labels[indices])
 
 
 @dataclasses.dataclass(frozen=True)
