@@ -124,26 +124,24 @@ def main(args: Args) -> None:
 
 def save_results(records: Sequence["RunRecord"], out: Path) -> None:
     """summary.json and figure 2, from records alone."""
-    from jaxcompare.analysis.data_efficiency import analyse, build_sweep, summarise_sweep
+    from jaxcompare.analysis.data_efficiency import build_sweep, summarise_sweep
     from jaxcompare.records import summary_json, write_atomically
     from jaxcompare.report.figures import data_efficiency, save_figure
 
     sweep = build_sweep(records)
     write_atomically(out / "summary.json", summary_json(summarise_sweep(sweep)))
-    save_figure(data_efficiency(analyse(sweep)), out / "figures", "figure2_data_efficiency")
+    save_figure(data_efficiency(sweep.analyses["best"]), out / "figures", "figure2_data_efficiency")
 
 
 def show(screen: "Console", records: Sequence["RunRecord"]) -> None:
     """The printed summary: accuracies and differences by size, and where the lead changes."""
     from rich.table import Table
 
-    from jaxcompare.analysis.data_efficiency import METRICS, analyse, build_sweep
+    from jaxcompare.analysis.data_efficiency import build_sweep
     from jaxcompare.report.crossover_text import describe_crossover
     from jaxcompare.report.tables import METRIC_TITLES, efficiency_rows
 
-    sweep = build_sweep(records)
-    for metric in METRICS:
-        efficiency = analyse(sweep, metric)
+    for metric, efficiency in build_sweep(records).analyses.items():
         header, rows = efficiency_rows(efficiency)
         table = Table(title=METRIC_TITLES[metric])
         for column in header:

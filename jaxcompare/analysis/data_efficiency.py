@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, get_args
 
 import numpy as np
@@ -41,6 +42,11 @@ class Sweep:
     def first(self) -> RunRecord:
         """Any run, for what all share."""
         return self.runs[self.models[0], self.sizes[0], self.seeds[0]]
+
+    @cached_property
+    def analyses(self) -> "dict[Metric, Efficiency]":
+        """In each metric, computed once."""
+        return {metric: analyse(self, metric) for metric in METRICS}
 
     def of(self, model: ModelName, size: int) -> list[RunRecord]:
         """A model's runs on so many images, in the order of the seeds."""
@@ -167,7 +173,7 @@ def summarise_sweep(sweep: Sweep) -> dict[str, Any]:
         "seeds": list(sweep.seeds),
         "left_out": list(sweep.left_out),
         "training_time_s": {model: {str(size): times(model, size) for size in sweep.sizes} for model in sweep.models},
-        **{metric: _summarise_metric(analyse(sweep, metric)) for metric in METRICS},
+        **{metric: _summarise_metric(efficiency) for metric, efficiency in sweep.analyses.items()},
     }
 
 

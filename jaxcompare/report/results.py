@@ -3,12 +3,11 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
 from jaxcompare.analysis.comparison import check_comparable, check_one_recipe, summarise
-from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse, build_sweep, summarise_sweep
+from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, build_sweep, summarise_sweep
 from jaxcompare.analysis.predictions import Score, score_predictions
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cell_frame import to_frame
@@ -35,10 +34,10 @@ class Results:
     agreement: Sequence[RunRecord] = ()
     speed: SpeedStudy | None = None
 
-    @cached_property
+    @property
     def efficiency(self) -> Efficiency | None:
         """The sweep in the recipe's metric."""
-        return analyse(self.sweep) if self.sweep else None
+        return self.sweep.analyses["best"] if self.sweep else None
 
     @property
     def verdict(self) -> list[str]:

@@ -16,7 +16,7 @@ from jaxcompare.analysis.comparison import (
     seconds_text,
     time_to_accuracy,
 )
-from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, analyse
+from jaxcompare.analysis.data_efficiency import Efficiency, Sweep
 from jaxcompare.analysis.predictions import Score
 from jaxcompare.analysis.statistics import Estimate, Interval
 from jaxcompare.config import InputError, ModelName
@@ -172,13 +172,13 @@ def efficiency_tables(sweep: Sweep) -> list[Table]:
     images = first.config.epoch_images
     shown = f" of {images:,} images, whatever the size" if images else ""
     for metric, title in METRIC_TITLES.items():
-        efficiency = analyse(sweep, metric)
+        efficiency = sweep.analyses[metric]
         header, rows = efficiency_rows(efficiency)
         estimates = [*efficiency.accuracy.values(), efficiency.difference]
         counted = chance_note(sum(e.interval is not None for column in estimates for e in column))
         notes = [describe_crossover(efficiency) if efficiency.crossover else "", counted]
         tables.append(Table(header, rows, notes, title))
-    laws = analyse(sweep).power_law
+    laws = sweep.analyses["best"].power_law
     law_rows = [
         (LABELS[model], f"{law.a:.2f}", _interval_of(law.b, law.b_interval), f"{100 * law.max_residual:.1f} %")
         for model, law in laws.items()
@@ -196,7 +196,7 @@ def efficiency_tables(sweep: Sweep) -> list[Table]:
             )
         )
     note = (
-        f"{_repeats(analyse(sweep))} Data: {first.dataset_title}, {first.test_images:,} test images; "
+        f"{_repeats(sweep.analyses['best'])} Data: {first.dataset_title}, {first.test_images:,} test images; "
         f"{first.config.data.subsets} subsets, {training.epochs} epochs{shown}, batches of {training.batch_size}. "
         f"{machines(list(sweep.runs.values()))}"
     )
