@@ -1,6 +1,8 @@
 """What a speed study measures beside its cells: a line of inputs.jsonl, phases.jsonl and costs.jsonl."""
 
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict
 
 from jaxcompare.fields import STRICT, Classes, Count, FromZero, Positive, WholeFromZero
 

@@ -434,7 +434,7 @@ def test_no_input_mirrors_what_must_not_be(flip):
     with HostLoader(split, 256, plain, augment=True) as loader:
         on_host = next(iter(loader.epoch(0))).images
     on_device = device.train_batch(
-        device.put_split(split, plain, lambda tree: tree),
+        device.put_split(split, plain, jax.device_put),
         device.plan_epoch(jax.random.key(0), 0, jnp.arange(256)),
         jnp.int32(0),
         256,

@@ -136,7 +136,7 @@ def test_the_report_is_made_from_records_and_says_what_was_cut_off(monkeypatch, 
     folder, out = results_folder(tmp_path, SWEEP), tmp_path / "report"
     run(monkeypatch, report, folder, "--out", out)
     whole = json.loads((out / "summary.json").read_text())
-    assert "the CNN is ahead at 100 images; the ViT is ahead at 1,000 images" in capsys.readouterr().out
+    assert "The CNN is ahead at 100 images; the ViT is ahead at 1,000 images" in capsys.readouterr().out
     assert {path.name for path in out.iterdir()} == {"report.html", "summary.json", "figures"}
 
     path = folder / "runs.jsonl"

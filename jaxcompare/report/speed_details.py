@@ -118,7 +118,7 @@ def accuracy_table(frame: pd.DataFrame, runs: Sequence[RunRecord]) -> Table:
             texts = [_accuracy_text(*medians, alike, target) for target in targets]
             rows.append((LABELS[cell.model], cell.execution, *texts))
     header = ("Model", "Execution", *(f"{100 * target:g} %, s" for target in targets))
-    return Table(header, rows, [say("accuracy")], "Time to accuracy, by execution")
+    return Table(header, rows, [say("time_to_accuracy")], "Time to accuracy, by execution")
 
 
 def _accuracy_text(image_time_s: float, one_time_s: float, runs: Sequence[RunRecord], target: float) -> str:

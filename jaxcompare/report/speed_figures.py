@@ -182,7 +182,7 @@ def compile_bars(study: SpeedStudy) -> Figure:
     figure, axes_of = panels(len(models), height=1.8 + 0.75 * max(map(len, cells_by_model.values())))
     for axes, (model, cells) in zip(axes_of, cells_by_model.items(), strict=True):
         for place, cell in enumerate(cells):
-            medians = frame[frame.cell == cell].median(numeric_only=True)
+            medians = frame[frame.cell == cell].select_dtypes("float64").median()
             _stack(axes, place - 0.19, _pieces(cell, medians, "cold"))
             _stack(axes, place + 0.19, _pieces(cell, medians, "warm"))
         axes.set_yticks(range(len(cells)), [f"{engine_label(cell)}\ncold / warm" for cell in cells])
