@@ -89,8 +89,9 @@ class Contrast:
     @property
     def contradicted(self) -> bool:
         """Whether each shows its own side of 1, by an interval: one repeat shows none."""
-        both = self.again is not None and self.ratio.interval is not None and self.again.interval is not None
-        return both and self.ratio.direction * self.again.direction == -1
+        if self.again is None or self.again.interval is None or self.ratio.interval is None:
+            return False
+        return self.ratio.direction * self.again.direction == -1
 
 
 def _holds(ratio: Ratio, other: Ratio) -> bool:
@@ -126,8 +127,8 @@ def compare(times: pd.DataFrame, pairs: Sequence[Pair], again: pd.DataFrame | No
     for pair in pairs:
         cells = {*pair.above, *pair.below}
         if cells <= set(times):
-            twice = again is not None and cells <= set(again)
-            found.append(Contrast(pair, ratio(times, pair), ratio(again, pair) if twice else None))
+            twice = ratio(again, pair) if again is not None and cells <= set(again) else None
+            found.append(Contrast(pair, ratio(times, pair), twice))
     return found
 
 
@@ -152,7 +153,7 @@ def share(times: pd.DataFrame, stage: Pair, whole: Pair) -> Ratio:
     In logarithms the shares of a path add up to 1. A share is a ratio of medians' differences; its interval is that of
     the ratio of means over repeats, linearised (Taylor), and holds it.
     """
-    logs = np.log(times)
+    logs = times.transform(np.log)
     factors, totals = (logs[pair.above[0]] - logs[pair.below[0]] for pair in (stage, whole))
     factor, total = (logs[pair.above[0]].median() - logs[pair.below[0]].median() for pair in (stage, whole))
     value = float(factor / total)
@@ -167,7 +168,7 @@ def change(times: pd.DataFrame, other: pd.DataFrame, pair: Pair) -> Ratio:
     one's. Its interval is Welch's (1947), of the logarithms of the repeats' own ratios, and holds it; none where a
     study has one repeat."""
     value = ratio(other, pair).value / ratio(times, pair).value
-    first, second = (np.log(study[pair.above[0]] / study[pair.below[0]]).to_numpy() for study in (times, other))
+    first, second = (np.log((study[pair.above[0]] / study[pair.below[0]]).to_numpy()) for study in (times, other))
     if min(len(first), len(second)) < 2:
         return Ratio(value, None)
     middle, parts = second.mean() - first.mean(), [logs.var(ddof=1) / len(logs) for logs in (first, second)]

@@ -40,7 +40,7 @@ def put_split(split: Split, statistics: Statistics, put: Callable[[DeviceSplit],
     """Copy a split to where `put` puts a pytree of NumPy arrays."""
     mean, std = (np.asarray(values, np.float32) for values in statistics)
     levels = (np.arange(256, dtype=np.float32)[:, None] / np.float32(255) - mean) / std
-    return put(DeviceSplit(split.images, split.labels, levels, np.float32(split.flip_probability)))
+    return put(DeviceSplit(split.images, split.labels, levels, np.asarray(split.flip_probability, np.float32)))
 
 
 def count_batches(examples: int, batch_size: int) -> int:
@@ -93,7 +93,7 @@ def normalise(images: UInt8[Array, "n h w c"], split: DeviceSplit) -> Float[Arra
 
 
 def random_crop_and_flip(
-    key: Key[Array, ""], images: UInt8[Array, "n h w c"], flip_probability: float | Float[Array, ""]
+    key: Key[Array, ""], images: UInt8[Array, "n h w c"], flip_probability: float | Float[Array | np.ndarray, ""]
 ) -> UInt8[Array, "n h w c"]:
     """torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(p), drawn for every image."""
     crop_key, flip_key = jax.random.split(key)

@@ -133,8 +133,7 @@ def _machines(results: Results) -> list[tuple[str, ...]]:
         title = str(record.experiment).replace("_", " ")
         key = (title, *_machine_cells(record.environment), record.git_commit or "not known")
         rows.setdefault(key, []).append(record.started_at[:10])
-    timed = measured(results.speed.frame) if results.speed else ()
-    if len(timed):
+    if results.speed and len(timed := measured(results.speed.frame)):
         first = timed.iloc[0]
         cells = _machine_cells({**first, "versions": json.loads(first.versions)})
         rows["training speed", *cells, first.git_commit or "not known"] = list(timed.started_at.str[:10])

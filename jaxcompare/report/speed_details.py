@@ -114,8 +114,8 @@ def accuracy_table(frame: pd.DataFrame, runs: Sequence[RunRecord]) -> Table:
             if (run.config.training.batch_size, run.config.execution.precision) == (cell.batch_size, cell.precision)
         ]
         if alike:
-            medians = frame[frame.cell == cell][["image_time_s", "one_time_s"]].median()
-            texts = [_accuracy_text(*medians, alike, target) for target in targets]
+            image_time_s, one_time_s = frame[frame.cell == cell][["image_time_s", "one_time_s"]].median()
+            texts = [_accuracy_text(image_time_s, one_time_s, alike, target) for target in targets]
             rows.append((LABELS[cell.model], cell.execution, *texts))
     header = ("Model", "Execution", *(f"{100 * target:g} %, s" for target in targets))
     return Table(header, rows, [say("time_to_accuracy")], "Time to accuracy, by execution")

@@ -118,6 +118,17 @@ def points_text(difference: Estimate) -> str:
     return f"{100 * difference.mean:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
 
 
+def percent_text(fraction: float) -> str:
+    """Per cent, to a hundredth."""
+    return f"{100 * fraction:.2f} %"
+
+
+def capitalised(text: str) -> str:
+    """With a capital; the rest stays."""
+    text = text.strip()
+    return text[:1].upper() + text[1:]
+
+
 def epochs_text(record: RunRecord) -> str:
     """How many, and of how many images where that is not one pass."""
     images = record.config.epoch_images

@@ -17,8 +17,8 @@ _ENVIRONMENT.filters |= {
     "points": text.points_text,
     "epochs": text.epochs_text,
     "seconds": seconds_text,
-    "percent": lambda fraction: f"{100 * fraction:.2f} %",
-    "capital": lambda text: text.strip()[:1].upper() + text.strip()[1:],
+    "percent": text.percent_text,
+    "capital": text.capitalised,
 }
 
 
