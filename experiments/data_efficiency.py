@@ -55,8 +55,8 @@ PRESETS = {
     "full": Args(),
     "quick": Args(
         sizes=(100, 400, 1400),
-        data=DataConfig(dataset="digits"),
-        training=TrainingConfig(epochs=4),
+        data=console.DIGITS,
+        training=TrainingConfig(epochs=8, batch_size=32),
         seeds=3,
         out=Path("runs/quick_data_efficiency"),
         preset="quick",

@@ -34,9 +34,10 @@ class Args:
 
 
 QUICK = {
-    "full_comparison": "full_comparison.py --preset quick --epochs 8",
+    "full_comparison": "full_comparison.py --preset quick",
     "data_efficiency": "data_efficiency.py --preset quick",
-    "framework_agreement": "framework_agreement.py --dataset digits --train-size 500 --epochs 2 --seeds 2",
+    "framework_agreement": "framework_agreement.py --dataset digits --image-size 16 --train-size 500 --epochs 2 "
+    "--seeds 2",
     "training_speed": "training_speed.py --preset quick",
 }
 """By folder: the experiment and its flags, in order."""
@@ -45,10 +46,10 @@ FULL = {
     "full_comparison": "full_comparison.py",
     "data_efficiency": "data_efficiency.py",
     "framework_agreement": "framework_agreement.py",
-    "training_speed": "training_speed.py --batch-sizes 128 16 32 512 --seeds 4 "
+    "training_speed": "training_speed.py --epochs 4 --batch-sizes 128 16 32 512 --seeds 4 "
     "--controls no-dropout channels-last long-epochs",
-    "training_speed_again": "training_speed.py",
-    "training_speed_malloc": "training_speed.py --engines eager compile step --malloc default",
+    "training_speed_again": "training_speed.py --epochs 4",
+    "training_speed_malloc": "training_speed.py --epochs 4 --engines eager compile step --malloc default",
 }
 """The same; the data set's flags come behind."""
 

@@ -91,7 +91,7 @@ PRESETS = {
         preset="quick",
         engines=("eager", "compile", "step"),
         batch_sizes=(64,),
-        data=DataConfig("digits", train_size=128),
+        data=dataclasses.replace(console.DIGITS, train_size=128),
         details=False,
         repeats=1,
         out=Path("runs/training_speed_quick"),
