@@ -22,10 +22,11 @@ from jaxcompare.report.speed_controls import control_sentences
 from jaxcompare.report.speed_details import detail_tables
 from jaxcompare.report.speed_notes import setting
 from jaxcompare.report.speed_sentences import conclusions
+from jaxcompare.report.summary import summary_table
 from jaxcompare.report.tables import Table, accuracy_time_table, comparison_table, efficiency_tables
 
 PAGE_ONLY = ("training_speed_details",)
-"""Tables for the page alone: too many for a README."""
+"""Tables for the page alone: too many for a Markdown file."""
 
 
 NAMES = {"inputs": ("pipeline",), "phases": ("cell",), "costs": ("model",)}
@@ -57,12 +58,21 @@ class Results:
     def verdict(self) -> list[str]:
         """Accuracy, cost, data efficiency, speed and what it owes to something else than compiling, a paragraph
         each, as far as there are records."""
+        return [*self.accuracy_verdict, *self.speed_verdict]
+
+    @property
+    def accuracy_verdict(self) -> list[str]:
+        """Accuracy, cost and data efficiency."""
+        return verdict(self.comparison, self.efficiency)
+
+    @property
+    def speed_verdict(self) -> list[str]:
+        """Speed, and what it owes to something else than compiling."""
         timed = measured(self.cells)
         best = [sentence for of in groups(timed) for sentence in conclusions(timed, *of, self.cells_again)[:1]]
         lead = [f"Speed ({setting(timed)}):"] if best else []
         owed = [f"Of the same study: {' '.join(control_sentences(timed))}"] if control_sentences(timed) else []
-        speed = [" ".join(sentences) for sentences in ([*lead, *best], owed) if sentences]
-        return [*verdict(self.comparison, self.efficiency), *speed]
+        return [" ".join(sentences) for sentences in ([*lead, *best], owed) if sentences]
 
     @property
     def scores(self) -> list[Score]:
@@ -79,6 +89,7 @@ class Results:
         speed = (self.cells, self.cells_again, self.cells_other_malloc)
         compared = [comparison_table(self.comparison), accuracy_time_table(self.comparison)] if self.comparison else []
         tables = {
+            "summary": [summary_table(self.comparison, self.cells)] if self.comparison else [],
             "full_comparison": [table for table in compared if table.rows],
             "data_efficiency": efficiency_tables(self.sweep) if self.sweep else [],
             "framework_agreement": [agreement_table(self.agreement)] if self.agreement else [],
@@ -88,6 +99,14 @@ class Results:
             else [],
         }
         return {name: found for name, found in tables.items() if found}
+
+    def blocks(self) -> dict[str, str]:
+        """Verdicts and tables as Markdown, by the name of the block that holds them."""
+        blocks = {name: "\n\n".join(table.markdown() for table in found) for name, found in self.tables().items()}
+        for name, sentences in (("verdict", self.accuracy_verdict), ("speed_verdict", self.speed_verdict)):
+            if sentences:
+                blocks[name] = "\n".join(f"- {sentence}" for sentence in sentences)
+        return blocks
 
     def summary(self) -> dict[str, Any]:
         """The numbers: `summary.json`."""
