@@ -7,7 +7,7 @@ Shows: accuracy against the number of training images with intervals over seeds,
     python experiments/data_efficiency.py --sizes 1000 5000 10000    CIFAR-10, 5 seeds: 35 minutes on 2 CPU cores
     python experiments/data_efficiency.py                            the recipe's five sizes: hours on 2 CPU cores
 
-What to expect is measured: see README.md.
+What to expect is measured: see docs/accuracy.md.
 """
 
 import dataclasses

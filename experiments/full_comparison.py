@@ -5,7 +5,7 @@ Shows: parameter counts, why the two differ, training curves, accuracy and speed
     python experiments/full_comparison.py --preset quick     scikit-learn's digits, under 3 minutes on 2 CPU cores
     python experiments/full_comparison.py                    CIFAR-10, 20 epochs: under an hour on 2 CPU cores
 
-What to expect is measured: the table in README.md is made from such a run.
+What to expect is measured: see docs/accuracy.md.
 """
 
 import dataclasses

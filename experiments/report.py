@@ -1,4 +1,4 @@
-"""The report, from saved records alone: figures, summary, page and README tables. Nothing is trained.
+"""The report, from saved records alone: figures, summary, page and the tables in Markdown files. Nothing is trained.
 
     python experiments/report.py runs/full_comparison runs/data_efficiency
 
@@ -24,13 +24,13 @@ class Args:
 
     results: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders written by full_comparison.py, data_efficiency.py, framework_agreement.py or training_speed.py. Of those
-    by training_speed.py the first is stated; a second one confirms it or does not; one with other --malloc stands
+    by training_speed.py the first is reported; a second one confirms it or does not; one with other --malloc stands
     beside it."""
     out: Path = Path("runs/report")
     """Folder for report.html, summary.json and figures/."""
-    readme: Path | None = None
-    """Markdown file that has a block `<!-- NAME -->` ... `<!-- /NAME -->` for `verdict` and for each experiment NAME of
-    RESULTS: it receives them."""
+    fill: tuple[Path, ...] = ()
+    """Markdown files, each with one block or more between lines `<!-- NAME -->` and `<!-- /NAME -->`, which receive
+    them. NAME: summary, verdict, speed_verdict, or an experiment of RESULTS."""
 
 
 def main(args: Args) -> None:
@@ -44,22 +44,24 @@ def main(args: Args) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TruncatedLine)
         results = gather(args.results)
-    blocks = {name: "\n\n".join(t.markdown() for t in tables) for name, tables in results.tables().items()}
-    if results.verdict:
-        blocks["verdict"] = "\n".join(f"- {sentence}" for sentence in results.verdict)
+    blocks = results.blocks()
     shown = {name: block for name, block in blocks.items() if name not in PAGE_ONLY}
-    readme = replace_blocks(args.readme, shown) if args.readme else ""
+    # All of them before anything is written.
+    filled = {document: replace_blocks(document, shown) for document in args.fill}
     console.check_out(args.out)
+    for document in filled:
+        console.check_out(document.parent, "--fill")
     pictures = draw_pictures(results)
     page = build_page(results, pictures)
     for picture in pictures:
         save_figure(picture.figure, args.out / "figures", picture.name)
     write_atomically(args.out / "summary.json", summary_json(results.summary()))
     write_atomically(args.out / "report.html", page)
-    if args.readme:
-        write_atomically(args.readme, readme)
+    for document, text in filled.items():
+        write_atomically(document, text)
     print("\n\n".join(blocks.values()))
-    print(f"\nWritten: {args.out}/report.html, {args.out}/summary.json, {args.out}/figures/")
+    written = (*(args.out / name for name in ("report.html", "summary.json", "figures")), *filled)
+    print(f"\nWritten: {', '.join(map(str, written))}")
     if caught:
         # The report is whole but for it; the status says that it is not all.
         raise InputError("; ".join(str(warning.message) for warning in caught))

@@ -27,7 +27,7 @@ from mutation_list import Mutation
 MUTATIONS = mutation_list.MUTATIONS + mutation_list_analysis.MUTATIONS
 ROOT = Path(__file__).parents[1]
 SURVIVED, NO_TEST = "SURVIVED", "NO TEST RAN: correct the list"
-COPIED = ("jaxcompare", "experiments", "tests", "results", "pyproject.toml", "README.md")
+COPIED = ("jaxcompare", "experiments", "tests", "results", "docs", "pyproject.toml", "README.md")
 
 
 def copy_checkout(place: Path) -> Path:

@@ -173,8 +173,8 @@ def test_bad_results_folders_are_one_line(monkeypatch, capsys, tmp_path):
     assert "no such folder" in fail(monkeypatch, capsys, report, tmp_path / "nowhere", "--out", out)
     # Marks that are missing are found before anything is written.
     (tmp_path / "notes.md").write_text("no marks")
-    words = (folder, "--out", out, "--readme", tmp_path / "notes.md")
-    assert "no block between" in fail(monkeypatch, capsys, report, *words)
+    words = (folder, "--out", out, "--fill", tmp_path / "notes.md")
+    assert "notes.md: has no block" in fail(monkeypatch, capsys, report, *words)
     assert not out.exists()
 
     other = dataclasses.replace(SWEEP[0].config, training=dataclasses.replace(SWEEP[0].config.training, lr=1.0, seed=9))

@@ -158,7 +158,7 @@ def test_a_flag_beside_a_preset_wins(monkeypatch):
     assert (args.training.epochs, args.data.dataset, args.preset) == (7, "digits", "quick")
     monkeypatch.setattr(sys, "argv", ["x", "--preset=quick", "--dataset=svhn"])
     args = console._parse(full_comparison.Args, full_comparison.PRESETS)
-    assert (args.training.epochs, args.data.dataset) == (15, "svhn")
+    assert (args.training.epochs, args.data.dataset) == (30, "svhn")
     monkeypatch.setattr(sys, "argv", ["x"])
     assert console._parse(full_comparison.Args, full_comparison.PRESETS) == full_comparison.Args()
 

@@ -213,8 +213,25 @@ def test_blocks_are_replaced_and_nothing_else(tmp_path):
     assert replace_blocks(document, {"a": r"new \1", "b": "two\nlines"}) == (
         "before\n<!-- a -->\nnew \\1\n<!-- /a -->\nbetween\n<!-- b -->\ntwo\nlines\n<!-- /b -->\nafter\n"
     )
-    with pytest.raises(InputError, match="no block between <!-- c -->"):
-        replace_blocks(document, {"c": ""})
+    document.write_text("<!-- a -->\n<!-- /a -->\n")
+    assert replace_blocks(document, {"a": "new", "b": "not here"}) == "<!-- a -->\nnew\n<!-- /a -->\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a\n", "has no block"),
+        ("<!-- a -->\nold\n", "<!-- a --> and <!-- /a --> do not enclose"),
+        ("<!-- /a -->\n<!-- a -->\n", "<!-- a --> and <!-- /a --> do not enclose"),
+        ("<!-- a -->\n<!-- b -->\n<!-- /a -->\n<!-- /b -->\n", "<!-- a --> and <!-- /a --> do not enclose"),
+        ("<!-- a -->\n<!-- /a -->\n<!-- c -->\n<!-- /c -->\n", "nothing fills <!-- c -->"),
+    ],
+)
+def test_a_file_without_whole_and_known_blocks_is_refused(text, message, tmp_path):
+    document = tmp_path / "README.md"
+    document.write_text(text)
+    with pytest.raises(InputError, match=message):
+        replace_blocks(document, {"a": "", "b": ""})
 
 
 @pytest.mark.parametrize("draw", [training_curves, complete_comparison])
@@ -275,18 +292,18 @@ def test_runs_that_are_no_comparison_are_refused():
 RESULTS = Path(__file__).parents[1] / "results"
 
 
-def test_the_readme_the_summary_and_the_page_are_the_committed_records():
-    readme = (RESULTS.parent / "README.md").read_text()
+def test_the_documents_the_summary_and_the_page_are_the_committed_records():
     folders = [path.parent for path in sorted(RESULTS.glob("*/*s.jsonl")) if path.name in ("runs.jsonl", "cells.jsonl")]
     assert len(folders) == 6
     results = gather(folders)
-    for name, tables in results.tables().items():
-        if name in PAGE_ONLY:
-            continue
-        text = "\n\n".join(table.markdown() for table in tables)
-        assert f"<!-- {name} -->\n{text}\n<!-- /{name} -->" in readme, name
-    for sentence in results.verdict:
-        assert f"- {sentence}\n" in readme
+    blocks = {name: block for name, block in results.blocks().items() if name not in PAGE_ONLY}
+    filled: list[str] = []
+    for document in (RESULTS.parent / "README.md", *(RESULTS.parent / "docs").glob("*.md")):
+        text = document.read_text()
+        if names := re.findall(r"^<!-- (\w+) -->$", text, re.MULTILINE):
+            assert replace_blocks(document, blocks) == text, document.name
+            filled += names
+    assert sorted(filled) == sorted(blocks)
     assert (RESULTS / "report" / "summary.json").read_text() == summary_json(results.summary())
     page = (RESULTS / "report" / "report.html").read_text()
     assert summary_json(results.summary()) in html.unescape(page)

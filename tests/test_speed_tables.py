@@ -345,7 +345,7 @@ def test_the_readme_gets_the_answers_and_the_page_the_rest(tmp_path, capsys):
     save_lines(tmp_path / "speed" / "costs.jsonl", [synthetic.costs()])
     readme = tmp_path / "README.md"
     readme.write_text("<!-- training_speed -->\n<!-- /training_speed -->\n")
-    report.main(report.Args((tmp_path / "speed",), tmp_path / "out", readme))
+    report.main(report.Args((tmp_path / "speed",), tmp_path / "out", (readme,)))
     assert "Speed: every execution beside PyTorch eager" in readme.read_text()
     assert "What a training image costs" not in readme.read_text()
     assert "What a training image costs" in capsys.readouterr().out

@@ -19,10 +19,11 @@ from jaxcompare.report.agreement import agreement_table
 from jaxcompare.report.answers import verdict
 from jaxcompare.report.speed_details import detail_tables
 from jaxcompare.report.speed_tables import speed_tables, verdict_lines
+from jaxcompare.report.summary import summary_table
 from jaxcompare.report.tables import Table, accuracy_time_table, comparison_table, efficiency_tables
 
 PAGE_ONLY = ("training_speed_details",)
-"""Tables for the page alone: too many for a README."""
+"""Tables for the page alone: too many for a Markdown file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +43,17 @@ class Results:
     @property
     def verdict(self) -> list[str]:
         """Accuracy, cost, data efficiency and speed, a line each, as far as there are records."""
-        speed = verdict_lines(self.speed) if self.speed else []
-        return [*verdict(self.comparison, self.efficiency), *speed]
+        return [*self.accuracy_verdict, *self.speed_verdict]
+
+    @property
+    def accuracy_verdict(self) -> list[str]:
+        """Accuracy, cost and data efficiency."""
+        return verdict(self.comparison, self.efficiency)
+
+    @property
+    def speed_verdict(self) -> list[str]:
+        """The best of JAX over the best of PyTorch."""
+        return verdict_lines(self.speed) if self.speed else []
 
     @property
     def scores(self) -> list[Score]:
@@ -59,6 +69,7 @@ class Results:
         """The tables of each experiment that there are records of."""
         compared = [comparison_table(self.comparison), accuracy_time_table(self.comparison)] if self.comparison else []
         tables = {
+            "summary": [summary_table(self.comparison, self.speed)] if self.comparison else [],
             "full_comparison": [table for table in compared if table.rows],
             "data_efficiency": efficiency_tables(self.sweep) if self.sweep else [],
             "framework_agreement": [agreement_table(self.agreement)] if self.agreement else [],
@@ -66,6 +77,14 @@ class Results:
             "training_speed_details": detail_tables(self.speed, self.comparison) if self.speed else [],
         }
         return {name: found for name, found in tables.items() if found}
+
+    def blocks(self) -> dict[str, str]:
+        """Verdicts and tables as Markdown, by the name of the block that holds them."""
+        blocks = {name: "\n\n".join(table.markdown() for table in found) for name, found in self.tables().items()}
+        for name, sentences in (("verdict", self.accuracy_verdict), ("speed_verdict", self.speed_verdict)):
+            if sentences:
+                blocks[name] = "\n".join(f"- {sentence}" for sentence in sentences)
+        return blocks
 
     def summary(self) -> dict[str, Any]:
         """The numbers: `summary.json`."""

@@ -1,0 +1,158 @@
+"""The README and docs/: short, true to the source, with links that lead somewhere and blocks that can be filled."""
+
+import ast
+import csv
+import dataclasses
+import io
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+import synthetic
+import synthetic_speed
+from test_data_efficiency import fail, results_folder
+
+import report
+from jaxcompare.cell_frame import to_csv, to_frame
+from jaxcompare.cells import CellRecord
+from jaxcompare.measure.clock import Phases
+from jaxcompare.records import RunRecord
+from jaxcompare.report.results import Results
+from jaxcompare.report.summary import summary_table
+from jaxcompare.training.costs import Costs
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = [
+    "python3 -m venv .venv && .venv/bin/pip install -q -e . && .venv/bin/python experiments/full_comparison.py "
+    "--preset quick\n",
+    'python3 -m venv .venv && .venv/bin/pip install -q -e ".[test]" && .venv/bin/python -m pytest -q\n',
+]
+
+
+def blocks_of_code(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_is_read_in_two_minutes():
+    assert len(README.split()) <= 900
+    assert blocks_of_code("bash") == COMMANDS
+
+
+def test_the_train_step_is_the_sources():
+    source = (ROOT / "jaxcompare" / "training" / "step.py").read_text()
+    functions = blocks_of_code("python")[0].rstrip().split("\n\n\n")
+    assert [ast.parse(function).body[0].name for function in functions] == ["compute_grads", "train_step"]
+    for function in functions:
+        assert f"\n{textwrap.indent(function, '    ')}\n" in source
+
+
+def test_the_library_is_used_as_the_readme_has_it():
+    shown = blocks_of_code("python")[1]
+    code = shown.replace("epochs=3", "epochs=1")  # seconds, most of them compilation
+    assert code != shown
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    accuracies = json.loads(done.stdout[: done.stdout.index("]") + 1])
+    assert len(accuracies) == 1
+    assert accuracies[0] > 0.2  # of ten digits
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(document):
+    for link in re.findall(r"\]\(([^)\s]*)\)", document.read_text()):
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        assert target.exists(), link
+        titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else []
+        anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+        assert not anchor or anchor in anchors, link
+
+
+def fields_of(cls, lead=""):
+    """Every field of a dataclass, those of dataclasses in it by their path."""
+    hints = get_type_hints(cls)
+    for name, kind in ((field.name, hints[field.name]) for field in dataclasses.fields(cls)):
+        inner = next((one for one in (kind, *get_args(kind)) if dataclasses.is_dataclass(one)), None)
+        yield from fields_of(inner, f"{lead}{name}.") if inner else (f"{lead}{name}",)
+
+
+CSV = next(csv.reader(io.StringIO(to_csv(to_frame([synthetic_speed.timed(synthetic_speed.STEP, 1.0)])))))
+
+
+@pytest.mark.parametrize(
+    ("file", "fields"),
+    [
+        ("runs.jsonl", [*fields_of(RunRecord), "config", "history", "prediction"]),
+        ("cells.jsonl", fields_of(CellRecord)),
+        ("cells.csv", CSV),
+        ("phases.jsonl", fields_of(Phases)),
+        ("costs.jsonl", fields_of(Costs)),
+    ],
+)
+def test_every_field_of_a_record_is_described(file, fields):
+    (section,) = re.findall(rf"^## {file}\n(.*?)(?=^## )", (ROOT / "docs" / "records.md").read_text(), re.M | re.S)
+    described = {name for row in re.findall(r"^\| (`[^|]*) \|", section, re.M) for name in re.findall(r"`(.*?)`", row)}
+    assert set(fields) - described == set()
+
+
+def test_every_setting_in_the_committed_records_is_described():
+    text = (ROOT / "docs" / "records.md").read_text()
+    lines = [line for path in ROOT.glob("results/*/*s.jsonl") for line in path.read_text().splitlines()]
+    assert lines
+    for record in map(json.loads, lines):
+        names = list(record.get("environment", ()))
+        names += [f"{kind}.{name}" for kind in ("manifest", "execution") for name in record.get(kind, ())]
+        # PyTorch's execution is its engine, which the text has.
+        names = [name for name in names if name not in ("execution.engine", "execution.input")]
+        assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_no_file_is_filled_unless_all_can_be(monkeypatch, capsys, tmp_path):
+    folder, out = results_folder(tmp_path, synthetic.comparison()), tmp_path / "out"
+    good, other = (tmp_path / name for name in ("good.md", "other.md"))
+    text = "before\n<!-- summary -->\nold\n<!-- /summary -->\nafter\n"
+    good.write_text(text)
+    other.write_text("<!-- data_efficiency -->\n<!-- /data_efficiency -->\n")
+    error = fail(monkeypatch, capsys, report, folder, "--out", out, "--fill", good, other)
+    assert f"{other}: nothing fills <!-- data_efficiency -->" in error
+    assert not out.exists()
+    assert good.read_text() == text
+    other.write_text("<!-- verdict -->\n<!-- /verdict -->\n")
+    report.main(report.Args((folder,), out, (good, other)))
+    assert good.read_text() == text.replace("old", summary_table(synthetic.comparison(), None).markdown())
+    assert other.read_text().startswith("<!-- verdict -->\n- The CNN came out ahead")
+
+
+def test_the_summary_has_what_was_measured():
+    runs = synthetic.comparison()
+    table = summary_table(runs, None)
+    assert list(table.header) == [
+        "Model",
+        "Parameters",
+        "Test accuracy, best (last) epoch",
+        "Seconds an epoch",
+        "Machine",
+    ]
+    assert table.rows == [
+        ["CNN", "620,362", "75.00 % (74.00 %)", "10.0", "2 cores of CPU"],
+        ["ViT", "809,354", "65.00 % (64.00 %)", "50.0", "2 cores of CPU"],
+    ]
+    cells = {synthetic_speed.EAGER: 100.0, synthetic_speed.STEP: 50.0}
+    speed, once = (synthetic_speed.speed(synthetic_speed.study(cells, repeats)) for repeats in (3, 1))
+    timed = summary_table(runs, speed)
+    assert timed.header[4] == "JAX's time over PyTorch's, best of each"
+    assert [row[4] for row in timed.rows] == ["0.50 (0.50 to 0.50): faster", "-"]
+    assert "3 fresh processes each, batches of 128, float32" in timed.notes[0]
+    assert [row[4] for row in summary_table(runs, once).rows] == ["0.50: faster in one repeat", "-"]
+    elsewhere = [dataclasses.replace(r, environment=r.environment | {"cpu": "another"}) for r in runs]
+    assert summary_table(elsewhere, speed).rows[0][-1] == "2 cores of another; ratio: 2 cores of CPU"
+    apart = [runs[0], dataclasses.replace(runs[1], environment=elsewhere[1].environment)]
+    assert [row[3] for row in summary_table(apart, None).rows] == ["executed differently"] * 2
+    assert "summary" not in Results(speed=speed).tables()
