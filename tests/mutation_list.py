@@ -344,6 +344,23 @@ MUTATIONS: list[Mutation] = [
         ("timing: warm passes for cold", "from_cache=bool(hits)", "from_cache=False"),
     ),
     *of(
+        "jaxcompare/compat.py",
+        "tests/test_compat.py",
+        ("compat: compilations are not seen", "/jax/core/compile/backend_compile_duration", "/jax/core/compile"),
+        ("compat: workers live on", "    if end:\n", "    if False:\n"),
+        ("compat: torch.compile reads the usual cache", "os.environ[TORCH_CACHE] = folder", "del folder"),
+        ("compat: one of TF32's two switches", "torch.backends.cudnn.allow_tf32 = allowed", "_ = allowed"),
+    ),
+    *of(
+        "jaxcompare/compat.py",
+        "tests/test_engines.py -k 'cold_from_warm'",
+        (
+            "compat: quick programs are compiled every time",
+            '"jax_persistent_cache_min_compile_time_secs", 0)',
+            '"jax_persistent_cache_min_compile_time_secs", 60)',
+        ),
+    ),
+    *of(
         "jaxcompare/twin/speed.py",
         "tests/test_speed.py -k 'as_many_threads'",
         ("twin: one thread", "torch.set_num_threads(cpu_cores())", "torch.set_num_threads(1)"),

@@ -9,6 +9,7 @@ import jax
 import pytest
 import torch
 
+from jaxcompare import compat
 from jaxcompare.cells import Cell
 from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
 from jaxcompare.data.datasets import load_dataset
@@ -193,7 +194,7 @@ def test_a_gate_that_does_not_open_leaves_its_cells_without_a_time(monkeypatch):
 def test_a_missing_compiler_is_why_a_cell_has_no_time(monkeypatch, tmp_path):
     for name in ("CXX", "CC"):
         monkeypatch.setenv(name, "/bin/false")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv(compat.TORCH_CACHE, str(tmp_path))
     ((parity, message),) = gates.open_gates([Cell("cnn", "compile")], SETUP, print).values()
     assert parity == {}
     assert "C++ compiler" in message

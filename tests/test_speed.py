@@ -17,10 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from torch._dynamo.utils import counters
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 
-from jaxcompare import models
+from jaxcompare import compat, models
 from jaxcompare.cells import Cell, JaxEngine
 from jaxcompare.config import DataConfig, InputError, TrainingConfig
 from jaxcompare.data import host, recipe
@@ -219,14 +218,23 @@ def test_the_recipes_stream_shows_every_image_once_a_pass_in_a_new_order():
     assert list(passes[0]) != list(passes[1])
 
 
-def test_no_pass_of_the_recipes_stream_is_a_gift():
+def test_no_pass_of_the_recipes_stream_is_a_gift(monkeypatch):
     """Workers have as much made ahead after a pass as before it: else the last would be had for nothing."""
-    ahead = []
+    drawn = []
+
+    class Counted(RandomSampler):
+        def __iter__(self):
+            for index in super().__iter__():
+                drawn.append(index)
+                yield index
+
+    monkeypatch.setattr(recipe, "RandomSampler", Counted)
+    ahead, taken = [], 0
     with RecipeStream(SETUP.dataset, 16, workers=2, beside_jax=True) as stream:
         for epoch in range(3):
-            ahead.append(stream._batches._send_idx - stream._batches._rcvd_idx)
-            list(stream.epoch(epoch))
-        ahead.append(stream._batches._send_idx - stream._batches._rcvd_idx)
+            ahead.append(len(drawn) / 16 - taken)
+            taken += len(list(stream.epoch(epoch)))
+        ahead.append(len(drawn) / 16 - taken)
     assert ahead == [4] * 4
 
 
@@ -344,18 +352,14 @@ def test_a_planted_recompilation_ends_a_jax_cell(monkeypatch, no_ceilings):
 
 
 def test_a_planted_recompilation_ends_a_pytorch_cell(monkeypatch, no_ceilings):
+    calls = []
+
     def compile(function, **_):
-        calls = []
-
-        def called(*args):
-            calls.append(args)
-            counters["stats"]["unique_graphs"] += len(calls) in (1, 4)
-            return function(*args)
-
-        return called
+        return lambda *args: calls.append(args) or function(*args)
 
     monkeypatch.setattr(torch, "compile", compile)
-    monkeypatch.setitem(counters["stats"], "unique_graphs", 0)
+    # In the first step, and again in the fourth.
+    monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1 + (len(calls) >= 4), 0, 0))
     with pytest.raises(RuntimeError, match=r"compiled 1 program\(s\) in epoch 2"):
         twin_timing(dataclasses.replace(EAGER, engine="compile"))
 
@@ -391,7 +395,7 @@ def test_torch_compile_is_cold_then_warm_and_each_is_verified(tmp_path):
 
 def test_a_first_step_that_found_no_program_is_not_warm(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setitem(counters["inductor"], "fxgraph_cache_hit", 0)
+    monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1, 0, 0))
     cell = dataclasses.replace(EAGER, engine="compile")
     with pytest.raises(RuntimeError, match="did not find its programs in the cache"):
         twin_speed.time_first_step(cell, SETUP.dataset, SETUP.training, SETUP.batches_of(cell))

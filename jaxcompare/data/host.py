@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2 import functional as F
 
+from jaxcompare import compat
 from jaxcompare.config import TrainingConfig
 from jaxcompare.data.batch import CROP_PADDING, Batch
 from jaxcompare.data.split import Dataset, Split, Statistics
@@ -158,9 +159,7 @@ class HostLoader:
 
     def close(self) -> None:
         """End the workers."""
-        iterator = getattr(self._loader, "_iterator", None)
-        if iterator is not None:
-            iterator._shutdown_workers()
+        compat.end_kept_workers(self._loader)
 
     def __enter__(self) -> "HostLoader":
         if self._loader.num_workers:

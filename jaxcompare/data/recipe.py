@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
+from jaxcompare import compat
 from jaxcompare.config import TrainingConfig
 from jaxcompare.data.batch import CROP_PADDING, Batch
 from jaxcompare.data.split import Dataset, Split
@@ -77,8 +78,7 @@ class RecipeStream:
 
     def __exit__(self, *_: object) -> None:
         """End the workers."""
-        if hasattr(self._batches, "_shutdown_workers"):
-            self._batches._shutdown_workers()
+        compat.end_workers(self._batches)
 
 
 class RecipeLoader:

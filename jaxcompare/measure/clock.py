@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from jaxcompare import compat
 from jaxcompare.cells import Timing
 from jaxcompare.measure.environment import cpu_cores, page_faults
 
@@ -79,7 +80,7 @@ def count_unfinished() -> int:
     if "jax" in sys.modules:
         import jax
 
-        left += sum(not array.is_ready() for array in jax.live_arrays())
+        left += sum(not compat.is_ready(array) for array in jax.live_arrays())
     if "torch" in sys.modules:
         import torch
 

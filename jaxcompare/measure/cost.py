@@ -5,7 +5,7 @@ pooling are left out; multiplications by a convolution's zero padding are counte
 products do them. A layer's backward pass multiplies twice as much as its forward pass, once for the gradient of its
 weights and once for that of its input; the first layer's input, the images, needs none.
 
-XLA's count of a compiled pass (`cost_analysis()["flops"]`, dropout off, convolutions lowered directly) has it the
+XLA's count of a compiled pass (`compat.program_costs`, dropout off, convolutions lowered directly) has it the
 other way round: products with padding are left out, the rest is in. CNN, forward: 19.51 MFLOP an image where the
 formulas have 21.70 (-10.1 %); padding makes up -2.35, biases, ReLU and pooling +0.16. CNN, forward and backward: 57.04
 where they have 63.32 (-9.9 %), for the same reason. ViT: 113.4 where they have 111.7, and 340.4 where they have 334.2
@@ -20,8 +20,7 @@ reads parameters, gradients and both moments and writes all but the gradients: t
 from typing import NamedTuple
 
 from jaxcompare.config import ModelName
-from jaxcompare.models.cnn import CHANNELS, HIDDEN
-from jaxcompare.models.vit import LAYERS, MLP_RATIO, PATCH, WIDTH
+from jaxcompare.sizes import CHANNELS, HIDDEN, LAYERS, MLP_RATIO, PATCH, WIDTH
 
 FLOAT32_BYTES = 4
 

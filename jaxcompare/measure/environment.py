@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from jaxcompare import compat
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "torchvision", "numpy")
 
 
@@ -39,8 +41,8 @@ def describe_environment(framework: str, *, torch_device: str = "cpu") -> dict[s
 
         devices = jax.devices()
         environment |= {"backend": jax.default_backend(), "device": devices[0].device_kind, "devices": len(devices)}
-        environment["matmul_precision"] = jax.config.values["jax_default_matmul_precision"]
-        environment["compilation_cache"] = jax.config.values["jax_compilation_cache_dir"] is not None
+        environment["matmul_precision"] = compat.matmul_precision()
+        environment["compilation_cache"] = compat.cache_folder() is not None
     else:
         import torch
 

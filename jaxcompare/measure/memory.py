@@ -1,10 +1,11 @@
 """Memory: what XLA plans to use, what was used at most, what there is."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
+from jaxcompare import compat
 from jaxcompare.measure.environment import process_peak_bytes
 
 
@@ -18,18 +19,16 @@ class MemoryPlan(NamedTuple):
 
 def plan_memory(compiled: jax.stages.Compiled) -> MemoryPlan | None:
     """XLA's plan for one run of a program, on one device; None where the backend has none."""
-    plan: Any = compiled.memory_analysis()
+    plan = compat.program_memory(compiled)
     if plan is None:
         return None
-    more = plan.output_size_in_bytes + plan.temp_size_in_bytes - plan.alias_size_in_bytes
-    return MemoryPlan(plan.argument_size_in_bytes, more)
+    return MemoryPlan(plan.arguments, plan.results + plan.temporaries - plan.reused)
 
 
 def peak_bytes() -> dict[str, int | None]:
     """The most memory in use at once since this process began: of the first device, by its allocator, and of the
     process. What ran in it before counts too: `planned_bytes` in a record is a program's own."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return {"device": stats.get("peak_bytes_in_use"), "process": process_peak_bytes()}
+    return {"device": compat.device_memory(jax.local_devices()[0]).peak, "process": process_peak_bytes()}
 
 
 def available_bytes() -> int | None:
@@ -37,8 +36,7 @@ def available_bytes() -> int | None:
     not known."""
     device = jax.local_devices()[0]
     if device.platform != "cpu":
-        stats = device.memory_stats() or {}
-        return stats["bytes_limit"] - stats["bytes_in_use"] if "bytes_limit" in stats else None
+        return compat.device_memory(device).free
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

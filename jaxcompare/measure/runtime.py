@@ -1,11 +1,9 @@
 """Settings of a JAX process, to be made before its first array."""
 
-import contextlib
 import os
 from pathlib import Path
 
-import jax
-
+from jaxcompare import compat
 from jaxcompare.config import Precision
 from jaxcompare.measure.environment import cpu_cores, cpu_kind
 
@@ -23,17 +21,13 @@ def configure_jax(*, cache: bool | Path = True, split_cores: bool = True) -> Non
     user's cache folder, or in JAX_COMPILATION_CACHE_DIR, or in the folder given; a program that is not in it is
     compiled as ever, and `CompileTimes.from_cache` tells. Has no effect on devices once JAX has started.
     """
-    with contextlib.suppress(RuntimeError):  # JAX has started: its devices are what they are
-        jax.config.update("jax_num_cpu_devices", min(cpu_cores(), MOST_CPU_DEVICES) if split_cores else 1)
+    compat.set_cpu_devices(min(cpu_cores(), MOST_CPU_DEVICES) if split_cores else 1)
     if cache is False:
-        jax.config.update("jax_enable_compilation_cache", False)
+        compat.keep_jax_programs(None)
         return
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcompare" / "xla"
     # A folder for each kind of CPU: executables for one may be illegal instructions on another, and homes are shared.
-    folder = jax.config.values["jax_compilation_cache_dir"] or str(default / cpu_kind())
-    if isinstance(cache, Path):
-        folder = str(cache)
-    jax.config.update("jax_compilation_cache_dir", folder)
     # Every program counts here, the small and quick ones too: a warm start is to be wholly warm.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compat.keep_jax_programs(
+        str(cache) if isinstance(cache, Path) else compat.cache_folder() or str(default / cpu_kind())
+    )

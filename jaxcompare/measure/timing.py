@@ -1,17 +1,15 @@
 """Ahead-of-time compilation with every phase timed apart, and a guard that sees every compilation."""
 
+import contextlib
 import dataclasses
 import itertools
-import logging
-import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
-COMPILED = "/jax/core/compile/backend_compile_duration"
-CACHE_HIT = "/jax/compilation_cache/cache_hits"
+from jaxcompare import compat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,22 +29,13 @@ def compile_ahead(function: Callable, *args: Any, **jit_options: Any) -> tuple[j
 
     The result accepts those shapes only: another shape is a TypeError, never a silent recompilation.
     """
-    hits = []
-
-    def listen(event: str, **_: Any) -> None:
-        if event == CACHE_HIT:
-            hits.append(event)
-
     clock = [time.perf_counter()]
     traced = jax.jit(function, **jit_options).trace(*args)
     clock.append(time.perf_counter())
     lowered = traced.lower()
     clock.append(time.perf_counter())
-    jax.monitoring.register_event_listener(listen)
-    try:
+    with compat.watch_cache() as hits:
         compiled = lowered.compile()
-    finally:
-        jax.monitoring.unregister_event_listener(listen)
     clock.append(time.perf_counter())
     return compiled, CompileTimes(*(end - start for start, end in itertools.pairwise(clock)), from_cache=bool(hits))
 
@@ -57,7 +46,7 @@ class CompileGuard:
     def __init__(self) -> None:
         self.programs: list[str] = []
         """What was compiled, in order: a program's name and, where JAX tells, the shapes it was compiled for."""
-        self._shapes = _ShapeLog()
+        self._watch = contextlib.ExitStack()
 
     def check(self, declared: int = 0, during: str = "the run") -> None:
         """Raise RuntimeError if more programs than `declared` were compiled, naming the last and its shapes."""
@@ -68,43 +57,10 @@ class CompileGuard:
                 f"a function changed; compiled anew: {extra}"
             )
 
-    def _listen(self, event: str, duration_secs: float, **info: Any) -> None:
-        del duration_secs
-        if event == COMPILED:
-            name = str(info.get("fun_name", "a program"))
-            self.programs.append(f"{name} for {self._shapes.last}" if self._shapes.last else name)
-
     def __enter__(self) -> "CompileGuard":
         self.programs = []
-        jax.monitoring.register_event_duration_secs_listener(self._listen)
-        self._shapes.start()
+        self._watch.enter_context(compat.watch_compilation(self.programs.append))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._shapes.stop()
-        jax.monitoring.unregister_event_duration_listener(self._listen)
-
-
-class _ShapeLog(logging.Handler):
-    """The argument shapes of the program being compiled: JAX tells them to its log only."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.last = ""
-        self._logger = logging.getLogger("jax._src.interpreters.pxla")
-
-    def start(self) -> None:
-        self._before = self._logger.level, self._logger.propagate
-        self._logger.addHandler(self)
-        self._logger.setLevel(logging.DEBUG)
-        self._logger.propagate = False
-
-    def stop(self) -> None:
-        self._logger.removeHandler(self)
-        self._logger.setLevel(self._before[0])
-        self._logger.propagate = self._before[1]
-
-    def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        if message.startswith("Compiling"):
-            self.last = ", ".join(re.findall(r"ShapedArray\(([^)]*)\)", message))
+        self._watch.close()

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxcompare.config import DropoutGenerator, ModelName, choose
 from jaxcompare.models.cnn import CNN
 from jaxcompare.models.layers import ConvLowering
-from jaxcompare.models.vit import DROPOUT_RATE, HEADS, LAYERS, PATCH, WIDTH, ViT
+from jaxcompare.models.vit import DROPOUT_RATE, ViT
+from jaxcompare.sizes import HEADS, LAYERS, PATCH, WIDTH
 
 
 def build_model(

@@ -7,9 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxcompare.models.layers import Conv3x3, ConvLowering, Linear, max_pool_2x2
-
-CHANNELS = (32, 64, 128)
-HIDDEN = 256
+from jaxcompare.sizes import CHANNELS, HIDDEN
 
 
 class CNN(nn.Module):

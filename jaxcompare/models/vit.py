@@ -10,13 +10,9 @@ from jaxtyping import Array, Float
 
 from jaxcompare.config import DropoutGenerator
 from jaxcompare.models.layers import Dropout, Linear, add_parameter, uniform
+from jaxcompare.sizes import MLP_RATIO
 
-PATCH = 4
-WIDTH = 128
-HEADS = 4
-LAYERS = 4
 DROPOUT_RATE = 0.1
-MLP_RATIO = 4
 LAYER_NORM_EPSILON = 1e-5
 POSITION_STD = 0.02
 

@@ -1,7 +1,6 @@
 """A fresh process for one call, and its end in one line, however it ends."""
 
 import errno
-import logging
 import os
 import tempfile
 import threading
@@ -12,6 +11,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import Any
 
+from jaxcompare import compat
 from jaxcompare.config import InputError
 
 FAILURES = (InputError, RuntimeError, MemoryError, OSError)
@@ -54,8 +54,7 @@ def _call(function: Callable, arguments: tuple[Any, ...]) -> tuple[Any, str]:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Memory is taken as it is needed, so that the allocator's peak is the program's.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    # It speaks of CUDA_HOME where there is no GPU.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    compat.quiet_cuda_search()
     try:
         return function(*arguments), ""
     except InputError as error:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxcompare import compat
 from jaxcompare.cells import RECIPE_STEPS, Cell, Timing
 from jaxcompare.config import DataConfig, ModelName, RunConfig, TrainingConfig
 
@@ -80,7 +81,7 @@ def time_cell(cell: Cell, setup: Setup, cache: Path) -> Timing:
     if cell.framework == "torch":
         from jaxcompare.twin.speed import time_epochs
 
-        _use_torch_cache(cache)
+        compat.keep_torch_programs(str(cache))
         return time_epochs(cell, setup.dataset, setup.training_of(cell), setup.batches_of(cell))
     from jaxcompare.training.speed import time_epochs
 
@@ -100,7 +101,7 @@ def time_warm_compilation(cell: Cell, setup: Setup, cache: Path) -> dict[str, di
     if cell.framework == "torch":
         from jaxcompare.twin.speed import time_first_step
 
-        _use_torch_cache(cache)
+        compat.keep_torch_programs(str(cache))
         training, batches = setup.training_of(cell), setup.batches_of(cell)
         return {"first step": {"step_s": time_first_step(cell, setup.dataset, training, batches)}}
     from jaxcompare.training.speed import compile_cold_or_warm
@@ -261,12 +262,6 @@ def _sleep_when_idle() -> None:
     """For processes that are not timed and have another beside them: the idle threads of PyTorch, imported after this,
     would spin on the cores that the other needs."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def _use_torch_cache(folder: Path) -> None:
-    """Where torch.compile keeps its programs. It reads the usual place where none is named, another study's among
-    them, and compiling would seem to cost less than it does."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 def _build_loader(cell: Cell, setup: Setup) -> "Loader | None":

@@ -1,12 +1,11 @@
 """A model's costs by formula beside XLA's own count of the compiled passes."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxcompare import compat
 from jaxcompare.config import ModelName, TrainingConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.measure.cost import layer_costs, training_bytes, training_flops
@@ -50,10 +49,9 @@ def count_costs(model: ModelName, image_size: int, num_classes: int, batch_size:
         jax.ShapeDtypeStruct((batch_size,), jnp.int32),  # type: ignore[arg-type]
         jax.ShapeDtypeStruct((batch_size,), jnp.float32),  # type: ignore[arg-type]
     )
-    forward = _analyse(
-        lambda state, batch: built.apply({"params": state.params}, batch.images, train=False)[0], state, batch
-    )
-    training = _analyse(build_gradient(built), state, batch)
+    compute_logits = jax.jit(lambda state, batch: built.apply({"params": state.params}, batch.images, train=False)[0])
+    forward = compat.program_costs(compute_logits.lower(state, batch).compile())
+    training = compat.program_costs(jax.jit(build_gradient(built)).lower(state, batch).compile())
     layers = layer_costs(model, image_size=image_size, num_classes=num_classes)
     return Costs(
         model,
@@ -63,12 +61,7 @@ def count_costs(model: ModelName, image_size: int, num_classes: int, batch_size:
         float(sum(layer.flops_per_image for layer in layers)),
         float(training_flops(layers)),
         training_bytes(layers, batch_size),
-        forward["flops"] / batch_size,
-        training["flops"] / batch_size,
-        training["bytes accessed"] / batch_size,
+        forward.flops / batch_size,
+        training.flops / batch_size,
+        training.bytes_accessed / batch_size,
     )
-
-
-def _analyse(function: Callable, *args: Any) -> dict[str, float]:
-    found: Any = jax.jit(function).lower(*args).compile().cost_analysis()
-    return found

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcompare import compat
 from jaxcompare.config import RunConfig
 from jaxcompare.data.device import DeviceSplit, EpochPlan, count_batches, plan_epoch, put_split, test_batch, train_batch
 from jaxcompare.data.split import Dataset
 from jaxcompare.data.subsets import draw_subset
 from jaxcompare.measure.memory import available_bytes
-from jaxcompare.training.engine import Engine, InFlight, OnStep, call_lengths, is_out_of_memory, train_name
+from jaxcompare.training.engine import Engine, InFlight, OnStep, call_lengths, train_name
 from jaxcompare.training.step import Metrics, Params, TrainState
 
 MEMORY_SHARE = 0.9
@@ -73,7 +74,7 @@ class DeviceEngine(Engine):
             try:
                 compiled = self.compile(name, self.over_seeds(function, size, stacked=2), *args, donate_argnums=0)
             except jax.errors.JaxRuntimeError as error:
-                if not is_out_of_memory(error) or size == 1:
+                if not compat.is_out_of_memory(error) or size == 1:
                     raise
                 smaller = size // 2
             else:

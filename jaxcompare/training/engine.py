@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxcompare import compat
 from jaxcompare.config import InputError, RunConfig
 from jaxcompare.data.device import count_batches
 from jaxcompare.data.split import Dataset
@@ -84,7 +85,7 @@ class Engine(abc.ABC):
             "init",
             self.over_seeds(self.init_one),
             self.seed_array,
-            compiler_options={"xla_backend_optimization_level": 1},
+            compiler_options=compat.low_effort(),
         )
         states = self.init()
         self._compile_training(states)
@@ -223,7 +224,7 @@ class InFlight:
 
     def is_idle(self) -> bool:
         """Whether all that was given to the device is done. Does not wait for it."""
-        return all(metrics.loss.is_ready() for metrics in self._calls)
+        return all(compat.is_ready(metrics.loss) for metrics in self._calls)
 
 
 def call_lengths(batches: int, steps_per_call: int) -> Sequence[int]:
@@ -236,18 +237,13 @@ def train_name(length: int) -> str:
     return f"train_{length}_steps" if length > 1 else "train_step"
 
 
-def is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
-    """Whether XLA failed for want of memory."""
-    return "RESOURCE_EXHAUSTED" in str(error)
-
-
 @contextlib.contextmanager
 def explain_memory(seeds: int) -> Iterator[None]:
     """Turn running out of device memory into one line that says what to lower."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if not is_out_of_memory(error):
+        if not compat.is_out_of_memory(error):
             raise
         lower = "--batch-size, --seeds-per-call or --seeds" if seeds > 1 else "--batch-size, or use --input host"
         raise InputError(f"out of memory on {jax.local_devices()[0].device_kind}; lower {lower}") from error

@@ -1,10 +1,10 @@
 """Choosing how to execute: every "auto" of a command line, and what the device cannot do."""
 
 import dataclasses
-import re
 
 import jax
 
+from jaxcompare import compat
 from jaxcompare.config import ExecutionConfig, InputError, Precision
 from jaxcompare.data.split import Split
 from jaxcompare.measure.memory import available_bytes
@@ -50,13 +50,12 @@ def choose_execution(
 def check_precision(precision: Precision) -> None:
     """Raise InputError where the device cannot compute in this precision."""
     device = jax.local_devices()[0]
-    capability = getattr(device, "compute_capability", "")
-    is_nvidia = bool(re.fullmatch(r"\d+\.\d+", capability))
-    if precision == "tf32" and not is_nvidia:
+    capability = compat.nvidia_capability(device)
+    if precision == "tf32" and capability is None:
         raise InputError(
             f"--precision tf32: {device.device_kind} has no TF32, NVIDIA GPUs have; use float32 or bfloat16"
         )
-    if precision != "float32" and is_nvidia and float(capability) < 8:
+    if precision != "float32" and capability is not None and capability < 8:
         raise InputError(
             f"--precision {precision}: {device.device_kind} (compute capability {capability}) lacks it, which came "
             "with 8.0; use float32"

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxcompare import compat
 from jaxcompare.cells import Cell
 from jaxcompare.config import RunConfig
 from jaxcompare.data.batch import Batch
@@ -27,7 +28,7 @@ def build_manifest(cell: Cell, config: RunConfig) -> dict[str, Any]:
     """What decides this process's speed, as `cells.MUST_AGREE` compares it with PyTorch's."""
     device = jax.local_devices()[0]
     with jax.default_matmul_precision(MATMUL_PRECISION[cell.precision]):
-        products = jax.config.values["jax_default_matmul_precision"]
+        products = compat.matmul_precision()
     return {
         "tf32": products == "tensorfloat32",
         "bfloat16": cell.precision == "bfloat16",

@@ -12,10 +12,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.extend
 import jax.numpy as jnp
 import optax
 
+from jaxcompare import compat
 from jaxcompare.config import RunConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.measure.timing import CompileTimes, compile_ahead
@@ -52,7 +52,7 @@ def prepare(engine: str, function: Callable, *args: Any, **jit_options: Any) -> 
     if engine == "jit":
         return compile_ahead(function, *args, **jit_options)
     jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
-    operations, tree = jax.extend.core.jaxpr_as_fun(jaxpr), jax.tree.structure(shapes)
+    operations, tree = compat.as_function(jaxpr), jax.tree.structure(shapes)
     return lambda *args: jax.tree.unflatten(tree, operations(*jax.tree.leaves(args))), None
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch._dynamo.utils import counters
 from torch.nn.functional import cross_entropy
 
+from jaxcompare import compat
 from jaxcompare.cells import Cell, Timing
 from jaxcompare.config import InputError, TrainingConfig
 from jaxcompare.data.batch import Batch
@@ -51,9 +51,12 @@ def time_epochs(cell: Cell, dataset: Dataset, training: TrainingConfig, prepared
 
     def check(epoch: int, loss: torch.Tensor) -> None:
         nonlocal compiled
-        compiled = compiled or _count_cold_programs()
-        if _programs() != compiled:
-            raise RuntimeError(f"torch.compile compiled {_programs() - compiled} program(s) in epoch {epoch + 1}")
+        programs = compat.torch_programs()
+        if programs.hits:
+            raise RuntimeError("torch.compile did not compile anew: it found programs in a cache")
+        compiled = compiled or programs.compiled
+        if programs.compiled != compiled:
+            raise RuntimeError(f"torch.compile compiled {programs.compiled - compiled} program(s) in epoch {epoch + 1}")
         if not torch.isfinite(loss):
             raise InputError("the training loss is no longer finite")
 
@@ -92,7 +95,8 @@ def time_first_step(cell: Cell, dataset: Dataset, training: TrainingConfig, prep
     marks: list[float] = []
     with _open_batches(cell, dataset, training, prepared, device) as batches:
         _train(step, itertools.islice(batches(0), 1), device, marks)
-    if counters["inductor"]["fxgraph_cache_miss"] or not counters["inductor"]["fxgraph_cache_hit"]:
+    programs = compat.torch_programs()
+    if programs.misses or not programs.hits:
         raise RuntimeError("torch.compile did not find its programs in the cache")
     return marks[0]
 
@@ -104,8 +108,7 @@ def save_trace(cell: Cell, dataset: Dataset, training: TrainingConfig, prepared:
     folder.mkdir(parents=True, exist_ok=True)
     with _open_batches(cell, dataset, training, prepared, device) as batches:
         _train(step, batches(0), device)
-        # There is one cycle only; PyTorch 2.11 warns that the events of others would be lost, unless told to keep them.
-        with torch.profiler.profile(acc_events=True) as profile:
+        with compat.profile_torch() as profile:
             _train(step, batches(1), device)
             synchronise(device)
     profile.export_chrome_trace(str(folder / "trace.json"))
@@ -161,21 +164,9 @@ def _train(
     return loss, waited
 
 
-def _programs() -> int:
-    """Graphs that torch.compile has compiled in this process."""
-    return counters["stats"]["unique_graphs"]
-
-
-def _count_cold_programs() -> int:
-    """The same, once it is known that none came from a cache."""
-    if counters["inductor"]["fxgraph_cache_hit"]:
-        raise RuntimeError("torch.compile did not compile anew: it found programs in a cache")
-    return _programs()
-
-
 def _build_manifest(cell: Cell, device: torch.device) -> dict[str, object]:
     return {
-        "tf32": device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32,
+        "tf32": device.type == "cuda" and compat.allows_tf32(),
         "bfloat16": cell.precision == "bfloat16",
         "threads": torch.get_num_threads() if device.type == "cpu" else cpu_cores(),
         "layout": "NHWC" if cell.control == "channels-last" else "NCHW",
@@ -200,12 +191,13 @@ def run_gate(cell: Cell, reference: Reference, training: TrainingConfig) -> Outc
 
 def set_up(cell: Cell) -> torch.device:
     """The device, with PyTorch's global settings as the cell has them."""
+    compat.torch_programs()  # what it reads is imported now, before any clock starts
     device = torch.device(find_device())
     if device.type == "cpu" and cell.engine == "cudagraphs":
         raise InputError("CUDA graphs need a GPU that PyTorch can use")
     if device.type == "cpu" and cell.precision == "tf32":
         raise InputError("tf32 needs a GPU that PyTorch can use")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cell.precision == "tf32"
+    compat.allow_tf32(cell.precision == "tf32")
     torch.backends.cudnn.benchmark = True  # XLA, too, times its candidates
     if device.type == "cpu":
         torch.set_num_threads(cpu_cores())  # as many as JAX may use; PyTorch's own choice leaves out hyperthreads

@@ -1,0 +1,340 @@
+"""Doors to what JAX and PyTorch do not promise: private names, undocumented ones, and texts, keys and events that may
+change with a version.
+
+All of them stand here, each behind a function that says what it relies on and which versions it was seen with.
+`tests/test_compat.py` opens each door, and says which part of this package fails without it. Neither framework is
+imported before a function that needs it is called: a process of one of them does not load the other.
+"""
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import jax
+    import jax.extend
+    import torch
+
+# JAX.
+
+
+@contextlib.contextmanager
+def watch_compilation(tell: Callable[[str], object]) -> Iterator[None]:
+    """Call `tell` for every program that XLA compiles or reads from its cache meanwhile, whoever asks for it.
+
+    Args:
+        tell: takes the program's name and, where JAX's log has them, the shapes that it is compiled for.
+
+    Relies on a monitoring event, which comes for programs read from the cache too, and on its `fun_name`; shapes, on
+    the debug messages of a private module, which JAX tells them nowhere else. Seen with jax 0.10.2.
+    """
+    import jax
+
+    shapes = _ShapeLog()
+
+    def listen(event: str, duration_secs: float, **info: Any) -> None:
+        del duration_secs
+        if event == "/jax/core/compile/backend_compile_duration":
+            name = str(info.get("fun_name", "a program"))
+            tell(f"{name} for {shapes.last}" if shapes.last else name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    logger = logging.getLogger("jax._src.interpreters.pxla")
+    before = logger.level, logger.propagate
+    logger.addHandler(shapes)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(shapes)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+class _ShapeLog(logging.Handler):
+    """The argument shapes of the program being compiled."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message.startswith("Compiling"):
+            self.last = ", ".join(re.findall(r"ShapedArray\(([^)]*)\)", message))
+
+
+@contextlib.contextmanager
+def watch_cache() -> Iterator[list[str]]:
+    """Gives a list that grows by one for every program which JAX's persistent cache is found to hold meanwhile.
+
+    Relies on a monitoring event. Seen with jax 0.10.2.
+    """
+    import jax
+
+    hits: list[str] = []
+
+    def listen(event: str, **_: Any) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            hits.append(event)
+
+    jax.monitoring.register_event_listener(listen)
+    try:
+        yield hits
+    finally:
+        jax.monitoring.unregister_event_listener(listen)
+
+
+def as_function(jaxpr: "jax.extend.core.ClosedJaxpr") -> Callable[..., list[Any]]:
+    """What `jax.make_jaxpr` traced, as a function of flat arguments: Python dispatches each operation by itself.
+
+    Relies on `jax.extend`, whose names JAX may change with any version. Seen with jax 0.10.2.
+    """
+    import jax.extend
+
+    return jax.extend.core.jaxpr_as_fun(jaxpr)
+
+
+class ProgramMemory(NamedTuple):
+    """Bytes on one device, by XLA's static plan."""
+
+    arguments: int
+    results: int
+    temporaries: int
+    reused: int
+    """Of the results, those that take over a donated argument's place."""
+
+
+def program_memory(compiled: "jax.stages.Compiled") -> ProgramMemory | None:
+    """What one run of a program takes; None where the backend has no plan.
+
+    Relies on the fields of `memory_analysis()`, which JAX calls arbitrary. Seen with jax 0.10.2.
+    """
+    plan: Any = compiled.memory_analysis()
+    if plan is None:
+        return None
+    return ProgramMemory(
+        plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes, plan.alias_size_in_bytes
+    )
+
+
+class ProgramCosts(NamedTuple):
+    """Of one run on one device, the body of a loop counted once."""
+
+    flops: float
+    bytes_accessed: float
+    """That its kernels read and write."""
+
+
+def program_costs(compiled: "jax.stages.Compiled") -> ProgramCosts:
+    """XLA's own count.
+
+    Relies on the keys of `cost_analysis()`, which JAX calls arbitrary; it was a list once. Seen with jax 0.10.2.
+    """
+    found: Any = compiled.cost_analysis()
+    return ProgramCosts(found["flops"], found["bytes accessed"])
+
+
+class DeviceMemory(NamedTuple):
+    """Bytes, by the device's allocator."""
+
+    peak: int | None
+    """The most in use at once since the process began; None: not counted, as on CPUs."""
+    free: int | None
+    """That may still be taken; None: not known, as on CPUs."""
+
+
+def device_memory(device: "jax.Device") -> DeviceMemory:
+    """What a device's allocator counts.
+
+    Relies on the keys of `memory_stats()`, which are its backend's. Seen with jax 0.10.2 on CPUs alone, which count
+    nothing; on a GPU not tried.
+    """
+    stats: Any = device.memory_stats() or {}
+    free = stats["bytes_limit"] - stats["bytes_in_use"] if "bytes_limit" in stats else None
+    return DeviceMemory(stats.get("peak_bytes_in_use"), free)
+
+
+def nvidia_capability(device: "jax.Device") -> float | None:
+    """An NVIDIA GPU's compute capability, such as 9.0; None: another device.
+
+    Relies on `compute_capability`, a text that only some devices have, AMD's in another form. Seen with jax 0.10.2 on
+    CPUs alone, which have none; on a GPU not tried.
+    """
+    capability = getattr(device, "compute_capability", "")
+    return float(capability) if re.fullmatch(r"\d+\.\d+", capability) else None
+
+
+def is_out_of_memory(error: "jax.errors.JaxRuntimeError") -> bool:
+    """Whether XLA failed for want of memory.
+
+    Relies on the error's text: JAX has one class for all of XLA's errors. Seen with jax 0.10.2.
+    """
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def is_ready(array: "jax.Array") -> bool:
+    """Whether an array is there. Does not wait for it.
+
+    Relies on a method of jaxlib's arrays that JAX does not document. Seen with jaxlib 0.10.2.
+    """
+    found: Any = array
+    return found.is_ready()
+
+
+def matmul_precision() -> str | None:
+    """How matrix products are computed now, by JAX's name for it; None: as the backend likes.
+
+    Relies on `jax.config.values`, undocumented, and on its seeing a `with jax.default_matmul_precision(...)`. Seen
+    with jax 0.10.2.
+    """
+    import jax
+
+    return jax.config.values["jax_default_matmul_precision"]
+
+
+def cache_folder() -> str | None:
+    """Where compiled programs are kept between processes, JAX_COMPILATION_CACHE_DIR's if the user has set it; None:
+    nowhere.
+
+    Relies on `jax.config.values`, undocumented. Seen with jax 0.10.2.
+    """
+    import jax
+
+    return jax.config.values["jax_compilation_cache_dir"]
+
+
+def keep_jax_programs(folder: str | None) -> None:
+    """Have JAX keep every program that it compiles in `folder`, and read it from there; None: do neither.
+
+    Relies on the names and meanings of settings: by default small programs and quick ones are not kept. Seen with jax
+    0.10.2.
+    """
+    import jax
+
+    if folder is None:
+        jax.config.update("jax_enable_compilation_cache", False)
+        return
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def set_cpu_devices(count: int) -> None:
+    """Have JAX see the CPU as `count` devices. Once it has started, they are what they are, and this does nothing.
+
+    Relies on a setting's name, and on its RuntimeError once JAX has started. Seen with jax 0.10.2.
+    """
+    import jax
+
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", count)
+
+
+def low_effort() -> dict[str, int]:
+    """`compiler_options` with which XLA compiles faster, to slower programs.
+
+    Relies on the name and scale of an option of XLA's, which refuses one that it does not know. Seen with jaxlib
+    0.10.2.
+    """
+    return {"xla_backend_optimization_level": 1}
+
+
+# PyTorch.
+
+
+class TorchPrograms(NamedTuple):
+    """Graphs that torch.compile has compiled in this process."""
+
+    compiled: int
+    """All of them, those too whose kernels were in the cache."""
+    hits: int
+    """Whose kernels were in the cache."""
+    misses: int
+    """Whose kernels were not."""
+
+
+def torch_programs() -> TorchPrograms:
+    """What torch.compile has done so far. The first call imports the counters: make one before a clock starts.
+
+    Relies on the counters of a private module, and on their keys. Seen with torch 2.14.1.
+    """
+    from torch._dynamo.utils import counters
+
+    kernels = counters["inductor"]
+    return TorchPrograms(
+        counters["stats"]["unique_graphs"], kernels["fxgraph_cache_hit"], kernels["fxgraph_cache_miss"]
+    )
+
+
+TORCH_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def keep_torch_programs(folder: str) -> None:
+    """Have torch.compile keep its programs in `folder`, in this process and those it starts. Where none is named it
+    reads the usual place, another study's programs among them, and compiling would seem to cost less than it does.
+
+    Relies on an environment variable that it reads when it first compiles. Seen with torch 2.14.1.
+    """
+    os.environ[TORCH_CACHE] = folder
+
+
+def end_workers(batches: Iterator[Any] | None) -> None:
+    """End the processes behind an iterator over a DataLoader now, though something still refers to it; if it has none,
+    nothing is done.
+
+    Relies on a private method: by itself PyTorch ends them with the last reference. Seen with torch 2.14.1.
+    """
+    end: Callable[[], None] | None = getattr(batches, "_shutdown_workers", None)
+    if end:
+        end()
+
+
+def end_kept_workers(loader: "torch.utils.data.DataLoader") -> None:
+    """The same of a loader that keeps its workers from one epoch to the next.
+
+    Relies on the private attribute that holds its iterator. Seen with torch 2.14.1.
+    """
+    end_workers(loader._iterator)
+
+
+def profile_torch() -> "torch.profiler.profile":
+    """PyTorch's profiler, to be entered once.
+
+    It warns that the events of other cycles are lost, though there is one cycle, unless it is told to keep them all:
+    since torch 2.11; seen with 2.14.1.
+    """
+    import torch
+
+    return torch.profiler.profile(acc_events=True)
+
+
+def quiet_cuda_search() -> None:
+    """Keep PyTorch from writing of CUDA_HOME on a machine without a GPU that has CUDA's files.
+
+    Relies on a logger's name. Seen with torch 2.14.1.
+    """
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether a GPU may round the inputs of matrix products and convolutions to TF32's 10 bits.
+
+    Relies on PyTorch's older two switches; since torch 2.9 there are others, and the two kinds must not be mixed.
+    Seen with torch 2.14.1; what a GPU makes of them is not tried.
+    """
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
+def allows_tf32() -> bool:
+    """Whether both of `allow_tf32`'s switches are on."""
+    import torch
+
+    return all((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
