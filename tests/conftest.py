@@ -1,14 +1,15 @@
-"""Shapes and dtypes at the boundaries of all array code are checked while the tests run."""
+"""What every test runs under: the CPU alone; shapes and dtypes checked at the boundaries of all array code; ranks that
+are said, not promoted; random keys that are used once."""
 
 import os
-import tempfile
+import sys
 import time
+from pathlib import Path
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compiled programs are kept for these tests only, and shared by them; by both processes that run them.
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    _cache = tempfile.TemporaryDirectory()
-    os.environ["XDG_CACHE_HOME"] = _cache.name
+# Before JAX or PyTorch start, here and in every child: a GPU of this machine is no part of what is tested.
+os.environ |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+# Compiled programs are kept from session to session, by kind of CPU; `pytest --cache-clear` removes them.
+os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parents[1] / ".pytest_cache" / "d")
 
 import jax
 from jaxtyping import install_import_hook
@@ -18,18 +19,55 @@ from jaxcompare.measure.runtime import configure_jax
 configure_jax()
 # Two devices on any machine: what several devices share out is tested everywhere.
 jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
 
 ARRAY_CODE = ["jaxcompare.models.layers", "jaxcompare.models.cnn", "jaxcompare.models.vit", "jaxcompare.training.step"]
 install_import_hook([*ARRAY_CODE, "jaxcompare.data"], "beartype.beartype")
 
+import functools  # noqa: E402
+import multiprocessing  # noqa: E402
+
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from toy import build_toy  # noqa: E402
 
+import console  # noqa: E402
+from jaxcompare import models  # noqa: E402
 from jaxcompare.data.split import Dataset, Split  # noqa: E402
+from jaxcompare.training import engine, plain  # noqa: E402
+from jaxcompare.twin import models as twin_models  # noqa: E402
 
-# The batches here are small: threads would cost more than they bring, and far more beside another process's.
-torch.set_num_threads(1)
+# The server that loaders' workers are forked from has imported what each of them would.
+multiprocessing.set_forkserver_preload(["jaxcompare.data.host"])
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """The batches here are small: threads would cost more than they bring, and far more beside another process's."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr("jaxcompare.twin.speed.cpu_cores", lambda: 1)
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """Engines, this package's and the plain ones, train the toy."""
+    for module in (engine, plain):
+        monkeypatch.setattr(module, "build_model", build_toy)
+
+
+@pytest.fixture(scope="module")
+def shallow():
+    """ViTs of one encoder layer, in both frameworks: more take longer to compile, and that is all."""
+
+    def one_layer(classes, patch, width, heads, layers, *rest):
+        return models.vit.ViT(classes, patch, width, heads, 1, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "ViT", one_layer)
+        patch.setattr(twin_models, "ViT", functools.partial(twin_models.ViT, layers=1))
+        yield
 
 
 class FakeClock:
@@ -60,13 +98,42 @@ def fake_clock(monkeypatch) -> FakeClock:
 
 
 @pytest.fixture
+def run_script(monkeypatch):
+    """Call an experiment as its command line does, in this process."""
+
+    def run(module, *words):
+        monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *map(str, words)])
+        console.run(module.Args, module.main, getattr(module, "PRESETS", None))
+
+    return run
+
+
+@pytest.fixture
+def fail_script(run_script, capsys):
+    """The one line on standard error of a call that ends with status 2."""
+
+    def fail(module, *words):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            run_script(module, *words)
+        assert end.value.code == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+        return error
+
+    return fail
+
+
+@pytest.fixture
 def tiny_dataset() -> Dataset:
-    """70 training and 21 test images of three classes, noise around a class colour: sizes no batch divides."""
+    """70 training and 21 test images of 8x8 pixels and three classes, noise around a class colour: sizes that no batch
+    divides."""
     generator = np.random.default_rng(0)
 
     def split(count: int) -> Split:
         labels = generator.integers(0, 3, count).astype(np.int32)
-        noise = generator.integers(0, 120, (count, 32, 32, 3))
+        noise = generator.integers(0, 120, (count, 8, 8, 3))
         colours = np.eye(3, dtype=int)[labels][:, None, None] * 120
         return Split((noise + colours).astype(np.uint8), labels)
 

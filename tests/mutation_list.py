@@ -116,7 +116,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "jaxcompare/training/step.py",
-        "tests/test_fit.py -k 'vit_is_evaluated and host'",
+        "tests/test_fit.py -k 'model_is_evaluated and host'",
         (
             "step: evaluation with dropout",
             "part.images, train=False)[0], part)",
@@ -175,7 +175,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "jaxcompare/data/host.py",
-        "tests/test_data.py -k 'differ or holds_every or drawn_evenly'",
+        "tests/test_data.py tests/test_device.py -k 'differ or holds_every or on_host'",
         (
             "host input: the same crops every epoch",
             "(self.seed, index.epoch, index.number)",
@@ -309,7 +309,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "jaxcompare/training/device_engine.py",
-        "tests/test_engines.py -k 'chunk_and_epoch and cnn'",
+        "tests/test_engines.py -k 'chunk_and_epoch and toy'",
         ("engines: states are not given away", "*args, donate_argnums=0)", "*args)"),
         ("engines: a chunk begins anew", "start + jnp.arange(count", "jnp.arange(count"),
         (

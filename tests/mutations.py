@@ -63,18 +63,9 @@ def run_tests(copy: Path, words: list[str]) -> tuple[int, str]:
     """pytest's exit status, and what it says."""
     # The copy comes before an installed checkout, in this process's children too.
     environment = os.environ | {"PYTHONPATH": str(copy)}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "--tb=line",
-        "--durations=0",
-        "-n0",
-        "-p",
-        "no:cacheprovider",
-        *words,
-    ]
+    # The slow tests too.
+    options = ["-q", "--tb=line", "--durations=0", "-n0", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, "-m", "", *words]
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
@@ -94,14 +85,8 @@ def find_catcher(mutation: Mutation, copy: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default="", metavar="WORD", help="faults whose name or file holds this word")
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        choices=range(1, 65),
-        metavar="N",
-        help="faults at once, each in a copy of its own",
-    )
+    jobs = {"type": int, "default": 1, "choices": range(1, 65), "metavar": "N"}
+    parser.add_argument("--jobs", **jobs, help="faults at once, each in a copy of its own")
     arguments = parser.parse_args()
     for mutation in MUTATIONS:
         check(mutation)

@@ -1,4 +1,4 @@
-"""Device-resident batches: torchvision's pixels, its distribution, every image once an epoch."""
+"""Batches made on the device, and what both pipelines have in common: torchvision's pixels, its distribution."""
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxcompare.data.datasets import RECIPE
 from jaxcompare.data.split import Split
 
 RANDOM = np.random.default_rng(0)
+AS_THEY_ARE = ((0.0,) * 3, (1.0,) * 3)
 
 
 def put(images, statistics=RECIPE):
@@ -25,16 +26,22 @@ def images(count):
     return RANDOM.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
 
 
+def crop_on_host(source, *draws):
+    cropped = host.crop_and_flip(torch.from_numpy(source).permute(0, 3, 1, 2), *map(torch.from_numpy, draws))
+    return host.normalise(cropped, RECIPE).permute(0, 2, 3, 1).numpy()
+
+
+def crop_on_device(source, *draws):
+    crop = jax.jit(lambda split, *draws: device.normalise(device.crop_and_flip(split.images, *draws), split))
+    return crop(put(source), *map(jnp.asarray, draws))
+
+
 @pytest.mark.parametrize("flip", [False, True])
-def test_every_crop_and_flip_is_torchvisions_to_the_bit(flip):
+@pytest.mark.parametrize("crop", [crop_on_host, crop_on_device])
+def test_every_crop_and_flip_is_torchvisions_to_the_bit(crop, flip):
     source = images(81)
-    top, left = (jnp.asarray(a.ravel()) for a in np.mgrid[0:9, 0:9])
-
-    @jax.jit
-    def crop(split):
-        return device.normalise(device.crop_and_flip(split.images, top, left, jnp.full(81, flip)), split)
-
-    ours = np.asarray(crop(put(source)))
+    top, left = (a.ravel() for a in np.mgrid[0:9, 0:9])
+    ours = np.asarray(crop(source, top, left, np.full(81, flip)))
     to_normalised = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*RECIPE)])
     for i in range(81):
         cropped = F.crop(F.pad(Image.fromarray(source[i]), [4]), int(top[i]), int(left[i]), 32, 32)
@@ -42,23 +49,22 @@ def test_every_crop_and_flip_is_torchvisions_to_the_bit(flip):
         np.testing.assert_array_equal(ours[i], theirs.permute(1, 2, 0).numpy(), err_msg=f"offset {top[i], left[i]}")
 
 
-def test_borders_are_normalised_zeros():
-    white = np.full((1, 32, 32, 3), 255, np.uint8)
-    split = put(white)
-    cropped = device.crop_and_flip(split.images, jnp.array([0]), jnp.array([8]), jnp.array([False]))
-    corner = device.normalise(cropped, split)
-    mean, std = np.float32(RECIPE)
-    np.testing.assert_array_equal(corner[0, :4], np.broadcast_to(-mean / std, (4, 32, 3)))
-    np.testing.assert_array_equal(corner[0, 4:, 28:], np.broadcast_to(-mean / std, (28, 4, 3)))
-    np.testing.assert_array_equal(corner[0, 4:, :28], np.broadcast_to((1 - mean) / std, (28, 28, 3)))
+def draw_on_host(source):
+    split = Split(source, np.zeros(len(source), np.int32))
+    with host.HostLoader(split, 1000, AS_THEY_ARE, augment=True) as loader:
+        return np.concatenate([batch.images for batch in loader.epoch(0)])
 
 
-def test_crops_and_flips_are_drawn_evenly_and_independently():
+def draw_on_device(source):
+    return device.random_crop_and_flip(jax.random.key(0), jnp.asarray(source), 0.5)
+
+
+@pytest.mark.parametrize("draw", [draw_on_host, draw_on_device])
+def test_crops_and_flips_are_drawn_evenly_and_independently(draw):
     # One pixel's position and its mirror image's tell the offset and the flip of every image.
     source = np.zeros((20_000, 32, 32, 3), np.uint8)
     source[:, 15, 10] = 255
-    shown = np.asarray(device.random_crop_and_flip(jax.random.key(0), jnp.asarray(source), 0.5))
-    found = np.argwhere(shown[..., 0] > 0)[:, 1:]
+    found = np.argwhere(np.asarray(draw(source))[..., 0] > 0)[:, 1:]
     assert len(found) == 20_000
     flipped = found[:, 1] >= 16
     assert abs(flipped.mean() - 0.5) < 4 * 0.5 / np.sqrt(20_000)
@@ -71,10 +77,13 @@ def test_crops_and_flips_are_drawn_evenly_and_independently():
     assert np.abs(np.corrcoef([*offsets, flipped]) - np.eye(3)).max() < 4 / np.sqrt(20_000)
 
 
+train_batch = jax.jit(device.train_batch, static_argnums=3)
+
+
 def all_batches(split, key, epoch, subset, size):
     plan = device.plan_epoch(key, epoch, jnp.asarray(subset))
-    count = device.count_batches(len(subset), size)
-    return [device.train_batch(split, plan, jnp.int32(number), size) for number in range(count)]
+    numbers = range(device.count_batches(len(subset), size))
+    return [train_batch(split, plan, jnp.int32(number), size) for number in numbers]
 
 
 def test_an_epoch_shows_every_image_of_the_subset_once():
@@ -116,17 +125,6 @@ def test_test_batches_are_the_hosts():
             np.testing.assert_array_equal(ours.mask, theirs.mask)
             np.testing.assert_array_equal(np.asarray(ours.images)[counts], theirs.images[counts])
             np.testing.assert_array_equal(np.asarray(ours.labels)[counts], theirs.labels[counts])
-
-
-def test_the_hosts_crop_is_the_devices():
-    source = images(50)
-    top, left = RANDOM.integers(0, 9, (2, 50))
-    flip = RANDOM.random(50) < 0.5
-    theirs = host.crop_and_flip(
-        torch.from_numpy(source).permute(0, 3, 1, 2), *map(torch.from_numpy, (top, left, flip))
-    ).permute(0, 2, 3, 1)
-    ours = device.crop_and_flip(*map(jnp.asarray, (source, top, left, flip)))
-    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_an_epoch_of_more_images_than_there_are_goes_through_all_of_them_again():

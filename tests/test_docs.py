@@ -15,7 +15,7 @@ from typing import get_args, get_type_hints
 import pytest
 import synthetic
 import synthetic_speed
-from test_data_efficiency import fail, results_folder
+from test_data_efficiency import results_folder
 
 import report
 from jaxcompare.cell_frame import to_csv, to_frame
@@ -114,13 +114,13 @@ def test_every_setting_in_the_committed_records_is_described():
         assert [name for name in names if f"`{name}`" not in text] == []
 
 
-def test_no_file_is_filled_unless_all_can_be(monkeypatch, capsys, tmp_path):
+def test_no_file_is_filled_unless_all_can_be(fail_script, tmp_path):
     folder, out = results_folder(tmp_path, synthetic.comparison()), tmp_path / "out"
     good, other = (tmp_path / name for name in ("good.md", "other.md"))
     text = "before\n<!-- summary -->\nold\n<!-- /summary -->\nafter\n"
     good.write_text(text)
     other.write_text("<!-- data_efficiency -->\n<!-- /data_efficiency -->\n")
-    error = fail(monkeypatch, capsys, report, folder, "--out", out, "--fill", good, other)
+    error = fail_script(report, folder, "--out", out, "--fill", good, other)
     assert f"{other}: nothing fills <!-- data_efficiency -->" in error
     assert not out.exists()
     assert good.read_text() == text

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy import build_toy
 
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig
 from jaxcompare.data import host
@@ -18,6 +19,7 @@ from jaxcompare.data.device import EpochPlan
 from jaxcompare.data.split import Dataset, Split
 from jaxcompare.models import build_model
 from jaxcompare.models.layers import add_parameter, keep_mask, matmul
+from jaxcompare.models.vit import ViT
 from jaxcompare.training import device_engine
 from jaxcompare.training import engine as engine_module
 from jaxcompare.training import execution as execution_module
@@ -27,23 +29,28 @@ from jaxcompare.training.engines import build_engine
 from jaxcompare.training.execution import check_precision, choose_execution
 from jaxcompare.training.fit import fit, fit_seeds
 from jaxcompare.training.optimiser import build_optimiser
-from jaxcompare.training.step import Metrics, Slicing, build_train_step, init_state
+from jaxcompare.training.step import Metrics, Slicing, build_loss, init_state
 
-MODELS = ("cnn", "vit")
+pytestmark = pytest.mark.usefixtures("shallow")
+
 ONE, BOTH = jax.devices()[:1], jax.devices()[:2]
 STEP, CHUNK, EPOCH = (ExecutionConfig(engine, "device", chunk_size=3) for engine in ("step", "chunk", "epoch"))
 
 
-def config(model, execution=STEP, **training):
-    return RunConfig("jax", model, DataConfig(), TrainingConfig(**{"batch_size": 8, "seed": 5} | training), execution)
+def config(model="toy", execution=STEP, **training):
+    training = TrainingConfig(**{"batch_size": 8, "seed": 5} | training)
+    return RunConfig("jax", model, DataConfig(image_size=8), training, execution)
 
 
-@pytest.fixture
-def shallow(monkeypatch):
-    """ViTs of one encoder layer: what is tested of them here does not depend on their depth, but compiling does. And
-    slices small enough that these batches have several to share out."""
-    monkeypatch.setattr(engine_module, "build_model", functools.partial(build_model, layers=1))
-    monkeypatch.setattr(engine_module, "CPU_SLICE_SIZES", {"cnn": 3, "vit": 3})
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A third model, the toy; and slices so small that these batches have several to share out."""
+
+    def build(name, **arguments):
+        return (build_toy if name == "toy" else build_model)(name, **arguments)
+
+    monkeypatch.setattr(engine_module, "build_model", build)
+    monkeypatch.setattr(engine_module, "CPU_SLICE_SIZES", dict.fromkeys(("toy", "cnn", "vit"), 3))
 
 
 @pytest.fixture
@@ -52,48 +59,50 @@ def small_dataset():
     generator = np.random.default_rng(0)
 
     def split(count):
-        return Split(
-            generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), np.arange(count, dtype=np.int32) % 3
-        )
+        images = generator.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+        return Split(images, np.arange(count, dtype=np.int32) % 3)
 
     return Dataset("small", ("a", "b", "c"), split(37), split(11), ((0.4,) * 3, (0.2,) * 3), "fingerprint")
 
 
-def losses(config, dataset, seeds=(5,), devices=BOTH, epochs=4):
-    """(seeds, 20) losses of four epochs of five steps, and the predictions that are then correct."""
-    with build_engine(config, dataset, seeds, devices) as engine:
+def losses(config, dataset, seeds=(5,), devices=BOTH, evaluation=False):
+    """(seeds, 10) losses of two epochs of five steps, and the predictions that are then correct."""
+    with build_engine(config, dataset, seeds, devices, evaluation=evaluation) as engine:
         state = engine.init()
         parts = []
-        for epoch in range(epochs):
+        for epoch in range(2):
             given = state
             state, metrics, _ = engine.train_epoch(state, epoch, lambda done: None)
             assert all(leaf.is_deleted() for leaf in jax.tree.leaves((given.params, given.opt_state)))  # donated
             parts += [np.asarray(call.loss) for call in metrics]
-        return np.concatenate(parts, axis=1), engine.evaluate(state.params)
+        return np.concatenate(parts, axis=1), engine.evaluate(state.params) if evaluation else None
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_chunk_and_epoch_are_step(model, small_dataset, shallow):
+OTHERS = [(CHUNK, ONE), (EPOCH, ONE), (EPOCH, BOTH)]
+
+
+@pytest.mark.parametrize(("model", "others"), [("toy", OTHERS), ("cnn", OTHERS[-1:]), ("vit", OTHERS[-1:])])
+def test_chunk_and_epoch_are_step(model, others, small_dataset):
     """Dropout and augmentation on, the short batch included, on one device and on two that share each batch."""
     with jax.enable_x64(True):
-        reference, correct = losses(config(model, STEP), small_dataset, devices=ONE)
-        assert reference.shape == (1, 20)
+        reference, correct = losses(config(model, STEP), small_dataset, devices=ONE, evaluation=True)
+        assert reference.shape == (1, 10)
         assert reference.dtype == np.float64
-        for execution, devices in ((CHUNK, ONE), (EPOCH, ONE), (EPOCH, BOTH)):
-            other, other_correct = losses(config(model, execution), small_dataset, devices=devices)
+        for execution, devices in others:
+            other, other_correct = losses(config(model, execution), small_dataset, (5,), devices, evaluation=True)
             np.testing.assert_allclose(other, reference, rtol=1e-9)
             np.testing.assert_array_equal(other_correct, correct)
-    assert len(np.unique(reference)) == 20
+    assert len(np.unique(reference)) == 10
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_a_seed_among_others_is_that_seed_alone(model, small_dataset, shallow):
+@pytest.mark.parametrize("model", ["cnn", "vit"])
+def test_a_seed_among_others_is_that_seed_alone(model, small_dataset):
     """One after another, two at a time, and three on devices that do not divide them."""
     with jax.enable_x64(True):
-        alone = [losses(config(model, EPOCH), small_dataset, [seed], epochs=2)[0][0] for seed in (5, 7)]
+        alone = [losses(config(model, EPOCH), small_dataset, [seed])[0][0] for seed in (5, 7)]
         for seeds, at_once in (([5, 6, 7, 8], 2), ([7, 6, 5], None)):
             execution = dataclasses.replace(EPOCH, seeds_per_call=at_once)
-            together, _ = losses(config(model, execution), small_dataset, seeds, epochs=2)
+            together, _ = losses(config(model, execution), small_dataset, seeds)
             for seed, run in zip((5, 7), alone, strict=True):
                 np.testing.assert_allclose(together[seeds.index(seed)], run, rtol=1e-9)
             assert len({tuple(run) for run in together}) == len(seeds)
@@ -117,7 +126,7 @@ def test_seeds_in_one_program_draw_everything_for_themselves(execution, at_once,
     marked = Split(source, np.arange(64, dtype=np.int32))
     dataset = Dataset("marked", tuple(map(str, range(64))), marked, marked, ((0.0,) * 3, (1.0,) * 3), "fingerprint")
     show_batches(monkeypatch)
-    run, seeds = config("cnn", dataclasses.replace(execution, seeds_per_call=at_once)), [5, 6, 7]
+    run, seeds = config("toy", dataclasses.replace(execution, seeds_per_call=at_once)), [5, 6, 7]
     orders, draws = [], []
     with build_engine(run, dataset, seeds, evaluation=False) as engine:
         state = engine.init()
@@ -141,8 +150,8 @@ def test_seeds_in_one_program_draw_everything_for_themselves(execution, at_once,
 
 
 def test_each_seeds_record_is_its_own(small_dataset):
-    run = config("cnn", EPOCH, epochs=2)
-    subset = dataclasses.replace(run, data=DataConfig(train_size=20, subsets="nested"))
+    run = config("toy", EPOCH, epochs=2)
+    subset = dataclasses.replace(run, data=DataConfig(train_size=20, subsets="nested", image_size=8))
     records, params = fit_seeds(subset, small_dataset, [5, 6])
     assert [(r.config.training.seed, r.train_images, r.status) for r in records] == [
         (5, 20, "complete"),
@@ -168,13 +177,12 @@ def test_one_diverging_seed_ends_alone(small_dataset, monkeypatch):
     jnp.zeros((2, 5)).at[0].set(jnp.nan)  # compiled before the run, whose guard would see it
     monkeypatch.setattr(DeviceEngine, "train_epoch", train_epoch)
     monkeypatch.setattr("jaxcompare.measure.timing.CompileGuard.check", lambda *_, **__: None)
-    (first, second), _ = fit_seeds(config("cnn", EPOCH, epochs=3), small_dataset, [5, 6])
+    (first, second), _ = fit_seeds(config("toy", EPOCH, epochs=3), small_dataset, [5, 6])
     assert (first.status, len(first.history.train_loss)) == ("diverged", 2)
     assert (second.status, len(second.history.train_loss)) == ("complete", 3)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_device_input_under_fixed_augmentation_is_host_input(model, small_dataset, monkeypatch, shallow):
+def test_device_input_under_fixed_augmentation_is_host_input(small_dataset, monkeypatch):
     """The same order, crops and flips on both sides: the same losses, whole epochs long."""
     orders = [np.random.default_rng((5, epoch)).permutation(37).astype(np.int32) for epoch in range(2)]
 
@@ -191,7 +199,7 @@ def test_device_input_under_fixed_augmentation_is_host_input(model, small_datase
         host, "random_crop_and_flip", lambda images, generator, flip: engines_crop(images, torch_array, len(images))
     )
     on_host = dataclasses.replace(STEP, input="host")
-    ours, theirs = (losses(config(model, execution), small_dataset, epochs=2)[0] for execution in (STEP, on_host))
+    ours, theirs = (losses(config("toy", execution), small_dataset)[0] for execution in (STEP, on_host))
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
@@ -224,12 +232,12 @@ def test_waiting_for_batches_is_recorded(small_dataset, fake_clock, monkeypatch)
     monkeypatch.setattr(host.HostLoader, "epoch", slow)
     step, chunk = (ExecutionConfig(engine, "host", chunk_size=3) for engine in ("step", "chunk"))
     for execution in (step, chunk):
-        record, _ = fit(config("cnn", execution, epochs=1), small_dataset)
+        record, _ = fit(config("toy", execution, epochs=1), small_dataset)
         assert record.history.input_wait_s == record.history.epoch_time_s == [5.0]
-    record, _ = fit(config("cnn", EPOCH, epochs=1), small_dataset)
+    record, _ = fit(config("toy", EPOCH, epochs=1), small_dataset)
     assert record.history.input_wait_s == [0.0]
     monkeypatch.setattr(InFlight, "is_idle", lambda self: not self._calls)
-    record, _ = fit(config("cnn", chunk, epochs=1), small_dataset)
+    record, _ = fit(config("toy", chunk, epochs=1), small_dataset)
     assert (record.history.input_wait_s, record.history.epoch_time_s) == ([3.0], [5.0])
 
 
@@ -242,17 +250,18 @@ def test_a_device_is_idle_when_every_call_is_done():
         assert queue.is_idle() is idle
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_bfloat16_stays_near_float32(model, small_dataset, shallow):
-    """The bound: a logit is off by at most 3 % of the largest, and twenty losses by 0.05 nats."""
-    images = np.random.default_rng(0).normal(size=(16, 32, 32, 3)).astype(np.float32)
+@pytest.mark.parametrize("model", ["cnn", "vit"])
+def test_bfloat16_stays_near_float32(model, small_dataset):
+    """The bound: a logit is off by at most 3 % of the largest, and ten losses by 0.05 nats."""
+    images = np.random.default_rng(0).normal(size=(16, 8, 8, 3)).astype(np.float32)
     wide, narrow = (build_model(model, dtype=dtype) for dtype in (None, jnp.dtype(jnp.bfloat16)))
-    params = wide.init(jax.random.key(0), images, train=False)["params"]
-    assert {leaf.dtype for leaf in jax.tree.leaves(narrow.init(jax.random.key(0), images, train=False))} == {
-        jnp.dtype("float32")
-    }
-    expected, _ = wide.apply({"params": params}, images, train=False)
-    logits, activations = narrow.apply({"params": params}, images, train=False)
+    key, options = jax.random.key(0), {"train": False}
+    shapes = jax.eval_shape(functools.partial(narrow.init, **options), key, images)
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+    params = jax.jit(functools.partial(wide.init, **options))(key, images)
+    (expected, _), (logits, activations) = (
+        jax.jit(functools.partial(side.apply, **options))(params, images) for side in (wide, narrow)
+    )
     assert logits.dtype == jnp.bfloat16
     assert all(activation.dtype == jnp.bfloat16 for activation in activations.values())
     difference = np.abs(np.asarray(logits, np.float32) - expected).max()
@@ -283,15 +292,17 @@ def test_seeds_chunk_themselves_to_fit_memory(small_dataset, monkeypatch):
 
     def wanted(at_once):
         execution = dataclasses.replace(EPOCH, seeds_per_call=at_once)
-        with build_engine(config("cnn", execution), small_dataset, eight, ONE) as engine:
+        with build_engine(
+            config("toy", execution, batch_size=37), small_dataset, eight, ONE, evaluation=False
+        ) as engine:
             return engine.seeds_per_call, engine.memory_plans["train_epoch"].more
 
-    (_, least), (together, most) = wanted(1), wanted(8)
-    assert together == 8
+    (_, least), (together, most) = wanted(1), wanted(4)
+    assert together == 4
     room = (least + most) / 2 / device_engine.MEMORY_SHARE
     monkeypatch.setattr(device_engine, "available_bytes", lambda: room)
-    at_once, bytes_wanted = wanted(8)
-    assert at_once < 8
+    at_once, bytes_wanted = wanted(4)
+    assert at_once < 4
     assert bytes_wanted <= device_engine.MEMORY_SHARE * room
 
 
@@ -301,9 +312,9 @@ def test_running_out_of_memory_says_what_to_lower(small_dataset, monkeypatch):
 
     monkeypatch.setattr(engine_module.Engine, "init", fail)
     with pytest.raises(InputError, match=r"out of memory on cpu; lower --batch-size, or use --input host"):
-        fit(config("cnn"), small_dataset)
+        fit(config(), small_dataset)
     with pytest.raises(InputError, match=r"lower --batch-size, --seeds-per-call or --seeds"):
-        fit_seeds(config("cnn"), small_dataset, [5, 6])
+        fit_seeds(config(), small_dataset, [5, 6])
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), engine_module.explain_memory(1):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
@@ -320,7 +331,7 @@ def test_a_compiler_out_of_memory_is_given_fewer_seeds(small_dataset, monkeypatc
 
     monkeypatch.setattr(engine_module.Engine, "compile", compile_small)
     execution = dataclasses.replace(EPOCH, seeds_per_call=4)
-    with build_engine(config("cnn", execution), small_dataset, [5, 6, 7, 8], ONE) as engine:
+    with build_engine(config("toy", execution), small_dataset, [5, 6, 7, 8], ONE, evaluation=False) as engine:
         assert (engine.seeds_per_call, len(tried)) == (2, 2)
 
 
@@ -388,12 +399,12 @@ def test_dropout_masks_are_uncorrelated_across_layers_places_steps_seeds_and_nei
     monkeypatch.setattr(layers, "keep_mask", note)
     images = np.zeros((8, 32, 32, 3), np.float32)
     batch = Batch(images, np.zeros(8, np.int32), np.ones(8, np.float32))
-    model, tx = build_model("vit", layers=2), build_optimiser(TrainingConfig())
-    step = jax.jit(build_train_step(model, tx, Slicing(4)))
+    model, tx = ViT(10, 4, 128, 4, 2, 0.1, "hash", None), build_optimiser(TrainingConfig())
+    init, loss = jax.jit(lambda key: init_state(model, tx, key, images)), jax.jit(build_loss(model, Slicing(4)))
     for seed in (0, 1):
-        state = init_state(model, tx, jax.random.key(seed), images)
-        for _ in range(2):
-            state, _ = step(state, batch)
+        state = init(jax.random.key(seed))
+        for number in (0, 1):
+            loss(state._replace(step=jnp.int32(number)), batch)
     jax.effects_barrier()
     masks = np.stack(seen) - 0.9
     assert masks.shape == (2 * 2 * 2 * 2 * 4, 16_384)  # seeds, steps, slices, layers, places

@@ -19,51 +19,34 @@ from jaxcompare.records import Prediction, load_records
 ROOT = Path(__file__).parents[1]
 SHARED = ("console.py", "training_runs.py")
 SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.py") if path.name not in SHARED)
-TINY = ("--dataset", "digits", "--train-size", "40", "--batch-size", "32", "--epochs", "1")
+TINY = ["--dataset", "digits", "--image-size", "8", "--train-size", "40", "--batch-size", "32", "--epochs", "1"]
 
 
-def run(monkeypatch, *words):
-    """Run full_comparison in this process."""
-    monkeypatch.setattr(sys, "argv", ["full_comparison.py", *map(str, words)])
-    console.run(full_comparison.Args, full_comparison.main, full_comparison.PRESETS)
-
-
-def run_and_fail(monkeypatch, capsys, *words):
-    """The one line on standard error of a run that ends with status 2."""
-    with pytest.raises(SystemExit) as end:
-        run(monkeypatch, *words)
-    assert end.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_help_answers_before_anything_heavy_is_imported(script):
+def test_help_answers_before_anything_heavy_is_imported():
     code = (
         "import runpy, sys\n"
-        f"sys.argv = ['{script}', '--help']\n"
-        f"sys.path.insert(0, '{ROOT / 'experiments'}')\n"
-        f"try: runpy.run_path('{ROOT / 'experiments' / script}', run_name='__main__')\n"
-        "except SystemExit as end: assert end.code == 0\n"
-        "heavy = {'jax', 'torch', 'flax', 'matplotlib', 'sklearn', 'numpy'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+        f"folder = sys.path[0] = {str(ROOT / 'experiments')!r}\n"
+        f"for script in {SCRIPTS}:\n"
+        "    sys.argv = [script, '--help']\n"
+        "    try: runpy.run_path(f'{folder}/{script}', run_name='__main__')\n"
+        "    except SystemExit as end: assert end.code == 0, script\n"
+        "    heavy = {'jax', 'torch', 'flax', 'matplotlib', 'sklearn', 'numpy'} & set(sys.modules)\n"
+        "    assert not heavy, (script, heavy)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "usage:" in done.stdout
+    assert done.stdout.count("usage:") == len(SCRIPTS)
 
 
-def test_a_comparison_end_to_end_and_again(monkeypatch, capsys, tmp_path):
+def test_a_comparison_end_to_end_and_again(run_script, capsys, tmp_path):
     out = tmp_path / "out"
-    run(monkeypatch, *TINY, "--out", out)
+    run_script(full_comparison, *TINY, "--out", out)
     printed = capsys.readouterr().out
     for expected in (
-        "CNN 620,362",
-        "ViT 809,354",
-        "9 of 1024",
-        "65 of 65",
+        "CNN 128,842",
+        "ViT 801,674",
+        "9 of 64",
+        "5 of 5",
         "No GPU",
         "Summary",
         "CNN 40 images epoch 1/1",
@@ -83,13 +66,12 @@ def test_a_comparison_end_to_end_and_again(monkeypatch, capsys, tmp_path):
     ]
 
     before = (out / "runs.jsonl").read_text()
-    run(monkeypatch, *TINY, "--out", out)
+    run_script(full_comparison, *TINY, "--out", out)
     assert "not repeated" in capsys.readouterr().out
     assert (out / "runs.jsonl").read_text() == before
 
     # The figures and the summary come back from the records alone.
-    monkeypatch.setattr(sys, "argv", ["report.py", str(out), "--out", str(tmp_path / "report")])
-    console.run(report.Args, report.main)
+    run_script(report, out, "--out", tmp_path / "report")
     assert json.loads((tmp_path / "report" / "summary.json").read_text())["full_comparison"]["models"] == summary
     for name in ("figure1_training.svg", "figure3_comparison.svg"):
         assert (tmp_path / "report" / "figures" / name).read_text() == (out / "figures" / name).read_text()
@@ -107,10 +89,12 @@ def test_the_report_needs_no_device(tmp_path):
 PREDICTION = ("--predict-more-accurate", "vit", "--predict-faster", "cnn", "--predict-gap", "2.5")
 
 
-def test_a_prediction_is_saved_with_the_runs_it_was_made_for_and_scored(monkeypatch, capsys, tmp_path):
+def test_a_prediction_is_saved_with_the_runs_it_was_made_for_and_scored(
+    toy, run_script, fail_script, monkeypatch, capsys, tmp_path
+):
     answers = iter(["cnn", "1.5", "locality"])
     monkeypatch.setattr("builtins.input", lambda *_: next(answers))
-    run(monkeypatch, *TINY, "--predict", "--predict-more-accurate", "vit", "--out", tmp_path)
+    run_script(full_comparison, *TINY, "--predict", "--predict-more-accurate", "vit", "--out", tmp_path)
     printed = capsys.readouterr().out
     assert "By how many points" in printed
     assert "Predicted" in printed
@@ -119,15 +103,14 @@ def test_a_prediction_is_saved_with_the_runs_it_was_made_for_and_scored(monkeypa
     (scored,) = json.loads((tmp_path / "summary.json").read_text())["predictions"]
     assert scored["prediction"]["gap_points"] == 1.5
     # A prediction made when a run is known is none.
-    assert "holds complete runs" in run_and_fail(monkeypatch, capsys, *TINY, *PREDICTION, "--out", tmp_path)
+    assert "holds complete runs" in fail_script(full_comparison, *TINY, *PREDICTION, "--out", tmp_path)
     assert load_records(tmp_path / "runs.jsonl") == records
 
 
-def test_a_folder_holds_runs_of_one_recipe(monkeypatch, capsys, tmp_path):
-    run(monkeypatch, *TINY, "--models", "cnn", "--out", tmp_path)
+def test_a_folder_holds_runs_of_one_recipe(toy, run_script, fail_script, tmp_path):
+    run_script(full_comparison, *TINY, "--models", "cnn", "--out", tmp_path)
     before = (tmp_path / "runs.jsonl").read_text()
-    capsys.readouterr()
-    error = run_and_fail(monkeypatch, capsys, *TINY, "--models", "cnn", "--lr", "1", "--out", tmp_path)
+    error = fail_script(full_comparison, *TINY, "--models", "cnn", "--lr", "1", "--out", tmp_path)
     assert "lr is 0.0003, here it is 1.0; give another --out" in error
     assert (tmp_path / "runs.jsonl").read_text() == before
 
@@ -142,12 +125,12 @@ def test_a_folder_holds_runs_of_one_recipe(monkeypatch, capsys, tmp_path):
         (("--predict",), ("--predict", "no answer")),
     ],
 )
-def test_incomplete_predictions_are_refused_before_anything_trains(monkeypatch, capsys, tmp_path, words, expected):
+def test_incomplete_predictions_are_refused_before_anything_trains(fail_script, monkeypatch, tmp_path, words, expected):
     def closed(*_):
         raise EOFError
 
     monkeypatch.setattr("builtins.input", closed)
-    error = run_and_fail(monkeypatch, capsys, *TINY, *words, "--out", tmp_path / "out")
+    error = fail_script(full_comparison, *TINY, *words, "--out", tmp_path / "out")
     assert all(part in error for part in expected), error
     assert not (tmp_path / "out").exists()
 
@@ -188,24 +171,23 @@ def test_a_flag_beside_a_preset_wins(monkeypatch):
         (("--dataset", "folder", "--data-dir", "nowhere"), ("--data-dir nowhere", "train/")),
     ],
 )
-def test_mistakes_are_one_line_and_leave_nothing(monkeypatch, capsys, tmp_path, words, expected):
+def test_mistakes_are_one_line_and_leave_nothing(fail_script, monkeypatch, tmp_path, words, expected):
     monkeypatch.chdir(tmp_path)
-    error = run_and_fail(monkeypatch, capsys, *words, "--out", "out")
+    error = fail_script(full_comparison, *words, "--out", "out")
     assert all(part in error for part in expected), error
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
-def test_out_that_is_a_file_or_cannot_be_made(monkeypatch, capsys, tmp_path):
+def test_out_that_is_a_file_or_cannot_be_made(fail_script, tmp_path):
     (tmp_path / "file").write_text("kept")
     for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nothing")):
-        assert f"--out {out}" in run_and_fail(monkeypatch, capsys, *TINY, "--out", out)
+        assert f"--out {out}" in fail_script(full_comparison, *TINY, "--out", out)
     assert (tmp_path / "file").read_text() == "kept"
 
 
-def test_nan_is_reported_with_its_epoch_and_its_record_kept(monkeypatch, capsys, tmp_path):
-    error = run_and_fail(
-        monkeypatch, capsys, *TINY, "--models", "cnn", "--lr", "1e30", "--epochs", "9", "--out", tmp_path
-    )
+def test_nan_is_reported_with_its_epoch_and_its_record_kept(toy, fail_script, tmp_path):
+    words = (*TINY, "--models", "cnn", "--lr", "1e30", "--epochs", "9", "--out", tmp_path)
+    error = fail_script(full_comparison, *words)
     assert "NaN in epoch" in error
     (record,) = load_records(tmp_path / "runs.jsonl")
     assert record.status == "diverged"
@@ -233,7 +215,7 @@ def test_a_command_that_is_terminated_leaves_no_temporary_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupted_run_keeps_its_finished_epochs(monkeypatch, capsys, tmp_path):
+def test_an_interrupted_run_keeps_its_finished_epochs(toy, run_script, monkeypatch, capsys, tmp_path):
     from jaxcompare.training import fit as fit_module
 
     def interrupt_in_the_second_epoch(config, dataset, seeds, *, on_epoch, on_step):
@@ -252,18 +234,18 @@ def test_an_interrupted_run_keeps_its_finished_epochs(monkeypatch, capsys, tmp_p
     real = fit_module.fit_seeds
     monkeypatch.setattr(fit_module, "fit_seeds", interrupt_in_the_second_epoch)
     with pytest.raises(SystemExit) as end:
-        run(monkeypatch, *TINY, "--models", "cnn", "--epochs", "3", "--out", tmp_path)
+        run_script(full_comparison, *TINY, "--models", "cnn", "--epochs", "3", "--out", tmp_path)
     assert end.value.code == 130
     assert "the history so far is kept" in capsys.readouterr().out
     (record,) = load_records(tmp_path / "runs.jsonl")
     assert (record.status, len(record.history.train_loss)) == ("interrupted", 1)
 
 
-def test_seeds_are_runs_of_their_own_and_only_missing_ones_are_trained(monkeypatch, capsys, tmp_path):
+def test_seeds_are_runs_of_their_own_and_only_missing_ones_are_trained(toy, run_script, capsys, tmp_path):
     words = (*TINY, "--models", "cnn", "--subsets", "nested", "--out", tmp_path)
-    run(monkeypatch, *words)
+    run_script(full_comparison, *words)
     first = load_records(tmp_path / "runs.jsonl")
-    run(monkeypatch, *words, "--seeds", "3")
+    run_script(full_comparison, *words, "--seeds", "3")
     printed = capsys.readouterr().out
     assert "CNN 40 images, seed 42: complete" in printed
     assert "42, 43, 44" in printed
@@ -272,15 +254,6 @@ def test_seeds_are_runs_of_their_own_and_only_missing_ones_are_trained(monkeypat
     assert records[:1] == first
     assert [r.execution["seeds"] for r in records] == [1, 2, 2]
     assert set(json.loads((tmp_path / "summary.json").read_text())["models"]["cnn"]["seeds"]) == {"42", "43", "44"}
-
-
-def test_report_refuses_empty_and_unknown_folders(monkeypatch, capsys, tmp_path):
-    for folder in (tmp_path / "full_comparison", tmp_path / "training_speed"):
-        monkeypatch.setattr(sys, "argv", ["report.py", str(folder)])
-        with pytest.raises(SystemExit) as end:
-            console.run(report.Args, report.main)
-        assert end.value.code == 2
-        assert "no such folder" in capsys.readouterr().err
 
 
 def test_check_passes_here_and_names_what_is_missing(monkeypatch, capsys, tmp_path):

@@ -1,34 +1,38 @@
 """A run from config to record: what is counted, compiled, kept, and stopped."""
 
 import dataclasses
-import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
+from toy import build_toy
 
 from jaxcompare.config import DataConfig, ExecutionConfig, RunConfig, TrainingConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.data.host import HostLoader, build_loaders
 from jaxcompare.data.split import Split
 from jaxcompare.measure.timing import CompileGuard, compile_ahead
-from jaxcompare.models import build_model
 from jaxcompare.training import engine as engine_module
 from jaxcompare.training import fit as fit_module
 from jaxcompare.training.engines import build_engine
 from jaxcompare.training.fit import fit, fit_seeds
-from jaxcompare.training.step import Metrics, Slicing, TrainState, sum_over_slices
+from jaxcompare.training.optimiser import build_optimiser
+from jaxcompare.training.step import Metrics, Slicing, TrainState, build_train_step, init_state, sum_over_slices
+from jaxcompare.twin import convert, models
 from jaxcompare.twin import fit as twin
-from jaxcompare.twin import models
+
+pytestmark = pytest.mark.usefixtures("shallow")
 
 SMALL = TrainingConfig(epochs=2, batch_size=32, seed=1)
+DATA = DataConfig("digits", image_size=8)
 MODELS = ("cnn", "vit")
 
 
 def config(framework="jax", model="cnn", **training):
-    return RunConfig(framework, model, DataConfig("digits"), dataclasses.replace(SMALL, **training))
+    return RunConfig(framework, model, DATA, dataclasses.replace(SMALL, **training))
 
 
 HOST = ExecutionConfig("step", "host")
@@ -43,7 +47,7 @@ EXECUTIONS = {
 
 
 @pytest.mark.parametrize("execution", EXECUTIONS, ids=lambda e: f"{e.engine}-{e.input}")
-def test_a_run_compiles_each_program_once(execution, tiny_dataset):
+def test_a_run_compiles_each_program_once(execution, tiny_dataset, toy):
     run = dataclasses.replace(config(), execution=execution)
     with CompileGuard() as guard:
         record, _ = fit(run, tiny_dataset)
@@ -55,13 +59,11 @@ def test_a_run_compiles_each_program_once(execution, tiny_dataset):
     assert record.execution["peak_bytes"]["process"] > 1e8
 
 
-def test_every_engine_learns_the_same(tiny_dataset, monkeypatch):
-    """Same keys, same numbers: whole runs, the short batch, dropout and augmentation included. Of one encoder
-    layer: more take longer to compile, and that is all."""
-    monkeypatch.setattr(engine_module, "build_model", functools.partial(build_model, layers=1))
+def test_every_engine_learns_the_same(tiny_dataset, toy):
+    """Same keys, same numbers: whole runs, the short batch, dropout and augmentation included."""
     losses = {}
     for execution in EXECUTIONS:
-        record, _ = fit(dataclasses.replace(config(model="vit"), execution=execution), tiny_dataset)
+        record, _ = fit(dataclasses.replace(config(), execution=execution), tiny_dataset)
         losses.setdefault(execution.input, []).append(record.history.train_loss)
     for of_input in losses.values():
         for other in of_input[1:]:
@@ -174,10 +176,6 @@ def test_pytorchs_epochs_time_is_its_training_alone(tiny_dataset, monkeypatch):
 # Dropout is on in training and off in evaluation.
 
 
-def high_dropout(*args, **kwargs):
-    return build_model(*args, **kwargs | {"layers": 1, "dropout_rate": 0.9})
-
-
 def labelled(dataset, labels):
     return dataclasses.replace(dataset, test=Split(dataset.test.images, np.asarray(labels, np.int32)))
 
@@ -190,30 +188,28 @@ def all_at_once(dataset):
 
 
 @pytest.mark.parametrize("execution", [HOST, ExecutionConfig("epoch", "device")], ids=["host", "device"])
-def test_a_vit_is_evaluated_without_dropout(execution, tiny_dataset, monkeypatch):
+def test_a_model_is_evaluated_without_dropout(execution, tiny_dataset, monkeypatch):
     """The labels are what it predicts without: with 90 % of every activation dropped, it would miss most."""
-    monkeypatch.setattr(engine_module, "build_model", high_dropout)
-    run, images = dataclasses.replace(config(model="vit"), execution=execution), all_at_once(tiny_dataset).images
+    model, images = build_toy(num_classes=3, dropout_rate=0.9), all_at_once(tiny_dataset).images
+    monkeypatch.setattr(engine_module, "build_model", lambda *_, **__: model)
+    params = model.init(jax.random.key(1), images, train=False)["params"]
 
-    def predict(engine, params, **options):
-        apply = jax.jit(functools.partial(engine.model.apply, **options))
-        return np.asarray(apply({"params": jax.tree.map(lambda leaf: leaf[0], params)}, images)[0])
+    def predict(**options):
+        return np.asarray(model.apply({"params": params}, images, **options)[0])
 
-    with build_engine(run, tiny_dataset, [1]) as engine:
-        params = engine.init().params
-        params["head"]["bias"] -= predict(engine, params, train=False).mean(0)  # so that every class is predicted
-        labels = predict(engine, params, train=False).argmax(1)
-        dropped = predict(engine, params, train=True, rngs={"dropout": jax.random.key(0)}).argmax(1)
+    params["head"]["bias"] -= predict(train=False).mean(0)  # so that every class is predicted
+    labels = predict(train=False).argmax(1)
+    dropped = predict(train=True, rngs={"dropout": jax.random.key(0)}).argmax(1)
     assert (dropped != labels).sum() > 5
+    run = dataclasses.replace(config(), execution=execution)
     with build_engine(run, labelled(tiny_dataset, labels), [1]) as engine:
-        assert engine.evaluate(params).tolist() == [len(labels)]
+        of_one_seed = engine.put(jax.tree.map(lambda leaf: leaf[None], params), engine.per_seed)
+        assert engine.evaluate(of_one_seed).tolist() == [len(labels)]
 
 
 def test_pytorchs_vit_is_evaluated_without_dropout_and_trained_with_it(tiny_dataset, monkeypatch):
-    import torch
-
     torch.manual_seed(0)
-    model = models.build_model("vit", num_classes=3)
+    model = models.build_model("vit", num_classes=3, image_size=8)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.9
@@ -234,19 +230,18 @@ def test_pytorchs_vit_is_evaluated_without_dropout_and_trained_with_it(tiny_data
 
 
 @pytest.mark.parametrize("framework", ["jax", "torch"])
-def test_the_number_of_workers_changes_no_number(framework, tiny_dataset, monkeypatch):
+def test_the_number_of_workers_changes_no_number(framework, tiny_dataset, toy):
     """Dropout included, whose draws in PyTorch are those of its own generator."""
-    monkeypatch.setattr(engine_module, "build_model", functools.partial(build_model, layers=1))
     histories = []
     for workers in (0, 2):
-        run = dataclasses.replace(config(framework, "vit"), data=DataConfig("digits", workers=workers))
+        run = dataclasses.replace(config(framework, "vit"), data=dataclasses.replace(DATA, workers=workers))
         record, _ = (fit if framework == "jax" else twin.fit)(run, tiny_dataset)
         histories.append(record.history)
     for field in ("train_loss", "train_accuracy", "test_accuracy"):
         assert getattr(histories[0], field) == getattr(histories[1], field)
 
 
-def test_a_compilation_during_the_run_names_the_shape(tiny_dataset):
+def test_a_compilation_during_the_run_names_the_shape(tiny_dataset, toy):
     def compile_something(done):
         if done == 2:
             jax.jit(lambda x: x + 1)(np.zeros((3, 7), np.float32))
@@ -289,20 +284,15 @@ def test_records_are_complete_and_learn(run, model, tiny_dataset):
 
 def test_the_two_loops_agree_from_the_same_weights(tiny_dataset, monkeypatch):
     """Loss definition, short batch, train and test accuracy of a whole run: JAX's loop against PyTorch's."""
-    import torch
-
-    from jaxcompare.training import step
-    from jaxcompare.twin import convert, models
-
     torch.manual_seed(0)
-    twin_model = models.build_model("cnn", num_classes=3)
+    twin_model = models.build_model("cnn", num_classes=3, image_size=8)
     params = convert.to_flax("cnn", twin_model.state_dict())
 
-    def init_state(model, tx, key, images):
-        state = step.init_state(model, tx, key, images)
-        return state._replace(params=jax.tree.map(jax.numpy.asarray, params))
+    def with_the_twins(model, tx, key, images):
+        state = init_state(model, tx, key, images)
+        return state._replace(params=jax.tree.map(jnp.asarray, params))
 
-    monkeypatch.setattr(engine_module, "init_state", init_state)
+    monkeypatch.setattr(engine_module, "init_state", with_the_twins)
     monkeypatch.setattr(twin, "build_model", lambda *_, **__: twin_model)
     ours, _ = fit(config(epochs=3), tiny_dataset)
     theirs, _ = twin.fit(config("torch", epochs=3), tiny_dataset)
@@ -312,7 +302,7 @@ def test_the_two_loops_agree_from_the_same_weights(tiny_dataset, monkeypatch):
 
 
 @pytest.mark.parametrize("run", [fit, twin.fit])
-def test_a_nan_loss_stops_the_run_and_keeps_its_record(run, tiny_dataset):
+def test_a_nan_loss_stops_the_run_and_keeps_its_record(run, tiny_dataset, toy):
     seen = []
     framework = "torch" if run is twin.fit else "jax"
     with np.errstate(all="ignore"):
@@ -350,13 +340,10 @@ def test_slices_do_not_depend_on_the_number_of_devices(devices):
 
 
 def test_slices_draw_different_dropout_masks():
-    from jaxcompare.training.optimiser import build_optimiser
-    from jaxcompare.training.step import build_train_step, init_state
-
     # Two equal halves under equal masks would have one half's mean loss.
-    half = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
+    half = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
     batch = Batch(np.concatenate([half, half]), np.zeros(8, np.int32), np.ones(8, np.float32))
-    model, tx = build_model("vit", layers=1), build_optimiser(SMALL)
+    model, tx = build_toy(), build_optimiser(SMALL)
     state = jax.jit(lambda key: init_state(model, tx, key, batch.images))(jax.random.key(0))
     one = Batch(half, np.zeros(4, np.int32), np.ones(4, np.float32))
     _, both = jax.jit(build_train_step(model, tx, Slicing(4)))(state, batch)

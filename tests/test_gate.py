@@ -11,64 +11,64 @@ import torch
 
 from jaxcompare import compat
 from jaxcompare.cells import Cell
-from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
+from jaxcompare.config import DataConfig, TrainingConfig
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.split import training_subset
-from jaxcompare.measure.parity import Deviation, load_reference, measure_deviation, save_reference
+from jaxcompare.measure.parity import Deviation
 from jaxcompare.models import layers
 from jaxcompare.study import gates, worker
 from jaxcompare.study.worker import Setup
 from jaxcompare.training import gate
 from jaxcompare.training.engine import Engine
-from jaxcompare.training.engines import build_engine
 from jaxcompare.twin import speed
-from jaxcompare.twin.reference import compute_reference
 
-DATA = DataConfig("digits", train_size=40, subsets="independent")
+DATA = DataConfig("digits", train_size=40, subsets="independent", image_size=8)
 SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2, batch_size=32, lr=1e-3), Path())
 
 
 @pytest.fixture(scope="module", params=["cnn", "vit"])
-def reference(request, tmp_path_factory):
+def reference(request, shallow, tmp_path_factory):
+    """A model, and where the reference of it is. Sides pass the gate in this process, whose JAX has begun."""
     path = tmp_path_factory.mktemp("gate") / "reference.npz"
-    save_reference(path, compute_reference(request.param, SETUP.dataset, SETUP.training))
-    return request.param, load_reference(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "_sleep_when_idle", lambda: None)
+        patch.setattr(worker, "_start_jax", lambda cell, setup, cache: setup.run_config(cell))
+        worker.make_reference(request.param, SETUP, path)
+        yield request.param, path
 
 
-def jax_side(reference, seeds=1):
-    model, found = reference
-    config = SETUP.run_config(Cell(model, "step" if seeds == 1 else "epoch", "device", "float32", 32, seeds))
-    side = gate.run_side(build_engine(config, SETUP.dataset, range(seeds), compiled=False, dropout=False), found)
-    return measure_deviation(found.outcome["jax"], side)
+of_the_cnn, of_the_vit = (pytest.mark.parametrize("reference", [name], indirect=True) for name in ("cnn", "vit"))
 
 
-def torch_side(reference, engine="eager"):
-    model, found = reference
-    outcome = speed.run_gate(Cell(model, engine), found, SETUP.training)
-    return measure_deviation(found.outcome["torch"], outcome)
+def pass_gate(reference, engine, **of_the_cell):
+    model, path = reference
+    return Deviation(**worker.pass_gate(gates.gate_of(Cell(model, engine, **of_the_cell)), SETUP, path))
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_jax_passes_the_gate(reference, seeds):
-    assert jax_side(reference, seeds).exceeds("float32") == []
+def test_jax_passes_the_gate_of_its_own_precision_alone(reference, seeds):
+    """What was not rounded passes no coarse gate."""
+    deviation = pass_gate(reference, "step" if seeds == 1 else "epoch", seeds=seeds)
+    assert deviation.exceeds("float32") == []
+    for precision in ("tf32", "bfloat16"):
+        (message,) = deviation.exceeds(precision)
+        assert message.endswith(f"only, as in float32: nothing was rounded to {precision}")
 
 
 @pytest.mark.parametrize("engine", ["op", "traced", "jit"])
 def test_plain_jax_passes_the_gate(engine, reference):
-    model, found = reference
-    outcome = gate.run_plain(engine, RunConfig("jax", model, DATA, SETUP.training), found)
-    assert measure_deviation(found.outcome["jax"], outcome).exceeds("float32") == []
+    assert pass_gate(reference, engine).exceeds("float32") == []
 
 
-def test_pytorch_passes_the_gate(reference):
-    deviation = torch_side(reference)
+@pytest.mark.parametrize("control", [None, "channels-last"])
+def test_pytorch_passes_the_gate(reference, control):
+    deviation = pass_gate(reference, "eager", control=control)
     assert deviation.exceeds("float32") == []
     assert 0 < deviation.logits < 1e-5  # float32 is not the float64 that it is held against
 
 
+@of_the_vit
 def test_the_gate_shuts_on_a_wrong_epsilon(reference, monkeypatch):
-    if reference[0] == "cnn":
-        pytest.skip("the CNN has no LayerNorm")
     real = speed.build_model
 
     def with_another_epsilon(*args, **kwargs):
@@ -79,7 +79,7 @@ def test_the_gate_shuts_on_a_wrong_epsilon(reference, monkeypatch):
         return model
 
     monkeypatch.setattr(speed, "build_model", with_another_epsilon)
-    assert torch_side(reference).exceeds("float32")
+    assert pass_gate(reference, "eager").exceeds("float32")
 
 
 def test_the_gate_shuts_on_coarser_products(reference, monkeypatch):
@@ -92,9 +92,10 @@ def test_the_gate_shuts_on_coarser_products(reference, monkeypatch):
     for module in (layers, sys.modules["jaxcompare.models.cnn"], sys.modules["jaxcompare.models.vit"]):
         if hasattr(module, "matmul"):
             monkeypatch.setattr(module, "matmul", coarse)
-    assert jax_side(reference).exceeds("float32")
+    assert pass_gate(reference, "step").exceeds("float32")
 
 
+@of_the_cnn
 def test_the_gate_sees_what_an_engine_compiles(reference, monkeypatch):
     """An engine whose programs round their input, however right the model is that they are made of."""
     real = Engine.compile
@@ -106,32 +107,14 @@ def test_the_gate_sees_what_an_engine_compiles(reference, monkeypatch):
         return real(self, name, rounded, *args, **options)
 
     monkeypatch.setattr(Engine, "compile", rounds)
-    assert jax_side(reference).exceeds("float32")
+    assert pass_gate(reference, "step").exceeds("float32")
 
 
-def test_what_was_not_rounded_passes_no_coarse_gate(reference):
-    deviation = jax_side(reference)
-    assert deviation.exceeds("float32") == []
-    for precision in ("tf32", "bfloat16"):
-        (message,) = deviation.exceeds(precision)
-        assert message.endswith(f"only, as in float32: nothing was rounded to {precision}")
-
-
+@of_the_vit
 def test_bfloat16_passes_its_gate_on_both_sides(reference):
-    model, found = reference
-    if model == "cnn":
-        pytest.skip("flat digits have ties in every max-pool, which rounding breaks in its own way")
-    config = SETUP.run_config(Cell(model, "step", "device", "bfloat16", 32))
-    engine = build_engine(config, SETUP.dataset, [42], compiled=False, dropout=False)
-    assert measure_deviation(found.outcome["jax"], gate.run_side(engine, found)).exceeds("bfloat16") == []
-    outcome = speed.run_gate(Cell(model, "eager", precision="bfloat16"), found, SETUP.training)
-    assert measure_deviation(found.outcome["torch"], outcome).exceeds("bfloat16") == []
-
-
-def test_channels_last_passes_the_gate(reference):
-    model, found = reference
-    outcome = speed.run_gate(Cell(model, "eager", control="channels-last"), found, SETUP.training)
-    assert measure_deviation(found.outcome["torch"], outcome).exceeds("float32") == []
+    """Of the ViT: flat digits have ties in every max-pool, which rounding breaks in its own way."""
+    for engine in ("step", "eager"):
+        assert pass_gate(reference, engine, precision="bfloat16").exceeds("bfloat16") == []
 
 
 @pytest.fixture
@@ -191,10 +174,12 @@ def test_a_gate_that_does_not_open_leaves_its_cells_without_a_time(monkeypatch):
     ]
 
 
-def test_a_missing_compiler_is_why_a_cell_has_no_time(monkeypatch, tmp_path):
+@of_the_cnn
+def test_a_missing_compiler_is_why_a_cell_has_no_time(reference, monkeypatch, tmp_path):
+    """In a process of its own, which asks for the compiler once."""
     for name in ("CXX", "CC"):
         monkeypatch.setenv(name, "/bin/false")
     monkeypatch.setenv(compat.TORCH_CACHE, str(tmp_path))
-    ((parity, message),) = gates.open_gates([Cell("cnn", "compile")], SETUP, print).values()
+    parity, message = gates._pass_gate(Cell("cnn", "compile"), SETUP, reference[1])
     assert parity == {}
     assert "C++ compiler" in message

@@ -1,5 +1,6 @@
 """Every parameter starts where the recipe, and PyTorch, has it start."""
 
+import functools
 import math
 
 import jax
@@ -12,6 +13,12 @@ from jaxcompare.twin import convert
 from jaxcompare.twin import models as twin_models
 
 IMAGES = np.zeros((1, 32, 32, 3), np.float32)
+
+
+@functools.cache
+def initialiser(name):
+    """A key -> parameters; compiled once."""
+    return jax.jit(lambda key: build_model(name).init(key, IMAGES, train=False)["params"])
 
 
 def expected_bound(name, path):
@@ -44,7 +51,7 @@ def named(params):
 
 @pytest.mark.parametrize("name", ["cnn", "vit"])
 def test_bounds_and_deviations(name):
-    ours = named(build_model(name).init(jax.random.key(7), IMAGES, train=False)["params"])
+    ours = named(initialiser(name)(jax.random.key(7)))
     torch.manual_seed(7)
     theirs = named(convert.to_flax(name, twin_models.build_model(name).state_dict()))
     assert ours.keys() == theirs.keys()
@@ -65,9 +72,7 @@ def test_bounds_and_deviations(name):
 
 
 def test_all_encoder_layers_start_alike_and_apart_in_memory():
-    layers = jax.jit(build_model("vit").init, static_argnames="train")(jax.random.key(0), IMAGES, train=False)[
-        "params"
-    ]["layers"]
+    layers = initialiser("vit")(jax.random.key(0))["layers"]
     assert set(layers) == {"0", "1", "2", "3"}
     for i in "123":
         jax.tree.map(np.testing.assert_array_equal, layers["0"], layers[i])
@@ -77,5 +82,5 @@ def test_all_encoder_layers_start_alike_and_apart_in_memory():
 
 @pytest.mark.parametrize("name", ["cnn", "vit"])
 def test_seeds_differ(name):
-    a, b = (named(build_model(name).init(jax.random.key(s), IMAGES, train=False)["params"]) for s in (0, 1))
+    a, b = (named(initialiser(name)(jax.random.key(seed))) for seed in (0, 1))
     assert all((a[path] != b[path]).any() for path in a if path.endswith("kernel"))

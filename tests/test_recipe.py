@@ -2,8 +2,10 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
 import torch
+from toy import build_toy
 
 from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
 from jaxcompare.data.batch import Batch
@@ -14,7 +16,7 @@ from jaxcompare.models import build_model
 from jaxcompare.training import engine as engine_module
 from jaxcompare.training.fit import fit
 from jaxcompare.training.optimiser import build_optimiser
-from jaxcompare.training.step import build_train_step, init_state
+from jaxcompare.training.step import build_gradient, build_train_step, init_state
 from jaxcompare.twin import fit as twin
 from jaxcompare.twin import models as twin_models
 
@@ -79,9 +81,9 @@ def test_fit_trains_the_recipes_model(tiny_dataset, monkeypatch):
 
 
 def test_every_step_draws_other_dropout_masks():
-    images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
+    images = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
     batch = Batch(images, np.zeros(4, np.int32), np.ones(4, np.float32))
-    model, tx = build_model("vit", layers=1), build_optimiser(TrainingConfig(lr=0.0, weight_decay=0.0))
+    model, tx = build_toy(), build_optimiser(TrainingConfig(lr=0.0, weight_decay=0.0))
     state = jax.jit(lambda key: init_state(model, tx, key, images))(jax.random.key(0))
     step = jax.jit(build_train_step(model, tx))
     after, first = step(state, batch)
@@ -91,20 +93,28 @@ def test_every_step_draws_other_dropout_masks():
     np.testing.assert_array_equal(step(state, batch)[1].loss, first.loss)
 
 
-def test_the_twin_trains_with_dropout_and_evaluates_without(tiny_dataset, monkeypatch):
-    modes = []
+GOLDEN = {"cnn": (2.296377, 0.654864, 13.92409), "vit": (2.619419, 7.767169, 54.95235)}
+"""By model: loss, norm of the gradient, norm of the parameters after one step."""
 
-    def train_step(model, *arguments):
-        modes.append(("train", model.training))
-        return real_step(model, *arguments)
 
-    def evaluate(model, loader):
-        correct = real_evaluate(model, loader)
-        modes.append(("evaluate", model.training))
-        return correct
+@pytest.mark.parametrize("name", GOLDEN)
+def test_one_step_comes_to_what_it_always_did(name):
+    """At the recipe's sizes, dropout on, from one seed and one batch; rate and decay are large enough to be seen."""
+    images = np.sin(1e-3 * np.arange(8 * 32 * 32 * 3.0) ** 2).reshape(8, 32, 32, 3).astype(np.float32)
+    batch = Batch(images, np.arange(8, dtype=np.int32), np.ones(8, np.float32))
+    model, tx = build_model(name), build_optimiser(TrainingConfig(lr=0.01, weight_decay=1.0))
 
-    real_step, real_evaluate = twin.train_step, twin.evaluate
-    monkeypatch.setattr(twin, "train_step", train_step)
-    monkeypatch.setattr(twin, "evaluate", evaluate)
-    twin.fit(RunConfig("torch", "cnn", DataConfig(), TrainingConfig(epochs=2, batch_size=70)), tiny_dataset)
-    assert modes == [("train", True), ("evaluate", False)] * 2
+    @jax.jit
+    def step(key):
+        state = init_state(model, tx, key, batch.images)
+        (grads, _), (after, metrics) = (
+            function(state, batch) for function in (build_gradient(model), build_train_step(model, tx))
+        )
+        return metrics.loss, optax.tree.norm(grads), optax.tree.norm(after.params)
+
+    found = tuple(map(float, step(jax.random.key(0))))
+    assert found == pytest.approx(GOLDEN[name], rel=1e-4), (
+        f"the {name}'s loss, gradient norm and parameter norm are {found}, and were {GOLDEN[name]}. If initialisation, "
+        "dropout, loss or optimiser were changed on purpose, put these numbers into GOLDEN and say why in the commit: "
+        "what was trained before is no longer what this code trains. If not, find what changed them"
+    )

@@ -29,12 +29,11 @@ from jaxcompare.data.split import training_subset
 from jaxcompare.measure import ceiling, clock
 from jaxcompare.measure.cost import layer_costs, training_bytes, training_flops
 from jaxcompare.measure.environment import process_peak_bytes
-from jaxcompare.models import vit
 from jaxcompare.study import worker
 from jaxcompare.study.process import CellFailed, in_fresh_process
 from jaxcompare.study.worker import Setup
 from jaxcompare.training import engine as engine_module
-from jaxcompare.training import engines
+from jaxcompare.training import engines, plain
 from jaxcompare.training import phases as jax_phases
 from jaxcompare.training import speed as jax_speed
 from jaxcompare.training.costs import count_costs
@@ -43,7 +42,9 @@ from jaxcompare.training.host_engine import HostEngine
 from jaxcompare.twin import phases as twin_phases
 from jaxcompare.twin import speed as twin_speed
 
-DATA = DataConfig("digits", train_size=64, subsets="independent")
+pytestmark = pytest.mark.usefixtures("toy")
+
+DATA = DataConfig("digits", train_size=64, subsets="independent", image_size=8)
 SETUP = Setup(
     training_subset(load_dataset(DATA), DATA, 42),
     TrainingConfig(epochs=3, batch_size=32, lr=1e-3),
@@ -248,7 +249,7 @@ def test_the_recipes_workers_start_as_its_own_do(beside_jax, method):
 def test_the_recipes_loader_gives_jax_its_layout():
     with RecipeLoader(SETUP.dataset, TrainingConfig(batch_size=32)) as loader:
         first, second = loader.epoch(0)
-    assert first.images.shape == (32, 32, 32, 3)
+    assert first.images.shape == (32, 8, 8, 3)
     assert (first.images.dtype, first.labels.dtype, first.mask.sum()) == (np.float32, np.int32, 32)
     assert sorted(np.concatenate([first.labels, second.labels])) == sorted(SETUP.dataset.train.labels)
 
@@ -288,7 +289,8 @@ def test_what_a_step_gets_is_the_pipelines(engine, place):
 def test_a_cell_of_jax_whose_batches_are_prepared_needs_no_pytorch(tmp_path):
     (tmp_path / "cell").write_bytes(pickle.dumps((dataclasses.replace(STEP, input="arrays"), SETUP)))
     program = (
-        "import os, pickle, sys; from pathlib import Path; from jaxcompare.study import worker\n"
+        "import os, pickle, sys; from pathlib import Path; from jaxcompare.measure import ceiling, clock\n"
+        "from jaxcompare.study import worker; clock.TIMED_S, ceiling.ceiling_sizes = 0.0, lambda _: (64, 1024)\n"
         "folder = Path(sys.argv[1]); "
         "worker.time_cell(*pickle.loads((folder / 'cell').read_bytes()), folder / 'cache'); "
         "sys.exit('torch' in sys.modules or 'OMP_WAIT_POLICY' in os.environ)"  # the gates' own
@@ -297,16 +299,12 @@ def test_a_cell_of_jax_whose_batches_are_prepared_needs_no_pytorch(tmp_path):
 
 
 def test_pytorch_has_one_thread_where_it_only_prepares_batches():
-    before = torch.get_num_threads()
     torch.set_num_threads(2)
-    try:
-        for beside_jax, threads in ((True, 1), (False, 2)):
-            loader, _ = host.build_loaders(SETUP.dataset, SETUP.training, workers=0, beside_jax=beside_jax)
-            with loader:
-                assert torch.get_num_threads() == threads
-            assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    for beside_jax, threads in ((True, 1), (False, 2)):
+        loader, _ = host.build_loaders(SETUP.dataset, SETUP.training, workers=0, beside_jax=beside_jax)
+        with loader:
+            assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == 2
 
 
 def test_fast_cells_are_timed_for_a_second(monkeypatch):
@@ -381,6 +379,7 @@ def test_cold_is_not_read_from_a_cache_and_warm_is(measure, from_cache, message,
         measure(STEP, SETUP, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
 def test_torch_compile_is_cold_then_warm_and_each_is_verified(tmp_path):
     """Real processes and a real compiler."""
@@ -393,18 +392,21 @@ def test_torch_compile_is_cold_then_warm_and_each_is_verified(tmp_path):
         in_fresh_process(worker.time_cell, cell, SETUP, tmp_path)
 
 
-def test_a_first_step_that_found_no_program_is_not_warm(monkeypatch):
+def test_a_first_step_that_found_no_program_is_not_warm_and_one_that_did_is_not_cold(monkeypatch, no_ceilings):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1, 0, 0))
     cell = dataclasses.replace(EAGER, engine="compile")
     with pytest.raises(RuntimeError, match="did not find its programs in the cache"):
         twin_speed.time_first_step(cell, SETUP.dataset, SETUP.training, SETUP.batches_of(cell))
+    monkeypatch.setitem(counters["inductor"], "fxgraph_cache_hit", 1)
+    with pytest.raises(RuntimeError, match="did not compile anew: it found programs in a cache"):
+        twin_timing(cell)
 
 
 def test_a_control_changes_what_it_says(no_ceilings):
     vit, step = (dataclasses.replace(cell, model="vit", control="no-dropout") for cell in (EAGER, STEP))
     model, *_ = twin_speed.build_training(vit, SETUP.dataset, SETUP.training, torch.device("cpu"))
-    model(images := torch.ones(2, 3, 32, 32))
+    model(images := torch.ones(2, 3, 8, 8))
     assert torch.equal(model(images), model(images))
     stated, *_ = twin_speed.build_training(
         dataclasses.replace(vit, control=None), SETUP.dataset, SETUP.training, torch.device("cpu")
@@ -563,10 +565,11 @@ def test_every_timed_engine_of_jax_has_the_cells_dropout(engine, control, monkey
     class Built(Exception):
         pass
 
-    def build(*args, **kwargs):
-        raise Built(vit.ViT(*args, **kwargs).dropout_rate)
+    def build(name, **arguments):
+        raise Built(models.build_model(name, **arguments).dropout_rate)
 
-    monkeypatch.setattr(models, "ViT", build)
+    for module in (engine_module, plain):
+        monkeypatch.setattr(module, "build_model", build)
     with pytest.raises(Built) as built:
         jax_timing(Cell("vit", engine, batch_size=32, control=control))
     assert built.value.args == (0.0 if control else 0.1,)
@@ -589,14 +592,11 @@ def test_the_timed_pytorch_has_the_cells_dropout(control, monkeypatch, no_ceilin
 
 
 def test_the_timed_pytorch_has_as_many_threads_as_jax_may_use_and_says_so(monkeypatch, no_ceilings):
-    before, seen = torch.get_num_threads(), []
+    seen = []
     real = twin_speed.cross_entropy
     monkeypatch.setattr(twin_speed, "cpu_cores", lambda: 3)
     monkeypatch.setattr(twin_speed, "cross_entropy", lambda *a: seen.append(torch.get_num_threads()) or real(*a))
-    try:
-        timing = twin_timing(EAGER, epochs=2)
-    finally:
-        torch.set_num_threads(before)
+    timing = twin_timing(EAGER, epochs=2)
     assert set(seen) == {3} == {timing.manifest["threads"]}
 
 

@@ -110,8 +110,8 @@ def crop_and_flip(
     """
     n, h, w, _ = images.shape
     y, x = jnp.arange(h), jnp.arange(w)
-    rows = (top - CROP_PADDING)[:, None] + y
-    columns = (left - CROP_PADDING)[:, None] + jnp.where(flip[:, None], w - 1 - x, x)
+    rows = (top - CROP_PADDING)[:, None] + y[None]
+    columns = (left - CROP_PADDING)[:, None] + jnp.where(flip[:, None], (w - 1 - x)[None], x[None])
     inside = ((rows >= 0) & (rows < h))[:, :, None] & ((columns >= 0) & (columns < w))[:, None, :]
     pixels = images[
         jnp.arange(n)[:, None, None], jnp.clip(rows, 0, h - 1)[:, :, None], jnp.clip(columns, 0, w - 1)[:, None, :]

@@ -69,6 +69,7 @@ matmul.defvjp(lambda x, kernel: (matmul(x, kernel), (x, kernel)), _matmul_backwa
 def add_parameter(x: Float[Array, "*batch d"], parameter: Float[Array, "*shape"]) -> Float[Array, "*batch d"]:
     """x + parameter, broadcast, in x's dtype; the parameter's gradient, a sum over the batch, in the parameter's."""
     wide = jnp.promote_types(x.dtype, parameter.dtype)
+    parameter = jnp.expand_dims(parameter, range(x.ndim - parameter.ndim))
     return (x.astype(wide) + parameter).astype(x.dtype)
 
 
