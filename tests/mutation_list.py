@@ -165,7 +165,7 @@ MUTATIONS: list[Mutation] = [
             "jax.random.split(key)",
         ),
         ("device input: the same crops in every batch", "jax.random.fold_in(plan.key, number)", "plan.key"),
-        ("device input: flips too often", "jax.random.bernoulli(flip_key, 0.5,", "jax.random.bernoulli(flip_key, 0.6,"),
+        ("device input: flips too often", "bernoulli(flip_key, flip_probability,", "bernoulli(flip_key, 0.6,"),
         (
             "device input: padding after normalising",
             "return jnp.where(inside[..., None], pixels, 0)",
@@ -187,7 +187,7 @@ MUTATIONS: list[Mutation] = [
             "(self.seed, index.epoch)",
         ),
         ("host input: seeds share crops", "(self.seed, index.epoch, index.number)", "(index.epoch, index.number)"),
-        ("host input: flips too often", "generator=generator) < 0.5", "generator=generator) < 0.6"),
+        ("host input: flips too often", "generator=generator) < flip_probability", "generator=generator) < 0.6"),
         ("host input: not shuffled", "        if self.shuffle:\n", "        if False:\n"),
         (
             "host input: seeds and epochs share the order",

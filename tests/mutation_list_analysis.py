@@ -187,7 +187,7 @@ MUTATIONS: list[Mutation] = [
         ),
         (
             "repetition: no contradiction",
-            "return both and self.ratio.direction * self.again.direction == -1",
+            "return self.ratio.direction * self.again.direction == -1",
             "return False",
         ),
         ("repetition: any verdict is the same", "self.ratio.direction == self.again.direction", "True"),
