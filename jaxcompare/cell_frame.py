@@ -41,6 +41,11 @@ def to_frame(records: Sequence[CellRecord]) -> pd.DataFrame:
     return frame.astype({name: kind for name, kind in types.items() if name in frame})
 
 
+def environment_of(row: pd.Series) -> dict[str, Any]:
+    """A process's environment, as far as the frame has it."""
+    return {**row, "versions": json.loads(row.versions)}
+
+
 def to_csv(frame: pd.DataFrame) -> str:
     """As a file for a spreadsheet."""
     return frame.drop(columns="cell").to_csv(index=False, lineterminator="\n")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from jaxcompare.config import Engine, Framework, InputError, ModelName, Precision, TrainingConfig
+from jaxcompare.config import Engine, Framework, ModelName, Precision, TrainingConfig
 from jaxcompare.fields import STRICT, Classes, Count, FromZero, Phases, Positive, WholeFromZero
 from jaxcompare.records import load_lines, save_lines
 
@@ -265,13 +265,7 @@ def save_cells(path: Path, records: Sequence[CellRecord]) -> None:
 
 def load_cells(path: Path) -> list[CellRecord]:
     """Read every record; see `records.load_lines`."""
-    records: list[CellRecord] = load_lines(path, CellRecord, "cell record")
-    for number, record in enumerate(records, 1):
-        try:
-            _check_timing(record)
-        except ValueError as error:
-            raise InputError(f"{path}, line {number}: not a cell record ({error})") from None
-    return records
+    return load_lines(path, CellRecord, "cell record", _check_timing)
 
 
 def _check_timing(record: CellRecord) -> None:

@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -98,7 +98,7 @@ class RunRecord:
     """What the run is a part of."""
     prediction: Prediction | None = None
     """Made before the run began."""
-    schema: int = SCHEMA
+    schema: Literal[3] = SCHEMA
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -173,21 +173,12 @@ def save_lines(path: Path, values: Sequence[Any]) -> None:
 
 def load_records(path: Path) -> list[RunRecord]:
     """Read every record; see `load_lines`."""
-    records: list[RunRecord] = load_lines(path, RunRecord, f"run record of schema {SCHEMA}")
-    for number, record in enumerate(records, 1):
-        try:
-            check_run(record)
-        except ValueError as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
-    return records
+    return load_lines(path, RunRecord, f"run record of schema {SCHEMA}", check_run)
 
 
 def check_run(record: RunRecord) -> None:
     """Raise ValueError unless a run's numbers go together: how many epochs and images it has, and which losses."""
     losses, epochs, size = record.history.train_loss, record.config.training.epochs, record.config.data.train_size
-    if record.schema != SCHEMA:
-        newer = " of a newer version; update jaxcompare" if record.schema > SCHEMA else ""
-        raise ValueError(f"its schema is {record.schema}{newer}")
     if len(losses) > epochs or (record.status == "complete" and len(losses) < epochs):
         raise ValueError(f"history has {len(losses)} epochs of {epochs}, status is {record.status!r}")
     if any(map(math.isnan, losses[:-1] if record.status == "diverged" else losses)):
@@ -198,9 +189,12 @@ def check_run(record: RunRecord) -> None:
         raise ValueError(f"environment lacks {sorted(missing)}")
 
 
-def load_lines(path: Path, kind: Any, name: str) -> list[Any]:
+def load_lines(path: Path, kind: Any, name: str, check: Callable[[Any], object] = bool) -> list[Any]:
     """Read every line of a JSON Lines file as one type, strictly: every field is there, has its type and range, and no
     other is. A last line that was cut off is passed over, with a TruncatedLine warning.
+
+    Args:
+        check: raises ValueError for a record whose fields do not go together.
 
     Raises:
         InputError: the file cannot be read, or a line is no such record, with the line's number and the field.
@@ -218,12 +212,17 @@ def load_lines(path: Path, kind: Any, name: str) -> list[Any]:
         try:
             record = adapter.validate_json(line)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
+            # Of another schema, all else that is wrong follows from it.
+            first = min(error.errors(include_url=False), key=lambda one: one["loc"] != ("schema",))
             place = ".".join(str(part) for part in first["loc"])
             held = "" if first["type"] == "missing" else f" holds {first['input']!r}"
             raise InputError(f"{path}, line {number}: not a {name} ({place}{held}: {first['msg']})") from None
         if missing := _missing(adapter.dump_python(record), json.loads(line)):
             raise InputError(f"{path}, line {number}: not a {name} ({missing} is missing)")
+        try:
+            check(record)
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: not a {name} ({error})") from None
         parsed.append(record)
     return parsed
 

@@ -89,8 +89,8 @@ def test_a_run_replaces_its_own_earlier_state_only(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r | {"schema": 99}, "its schema is 99 of a newer version; update jaxcompare"),
-        (lambda r: r | {"schema": 2}, "its schema is 2$"),
+        (lambda r: r | {"schema": 99}, r"not a run record of schema 3 \(schema holds 99"),
+        (lambda r: r | {"schema": 2}, "schema holds 2"),
         (lambda r: r | {"prediction": {"faster": "cnn"}}, "prediction.more_accurate: Field required"),
         (
             lambda r: r | {"prediction": {"faster": "x", "more_accurate": "cnn", "gap_points": 1, "reasoning": ""}},

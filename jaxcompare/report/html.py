@@ -1,6 +1,5 @@
 """One self-contained page of everything that was measured: no script, nothing loaded from anywhere."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from jaxcompare.analysis.contrast import measured
 from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.outcome import unfinished
 from jaxcompare.analysis.speed_study import SpeedStudy
+from jaxcompare.cell_frame import environment_of
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.records import RunRecord, summary_json
 from jaxcompare.report.answers import answer_questions
@@ -21,7 +21,7 @@ from jaxcompare.report.commands import rebuild_commands
 from jaxcompare.report.figures import Picture, complete_comparison, data_efficiency, figure_svg, training_curves
 from jaxcompare.report.results import Results
 from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures
-from jaxcompare.report.speed_tables import matrix_library_sentence, verdict_lines
+from jaxcompare.report.speed_tables import matrix_library_sentence
 from jaxcompare.report.tables import score_rows
 from jaxcompare.report.text import device_text, versions_text
 from jaxcompare.report.words import say
@@ -81,7 +81,6 @@ def build_page(results: Results, pictures: Sequence[Picture]) -> str:
         pictures=[(picture, _inline(picture)) for picture in pictures if picture.name not in of_speed],
         speed_pictures=[(picture, _inline(picture)) for picture in pictures if picture.name in of_speed],
         speed_tables=[table for name, found in tables.items() if name.startswith("training_speed") for table in found],
-        speed_sentences=verdict_lines(results.speed) if results.speed else [],
         tables={name: found for name, found in tables.items() if not name.startswith("training_speed")},
         answers=answer_questions(results.comparison, results.efficiency),
         scores=[(score.prediction.reasoning, score_rows(score)) for score in results.scores],
@@ -135,7 +134,7 @@ def _machines(results: Results) -> list[tuple[str, ...]]:
         rows.setdefault(key, []).append(record.started_at[:10])
     if results.speed and len(timed := measured(results.speed.frame)):
         first = timed.iloc[0]
-        cells = _machine_cells({**first, "versions": json.loads(first.versions)})
+        cells = _machine_cells(environment_of(first))
         rows["training speed", *cells, first.git_commit or "not known"] = list(timed.started_at.str[:10])
     return [
         (*key, min(days) if min(days) == max(days) else f"{min(days)} to {max(days)}") for key, days in rows.items()

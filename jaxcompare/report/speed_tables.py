@@ -1,6 +1,5 @@
 """The speed study's answers as tables: how fast, why, when compiling has paid, what else, and found again."""
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -12,9 +11,10 @@ import pandas as pd
 from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.contrast import Contrast, Ratio, measured
 from jaxcompare.analysis.roofline import common_roofs, flops_per_s, roofs_by_framework
-from jaxcompare.analysis.speed import at_main_size, baseline, best, cells_of, in_matrix
+from jaxcompare.analysis.speed import KINDS, at_main_size, baseline, best, cells_of, in_matrix
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.analysis.statistics import interval_method
+from jaxcompare.cell_frame import environment_of
 from jaxcompare.cells import Cell
 from jaxcompare.report.tables import Table, chance_note, machine
 from jaxcompare.report.text import (
@@ -93,18 +93,14 @@ def speed_table(study: SpeedStudy) -> Table:
         for cell, message in study.failures.items()
         if cell in cells
     ]
-    verdicts = [_best(study, *both) for both in study.verdicts]
-    notes = [" ".join(lost), " ".join(verdicts), _count(ratios), *_notes(measured(in_matrix(study.frame)))]
+    notes = [" ".join(lost), " ".join(verdict_lines(study)), _count(ratios), *_notes(measured(in_matrix(study.frame)))]
     return Table(header, rows, notes, "Speed: every execution beside PyTorch eager")
 
 
 def verdict_lines(study: SpeedStudy) -> list[str]:
     """A line for each model and precision: the best of JAX over the best of PyTorch."""
-    return [_best(study, *both) for both in study.verdicts]
-
-
-def _best(study: SpeedStudy, one: Contrast, again: Contrast | None) -> str:
-    return say("best", one=one, again=again, when=study.when if len(study.again) else "")
+    when = study.when if len(study.again) else ""
+    return [say("best", one=one, again=again, when=when) for one, again in study.verdicts]
 
 
 def _notes(frame: pd.DataFrame) -> list[str]:
@@ -141,7 +137,7 @@ def _notes(frame: pd.DataFrame) -> list[str]:
     load = frame[frame.load_average > BUSY * frame.cpu_cores].load_average.max()
     minutes = (begun.max() - begun.min()).max().total_seconds() / 60
     disturbed = say("disturbed", minutes=minutes, load=0 if math.isnan(load) else load, cores=first.cpu_cores)
-    return [*notes, disturbed, machine({**first, "versions": json.loads(first.versions)})]
+    return [*notes, disturbed, machine(environment_of(first))]
 
 
 def gate_note(frame: pd.DataFrame) -> str:
@@ -155,7 +151,7 @@ def contrast_table(study: SpeedStudy, title: str, note: str, *kinds: str) -> Tab
     found = study.of(*kinds)
     columns: dict[str, Callable[[Contrast], str]] = {
         "Model": lambda one: model_label(one.cell.model, one.cell.precision) if len(one.pair.above) == 1 else "both",
-        "What": lambda one: one.pair.name or "the best of JAX over the best of PyTorch",
+        "What": lambda one: one.pair.name or KINDS[one.pair.kind],
         "Time of": lambda one: _way(one.pair.above),
         "Over that of": lambda one: _way(one.pair.below),
         "Ratio": lambda one: factor_text(one.ratio),

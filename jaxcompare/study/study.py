@@ -196,7 +196,7 @@ def measure_cell(
         except CellFailed as error:
             return CellRecord(**context, message=str(error))
         warm = {}
-        if _has_ledger(cell, repeat):
+        if _is_compiled_warm(cell, repeat):
             try:
                 warm = _in_cells_process(worker.time_warm_compilation, cell, setup, Path(cache))
             except CellFailed as error:
@@ -211,7 +211,7 @@ def _in_cells_process(function: Callable, cell: Cell, *arguments: Any) -> Any:
         return in_fresh_process(function, cell, *arguments)
 
 
-def _has_ledger(cell: Cell, repeat: int) -> bool:
+def _is_compiled_warm(cell: Cell, repeat: int) -> bool:
     """Whether its warm compilation is measured too: one run, of batches on the device, once; no ratio is made of it."""
     return cell.compiled and cell.same_step and cell.input == "device" and cell.seeds == 1 and repeat == 0
 
