@@ -186,7 +186,7 @@ def test_bad_results_folders_are_one_line(fail_script, tmp_path):
     path = folder / "runs.jsonl"
     path.write_text(path.read_text().replace(f'"schema": {SCHEMA}', f'"schema": {SCHEMA + 1}'))
     assert "line 1" in (error := fail_script(report, folder, "--out", out))
-    assert "of a newer version; update jaxcompare" in error
+    assert f"not a run record of schema {SCHEMA} (schema holds {SCHEMA + 1}" in error
     assert not out.exists()
 
 
