@@ -52,7 +52,7 @@ def run_one(config: RunConfig, dataset: "Dataset", path: Path) -> None:
 
         configure_jax()
     else:
-        from jaxcompare.twin.fit import fit
+        from jaxcompare.torch_side.fit import fit
     record, _ = fit(config, dataset)
     save_records(path, [dataclasses.replace(record, experiment=EXPERIMENT)])
 

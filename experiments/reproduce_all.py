@@ -72,7 +72,7 @@ def main(args: Args) -> None:
             try:
                 status = child.wait()
             except KeyboardInterrupt:
-                child.send_signal(signal.SIGINT)  # where only this process was told
+                child.send_signal(signal.SIGINT)  # where only this process was sent it
                 child.wait()  # it saves what it has
                 raise
         if status == 130:

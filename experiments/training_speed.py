@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Literal
 
 import console
-from jaxcompare.cells import CellInput, Control
+from jaxcompare.cells import CellEngine, CellInput, Control
 from jaxcompare.config import DataConfig, InputError, ModelName, Precision, TrainingConfig
 from jaxcompare.measure.malloc import keep_freed_memory
-from jaxcompare.study.grid import Axes, EngineName, build_grid, check_padding
+from jaxcompare.study.grid import Axes, build_grid, check_padding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Args:
     win."""
     models: tuple[ModelName, ...] = ("cnn", "vit")
     """Which models to train."""
-    engines: tuple[EngineName, ...] | None = None
+    engines: tuple[CellEngine, ...] | None = None
     """PyTorch: eager, torch.compile (`compile`), that with CUDA graphs (`cudagraphs`, GPUs only). JAX: without jit
     (`op`), the same traced once (`traced`), plain jit of the whole batch on one device (`jit`), and this package's
     step, compiled, in one call per batch (`step`), per 16 batches (`chunk`), per epoch (`epoch`). Not given, and no
@@ -76,7 +76,7 @@ class Args:
     """Fresh processes per cell, 1 or more, in turn over all cells. From 2 on ratios have intervals, from 10 on the
     bootstrap's."""
     malloc: Literal["keep", "default"] = "keep"
-    """`keep`: glibc's allocator is told to keep freed memory for the next step (the MALLOC_... variables that the
+    """`keep`: glibc's allocator is set to keep freed memory for the next step (the MALLOC_... variables that the
     environment does not set), so that no step has its pages cleared again by chance. `default`: as the environment has
     it."""
     trace: Path | None = None
@@ -105,31 +105,33 @@ def main(args: Args) -> None:
         keep_freed_memory()
     from jaxcompare.data.datasets import load_dataset
     from jaxcompare.data.split import training_subset
-    from jaxcompare.study.study import find_gpu, load_measured, run_study, save_traces
-    from jaxcompare.study.worker import Setup
+    from jaxcompare.side import Setup
+    from jaxcompare.study.measured import load_measured
+    from jaxcompare.study.study import find_gpu, run_study, save_traces
 
     training = TrainingConfig(args.epochs, args.batch_sizes[0], seed=args.seed)
     dataset = training_subset(load_dataset(args.data), args.data.resolve(1), args.seed)
     # Evaluation is not what is measured here: a few test images will do.
     dataset = dataclasses.replace(dataset, test=dataset.test.head(training.batch_size))
     axes = Axes(*(getattr(args, field.name) for field in dataclasses.fields(Axes)))
-    cells = build_grid(axes, gpu=find_gpu())
+    gpu = find_gpu()
+    cells = build_grid(axes, gpu=gpu)
     check_padding(cells, len(dataset.train))
     console.check_out(args.out)
     if args.trace:
         console.check_out(args.trace, "--trace")
 
-    def tell(line: str) -> None:
+    def log(line: str) -> None:
         print(line, flush=True)
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as batches:
-        setup = Setup(dataset, training, Path(batches), command_of(args))
+        setup = Setup(dataset, training, Path(batches), gpu, command_of(args))
         measured = load_measured(args.out, setup, cells)
-        run_study(cells, args.repeats, setup, measured, tell, details=args.details)
+        run_study(cells, args.repeats, setup, measured, log, details=args.details)
         show(args.out)
         if args.trace:
             failed = {record.cell for record in measured.cells if record.message}
-            save_traces([cell for cell in cells if cell not in failed], setup, args.trace, tell)
+            save_traces([cell for cell in cells if cell not in failed], setup, args.trace, log)
 
 
 def command_of(args: Args) -> str:

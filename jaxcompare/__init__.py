@@ -5,9 +5,9 @@ Data flows one way:
     data (images -> batches) -> training (batches -> run record) -> analysis (records -> numbers, sentences)
     -> report (figures, tables, page)
 
-and imports point one way, which `lint-imports` checks (pyproject.toml): compat, config, ranges, sizes <- records
-<- cells <- models, data <- measure <- training, twin <- study <- experiments; measure <- analysis <- report
-<- experiments. `compat` holds all that JAX and PyTorch do not promise.
+and imports point one way, which `lint-imports` checks (pyproject.toml): compat, config, fields, sizes <- records
+<- cells <- models, data <- measure <- training, side <- jax_side, torch_side <- study <- experiments; measure
+<- analysis <- report <- experiments. `compat` holds all that JAX and PyTorch do not promise.
 """
 
 __version__ = "0.1.0"

@@ -10,16 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from jaxcompare.config import Engine, Framework, ModelName, Precision, TrainingConfig
+from jaxcompare.config import EngineName, Framework, ModelName, Precision, TrainingConfig
 from jaxcompare.fields import STRICT, Classes, Count, FromZero, Phases, Positive, WholeFromZero
 from jaxcompare.records import load_lines, save_lines
 
 TorchEngine = Literal["eager", "compile", "cudagraphs"]
 JaxEngine = Literal["op", "traced", "jit", "step", "chunk", "epoch"]
+CellEngine = TorchEngine | JaxEngine
 CellInput = Literal["recipe", "host", "arrays", "device"]
 Control = Literal["no-dropout", "channels-last", "long-epochs"]
 
-ENGINES: dict[TorchEngine | JaxEngine, str] = {
+ENGINES: dict[CellEngine, str] = {
     "eager": "PyTorch eager",
     "compile": "torch.compile",
     "cudagraphs": "torch.compile with CUDA graphs",
@@ -67,8 +68,8 @@ class Cell:
     __pydantic_config__: ClassVar[Any] = STRICT
 
     model: ModelName
-    engine: TorchEngine | JaxEngine
-    """PyTorch: eager, `torch.compile`, or that with CUDA graphs. JAX: as in `training.plain` or `training.engines`."""
+    engine: CellEngine
+    """PyTorch: eager, `torch.compile`, or that with CUDA graphs. JAX: as in `jax_side.plain` or `training.engines`."""
     input: CellInput = "device"
     precision: Precision = "float32"
     batch_size: Count = TrainingConfig.batch_size
@@ -89,8 +90,8 @@ class Cell:
 
     @property
     def packaged(self) -> bool:
-        """Whether one of this package's engines runs it, as it trains: in slices, on every core."""
-        return self.engine in get_args(Engine)
+        """Whether one of this package's engines runs it, as it trains: in micro-batches, on every core."""
+        return self.engine in get_args(EngineName)
 
     @property
     def same_step(self) -> bool:
@@ -120,9 +121,12 @@ class Cell:
         """The title, and the precision where it is not float32."""
         return self.title + ("" if self.precision == "float32" else f", {self.precision}")
 
-    @property
-    def refusal(self) -> str:
-        """Why no machine can run it; empty: some can."""
+    def refusal(self, gpu: bool) -> str:
+        """Why a machine with or without a GPU cannot run it; empty: it can, as far as is known without asking."""
+        if not gpu and self.engine == "cudagraphs":
+            return "CUDA graphs need a GPU that PyTorch can use"
+        if not gpu and self.precision == "tf32":
+            return "tf32 needs a GPU"
         if self.engine == "epoch" and self.input != "device":
             return "a program of whole epochs cannot be fed batch by batch; it needs device input"
         if self.seeds > 1 and not (self.packaged and self.input == "device"):
@@ -163,7 +167,7 @@ class Timing:
     """Bytes: `allocator` (the device's, at most in use), `plan` (XLA's, of the largest training program) and `process`
     (largest resident set, by the operating system). None: there is none."""
     manifest: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """The fairness manifest: every setting that decides a time, read back where the framework tells it; see
+    """The fairness manifest: every setting that decides a time, read back where the framework has it; see
     MUST_AGREE. What it says of rounding is proved by the parity gate."""
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
 

@@ -13,7 +13,7 @@ DatasetName = Literal["cifar10", "cifar100", "svhn", "fashion-mnist", "digits", 
 Normalisation = Literal["published", "data"]
 Subsets = Literal["independent", "nested"]
 DropoutGenerator = Literal["hash", "threefry"]
-Engine = Literal["step", "chunk", "epoch"]
+EngineName = Literal["step", "chunk", "epoch"]
 InputPlace = Literal["host", "device"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 
@@ -104,7 +104,7 @@ class TrainingConfig:
 class ExecutionConfig:
     """How a run's steps are executed. Engines differ in speed only; input and precision change the numbers too."""
 
-    engine: Literal[Engine, "auto"] = "auto"
+    engine: Literal[EngineName, "auto"] = "auto"
     """Steps per call of a compiled program: one (`step`), CHUNK_SIZE (`chunk`) or a whole epoch's (`epoch`)."""
     input: Literal[InputPlace, "auto"] = "auto"
     """`host`: the torchvision pipeline, batch by batch; `device`: the images live on the device as uint8 and are
@@ -119,7 +119,7 @@ class ExecutionConfig:
     computes in bfloat16, but for normalisation statistics, softmax, loss, parameters and optimiser."""
 
     def __post_init__(self) -> None:
-        choose("--engine", self.engine, Engine, "auto")
+        choose("--engine", self.engine, EngineName, "auto")
         choose("--input", self.input, InputPlace, "auto")
         choose("--precision", self.precision, Precision)
         _at_least("--chunk-size", self.chunk_size, 1)

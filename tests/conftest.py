@@ -36,8 +36,8 @@ from toy import build_toy  # noqa: E402
 import console  # noqa: E402
 from jaxcompare import models  # noqa: E402
 from jaxcompare.data.split import Dataset, Split  # noqa: E402
-from jaxcompare.training import engine, plain  # noqa: E402
-from jaxcompare.twin import models as twin_models  # noqa: E402
+from jaxcompare.torch_side import models as torch_models  # noqa: E402
+from jaxcompare.training import learner  # noqa: E402
 
 # The server that loaders' workers are forked from has imported what each of them would.
 multiprocessing.set_forkserver_preload(["jaxcompare.data.host"])
@@ -47,14 +47,13 @@ multiprocessing.set_forkserver_preload(["jaxcompare.data.host"])
 def one_thread(monkeypatch):
     """The batches here are small: threads would cost more than they bring, and far more beside another process's."""
     torch.set_num_threads(1)
-    monkeypatch.setattr("jaxcompare.twin.speed.cpu_cores", lambda: 1)
+    monkeypatch.setattr("jaxcompare.torch_side.cell_step.cpu_cores", lambda: 1)
 
 
 @pytest.fixture
 def toy(monkeypatch):
     """Engines, this package's and the plain ones, train the toy."""
-    for module in (engine, plain):
-        monkeypatch.setattr(module, "build_model", build_toy)
+    monkeypatch.setattr(learner, "build_model", build_toy)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def shallow():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "ViT", one_layer)
-        patch.setattr(twin_models, "ViT", functools.partial(twin_models.ViT, layers=1))
+        patch.setattr(torch_models, "ViT", functools.partial(torch_models.ViT, layers=1))
         yield
 
 

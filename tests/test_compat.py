@@ -17,25 +17,26 @@ import numpy as np
 import pytest
 import torch
 
-from jaxcompare import compat
+from jaxcompare.compat import jax as jax_doors
+from jaxcompare.compat import torch as torch_doors
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_compilations_are_told_with_their_shapes():
+def test_compilations_are_seen_with_their_shapes():
     """Or else a recompilation in a timed epoch is not seen: `CompileGuard` counts none, and has no shape to name."""
     logger = logging.getLogger("jax._src.interpreters.pxla")
-    before, told = (logger.level, logger.propagate, list(logger.handlers)), []
+    before, seen = (logger.level, logger.propagate, list(logger.handlers)), []
 
     def seen_twice(x):
         return x * 2 + 1
 
-    with compat.watch_compilation(told.append):
+    with jax_doors.watch_compilation(seen.append):
         jax.jit(seen_twice)(np.zeros((3, 7), np.float32))
         jax.jit(seen_twice)(np.zeros(5, np.int32))
     jax.jit(seen_twice)(np.zeros(6, np.float32))
-    assert ["seen_twice" in one for one in told] == [True, True], f"no event, or no name in it: {told}"
-    assert [one.partition(" for ")[2] for one in told] == ["float32[3,7]", "int32[5]"], "the log has other words"
+    assert ["seen_twice" in one for one in seen] == [True, True], f"no event, or no name in it: {seen}"
+    assert [one.partition(" for ")[2] for one in seen] == ["float32[3,7]", "int32[5]"], "the log has other words"
     assert (logger.level, logger.propagate, logger.handlers) == before, "JAX's log is not as it was"
 
 
@@ -49,7 +50,7 @@ def test_a_read_from_the_persistent_cache_is_seen():
         return jax.jit(read_again).lower(np.zeros(11, np.float32))
 
     build().compile()
-    with compat.watch_cache() as hits:
+    with jax_doors.watch_cache() as hits:
         build().compile()
     assert len(hits) == 1
     build().compile()
@@ -59,22 +60,22 @@ def test_a_read_from_the_persistent_cache_is_seen():
 def test_a_traced_function_runs_operation_by_operation():
     """Or else there is no engine `traced`, which tells Python's tracing from Python's dispatch."""
     jaxpr = jax.make_jaxpr(lambda x, y: (x * 2, x + y))(1.0, 2.0)
-    told = []
+    seen = []
     jax.clear_caches()
-    with compat.watch_compilation(told.append):
-        results = compat.as_function(jaxpr)(3.0, 4.0)
+    with jax_doors.watch_compilation(seen.append):
+        results = jax_doors.as_function(jaxpr)(3.0, 4.0)
     assert results == [6.0, 7.0]
-    assert len(told) == 2, "the operations were compiled as one program"
+    assert len(seen) == 2, "the operations were compiled as one program"
 
 
 def test_a_programs_memory_is_planned():
     """Or else records have no `planned_bytes`, and seeds are not chunked to fit a device's memory."""
     values = jax.ShapeDtypeStruct((1000,), jnp.float32)
-    plan = compat.program_memory(jax.jit(lambda x, y: x + y).lower(values, values).compile())
+    plan = jax_doors.program_memory(jax.jit(lambda x, y: x + y).lower(values, values).compile())
     assert plan is not None
     assert plan[:2] == (8000, 4000)
     assert (plan.temporaries, plan.reused) == (0, 0)
-    donated = compat.program_memory(jax.jit(lambda x, y: x + y, donate_argnums=0).lower(values, values).compile())
+    donated = jax_doors.program_memory(jax.jit(lambda x, y: x + y, donate_argnums=0).lower(values, values).compile())
     assert donated is not None
     assert donated.reused == 4000
 
@@ -82,35 +83,35 @@ def test_a_programs_memory_is_planned():
 def test_a_programs_costs_are_counted():
     """Or else the costs' table has no column of XLA's."""
     matrix = jax.ShapeDtypeStruct((64, 64), jnp.float32)
-    costs = compat.program_costs(jax.jit(jnp.matmul).lower(matrix, matrix).compile())
+    costs = jax_doors.program_costs(jax.jit(jnp.matmul).lower(matrix, matrix).compile())
     assert costs.flops == pytest.approx(2 * 64**3, rel=0.01)
     assert costs.bytes_accessed == pytest.approx(3 * 4 * 64**2, rel=0.01)
 
 
 def test_a_devices_memory_is_asked_for():
     """Or else a GPU's peak is not in the records, and a run takes more of its memory than is there."""
-    assert compat.device_memory(jax.local_devices()[0]) == (None, None)
+    assert jax_doors.device_memory(jax.local_devices()[0]) == (None, None)
     stats = {"bytes_limit": 100, "bytes_in_use": 30, "peak_bytes_in_use": 70}
-    assert compat.device_memory(SimpleNamespace(memory_stats=lambda: stats)) == (70, 70)
+    assert jax_doors.device_memory(SimpleNamespace(memory_stats=lambda: stats)) == (70, 70)
 
 
 def test_nvidias_devices_are_known_by_their_capability():
     """Or else --precision tf32 is refused where it would work, or not where it would not."""
-    assert compat.nvidia_capability(jax.local_devices()[0]) is None
+    assert jax_doors.nvidia_capability(jax.local_devices()[0]) is None
     for text, capability in (("9.0", 9.0), ("12.1", 12.1), ("gfx90a", None)):
-        assert compat.nvidia_capability(SimpleNamespace(compute_capability=text)) == capability
+        assert jax_doors.nvidia_capability(SimpleNamespace(compute_capability=text)) == capability
 
 
-def test_running_out_of_memory_is_told_from_other_errors():
+def test_running_out_of_memory_is_no_other_error():
     """Or else "out of memory" is a traceback, without a word on what to lower; and several seeds are not halved."""
     with pytest.raises(jax.errors.JaxRuntimeError) as error:
         jax.block_until_ready(jnp.zeros(2**50, jnp.int8))  # a processor has addresses for 2**47
-    assert compat.is_out_of_memory(error.value), f"XLA has other words: {error.value}"
-    assert not compat.is_out_of_memory(jax.errors.JaxRuntimeError("INTERNAL: something else"))
+    assert jax_doors.is_out_of_memory(error.value), f"XLA has other words: {error.value}"
+    assert not jax_doors.is_out_of_memory(jax.errors.JaxRuntimeError("INTERNAL: something else"))
 
 
 def test_an_array_says_whether_it_is_there():
-    """Or else the wait for batches is not told from the device's work, nor a clock that is read too early."""
+    """Or else the wait for batches passes for the device's work, nor a clock that is read too early."""
     asked = threading.Event()
     # On one device a program this small would be done when its call returns.
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("devices",))
@@ -124,18 +125,18 @@ def test_an_array_says_whether_it_is_there():
     values = jax.device_put(jnp.ones(8), place)
     try:
         array = held_up(values)
-        assert not compat.is_ready(array)
+        assert not jax_doors.is_ready(array)
     finally:
         asked.set()
-    assert compat.is_ready(jax.block_until_ready(array))
+    assert jax_doors.is_ready(jax.block_until_ready(array))
 
 
 def test_settings_are_read_as_they_hold_here():
     """Or else manifests and environments say of tf32 and of the cache what is not so."""
     with jax.default_matmul_precision("tensorfloat32"):
-        assert compat.matmul_precision() == "tensorfloat32"
-    assert compat.matmul_precision() is None
-    folder = compat.cache_folder()
+        assert jax_doors.matmul_precision() == "tensorfloat32"
+    assert jax_doors.matmul_precision() is None
+    folder = jax_doors.cache_folder()
     assert folder is not None
     assert folder.startswith(os.environ["XDG_CACHE_HOME"])
 
@@ -143,10 +144,10 @@ def test_settings_are_read_as_they_hold_here():
 @pytest.mark.parametrize("folder", ["a folder", None])
 def test_the_caches_settings_have_these_names(folder, monkeypatch):
     """Or else no process starts; where one only means something else, small programs are compiled anew every time. What
-    they do is in `test_engines.py`: cold is told from warm."""
+    they do is in `test_engines.py`: cold passes for no warm."""
     asked = {}
     monkeypatch.setattr(jax.config, "update", lambda name, value: asked.update({name: value}))
-    compat.keep_jax_programs(folder)
+    jax_doors.keep_jax_programs(folder)
     assert asked.keys() <= jax.config.values.keys()
     assert asked.get("jax_compilation_cache_dir") == folder
     assert asked.get("jax_enable_compilation_cache", True) is (folder is not None)
@@ -156,13 +157,13 @@ def test_the_cpus_devices_are_what_they_are_once_jax_has_started():
     """Or else a second call of `configure_jax`, as a notebook makes it, ends in an error."""
     before = jax.local_device_count()
     assert "jax_num_cpu_devices" in jax.config.values
-    compat.set_cpu_devices(before + 1)
+    jax_doors.set_cpu_devices(before + 1)
     assert jax.local_device_count() == before
 
 
 def test_xla_takes_the_option_of_low_effort():
     """Or else no engine compiles: XLA refuses an option that it does not know."""
-    compiled = jax.jit(lambda x: x - 7).lower(np.float32(9)).compile(compiler_options=compat.low_effort())
+    compiled = jax.jit(lambda x: x - 7).lower(np.float32(9)).compile(compiler_options=jax_doors.low_effort())
     assert compiled(np.float32(9)) == 2
     with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option"):
         jax.jit(lambda x: x - 7).lower(np.float32(9)).compile(compiler_options={"xla_no_such_option": 1})
@@ -170,11 +171,11 @@ def test_xla_takes_the_option_of_low_effort():
 
 def test_torchs_programs_are_counted():
     """Or else a recompilation in a timed epoch of torch.compile is not seen, nor a program that came from a cache."""
-    before = compat.torch_programs().compiled
+    before = torch_doors.torch_programs().compiled
     double = torch.compile(lambda x: x * 2, backend="eager", dynamic=False)
     for size in (3, 3, 4):
         double(torch.ones(size))
-    assert compat.torch_programs().compiled - before == 2
+    assert torch_doors.torch_programs().compiled - before == 2
     # Their real use takes a C++ compiler and a minute: `test_speed.py`, cold then warm.
     (folder,) = find_spec("torch").submodule_search_locations
     source = (Path(folder) / "_inductor" / "codecache.py").read_text()
@@ -186,8 +187,8 @@ def test_torchs_programs_are_kept_where_they_are_to_be(monkeypatch, tmp_path):
     """Or else torch.compile is timed with what another study left in the usual place: warm passes for cold."""
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-    monkeypatch.setenv(compat.TORCH_CACHE, "before")  # and afterwards as it was
-    compat.keep_torch_programs(str(tmp_path))
+    monkeypatch.setenv(torch_doors.TORCH_CACHE, "before")  # and afterwards as it was
+    torch_doors.keep_torch_programs(str(tmp_path))
     assert cache_dir() == str(tmp_path)
 
 
@@ -204,20 +205,20 @@ def test_workers_end_though_their_iterator_is_held():
     loader = torch.utils.data.DataLoader(
         Numbers(), num_workers=1, persistent_workers=True, multiprocessing_context="forkserver"
     )
-    compat.end_kept_workers(loader)  # of which there are none yet
+    torch_doors.end_kept_workers(loader)  # of which there are none yet
     before = set(multiprocessing.active_children())
     batches = iter(loader)
     (worker,) = set(multiprocessing.active_children()) - before
     assert next(batches) == 0
-    compat.end_kept_workers(loader)
+    torch_doors.end_kept_workers(loader)
     worker.join(30)
     assert not worker.is_alive()
-    compat.end_workers(iter(torch.utils.data.DataLoader(Numbers())))  # without workers
+    torch_doors.end_workers(iter(torch.utils.data.DataLoader(Numbers())))  # without workers
 
 
 def test_torchs_profiler_keeps_its_events_and_does_not_warn():
     """Or else --trace ends in a warning, or in a trace without events. Warnings are errors here."""
-    with compat.profile_torch() as profile:
+    with torch_doors.profile_torch() as profile:
         torch.ones(3).add(1)
     assert "aten::add" in {event.name for event in profile.events()}
 
@@ -228,7 +229,7 @@ def test_torch_is_silent_on_cuda_where_there_is_no_gpu(caplog):
     assert find_spec(name) is not None, "the logger is named after a module that is gone"
     before = logging.getLogger(name).level
     try:
-        compat.quiet_cuda_search()
+        torch_doors.quiet_cuda_search()
         logging.getLogger(name).warning("No CUDA runtime is found")
     finally:
         logging.getLogger(name).setLevel(before)
@@ -241,11 +242,11 @@ def test_tf32_is_allowed_as_asked(allowed):
     switches = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [switch.allow_tf32 for switch in switches]
     try:
-        compat.allow_tf32(allowed)
+        torch_doors.allow_tf32(allowed)
         assert [switch.allow_tf32 for switch in switches] == [allowed] * 2
-        assert compat.allows_tf32() is allowed
+        assert torch_doors.allows_tf32() is allowed
         switches[1].allow_tf32 = False
-        assert compat.allows_tf32() is False, "one of two is not both"
+        assert torch_doors.allows_tf32() is False, "one of two is not both"
     finally:
         for switch, value in zip(switches, before, strict=True):
             switch.allow_tf32 = value
@@ -260,14 +261,14 @@ PRIVATE = re.compile(
 )
 
 
-def test_all_doors_are_in_one_module():
+def test_all_doors_are_in_one_package():
     """Or else a new version of JAX or PyTorch breaks what nobody looks for."""
     sources = [path for folder in ("jaxcompare", "experiments") for path in (ROOT / folder).rglob("*.py")]
     found = {
         f"{path.relative_to(ROOT)}: {match[0]}"
         for path in sources
         for match in PRIVATE.finditer(path.read_text(encoding="utf-8"))
-        if path.name != "compat.py"
+        if path.parent.name != "compat"
     }
     assert not found
 
@@ -275,7 +276,8 @@ def test_all_doors_are_in_one_module():
 def test_neither_the_doors_nor_a_report_load_a_framework():
     """Or else a process of PyTorch holds JAX's threads, one of JAX PyTorch's; and a report waits for both."""
     program = (
-        "import sys; import jaxcompare.compat, jaxcompare.report.html, jaxcompare.report.results; "
+        "import sys; import jaxcompare.compat.jax, jaxcompare.compat.torch\n"
+        "import jaxcompare.report.html, jaxcompare.report.results\n"
         "print(sorted({'jax', 'jaxlib', 'flax', 'optax', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from jaxcompare.models import build_model
-from jaxcompare.twin import convert
-from jaxcompare.twin import models as twin_models
+from jaxcompare.torch_side import convert
+from jaxcompare.torch_side import models as torch_models
 
 
 @pytest.mark.parametrize("image_size", [32, 40])
 @pytest.mark.parametrize("name", ["cnn", "vit"])
 def test_round_trips_are_exact(name, image_size):
-    state_dict = twin_models.build_model(name, num_classes=7, image_size=image_size).state_dict()
+    state_dict = torch_models.build_model(name, num_classes=7, image_size=image_size).state_dict()
     params = convert.to_flax(name, state_dict)
     back = convert.to_torch(name, params)
     assert back.keys() == state_dict.keys()
@@ -33,6 +33,6 @@ def test_round_trips_are_exact(name, image_size):
 
 def test_weights_of_the_other_model_are_refused():
     with pytest.raises(ValueError, match=r"missing.*cls_token"):
-        convert.to_flax("vit", twin_models.build_model("cnn").state_dict())
+        convert.to_flax("vit", torch_models.build_model("cnn").state_dict())
     with pytest.raises(ValueError, match=r"missing.*conv_0"):
-        convert.to_torch("cnn", convert.to_flax("vit", twin_models.build_model("vit").state_dict()))
+        convert.to_torch("cnn", convert.to_flax("vit", torch_models.build_model("vit").state_dict()))

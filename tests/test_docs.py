@@ -20,11 +20,11 @@ from test_data_efficiency import results_folder
 import report
 from jaxcompare.cell_frame import to_csv, to_frame
 from jaxcompare.cells import CellRecord
+from jaxcompare.jax_side.costs import Costs
 from jaxcompare.measure.clock import Phases
 from jaxcompare.records import RunRecord
 from jaxcompare.report.results import Results
 from jaxcompare.report.summary import summary_table
-from jaxcompare.training.costs import Costs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

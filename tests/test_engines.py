@@ -20,16 +20,16 @@ from jaxcompare.data.split import Dataset, Split
 from jaxcompare.models import build_model
 from jaxcompare.models.layers import add_parameter, keep_mask, matmul
 from jaxcompare.models.vit import ViT
-from jaxcompare.training import device_engine
-from jaxcompare.training import engine as engine_module
+from jaxcompare.training import device_engine, placement, programs
 from jaxcompare.training import execution as execution_module
+from jaxcompare.training import learner as learner_module
 from jaxcompare.training.device_engine import DeviceEngine
-from jaxcompare.training.engine import InFlight
+from jaxcompare.training.engine import InFlight, StackedEngine
 from jaxcompare.training.engines import build_engine
 from jaxcompare.training.execution import check_precision, choose_execution
 from jaxcompare.training.fit import fit, fit_seeds
 from jaxcompare.training.optimiser import build_optimiser
-from jaxcompare.training.step import Metrics, Slicing, build_loss, init_state
+from jaxcompare.training.step import Metrics, MicroBatching, build_loss, init_state
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -44,13 +44,13 @@ def config(model="toy", execution=STEP, **training):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """A third model, the toy; and slices so small that these batches have several to share out."""
+    """A third model, the toy; and micro-batches so small that these batches have several to share out."""
 
     def build(name, **arguments):
         return (build_toy if name == "toy" else build_model)(name, **arguments)
 
-    monkeypatch.setattr(engine_module, "build_model", build)
-    monkeypatch.setattr(engine_module, "CPU_SLICE_SIZES", dict.fromkeys(("toy", "cnn", "vit"), 3))
+    monkeypatch.setattr(learner_module, "build_model", build)
+    monkeypatch.setattr(placement, "CPU_MICRO_BATCH_SIZES", dict.fromkeys(("toy", "cnn", "vit"), 3))
 
 
 @pytest.fixture
@@ -65,9 +65,10 @@ def small_dataset():
     return Dataset("small", ("a", "b", "c"), split(37), split(11), ((0.4,) * 3, (0.2,) * 3), "fingerprint")
 
 
-def losses(config, dataset, seeds=(5,), devices=BOTH, evaluation=False):
+def losses(config, dataset, seeds=(5,), devices=BOTH):
     """(seeds, 10) losses of two epochs of five steps, and the predictions that are then correct."""
-    with build_engine(config, dataset, seeds, devices, evaluation=evaluation) as engine:
+    engine, evaluator = build_engine(config, dataset, seeds, devices)
+    with engine:
         state = engine.init()
         parts = []
         for epoch in range(2):
@@ -75,7 +76,7 @@ def losses(config, dataset, seeds=(5,), devices=BOTH, evaluation=False):
             state, metrics, _ = engine.train_epoch(state, epoch, lambda done: None)
             assert all(leaf.is_deleted() for leaf in jax.tree.leaves((given.params, given.opt_state)))  # donated
             parts += [np.asarray(call.loss) for call in metrics]
-        return np.concatenate(parts, axis=1), engine.evaluate(state.params) if evaluation else None
+        return np.concatenate(parts, axis=1), evaluator.evaluate(state.params)
 
 
 OTHERS = [(CHUNK, ONE), (EPOCH, ONE), (EPOCH, BOTH)]
@@ -85,11 +86,11 @@ OTHERS = [(CHUNK, ONE), (EPOCH, ONE), (EPOCH, BOTH)]
 def test_chunk_and_epoch_are_step(model, others, small_dataset):
     """Dropout and augmentation on, the short batch included, on one device and on two that share each batch."""
     with jax.enable_x64(True):
-        reference, correct = losses(config(model, STEP), small_dataset, devices=ONE, evaluation=True)
+        reference, correct = losses(config(model, STEP), small_dataset, devices=ONE)
         assert reference.shape == (1, 10)
         assert reference.dtype == np.float64
         for execution, devices in others:
-            other, other_correct = losses(config(model, execution), small_dataset, (5,), devices, evaluation=True)
+            other, other_correct = losses(config(model, execution), small_dataset, (5,), devices)
             np.testing.assert_allclose(other, reference, rtol=1e-9)
             np.testing.assert_array_equal(other_correct, correct)
     assert len(np.unique(reference)) == 10
@@ -114,7 +115,7 @@ def show_batches(monkeypatch):
     def build_train_step(*_):
         return lambda state, batch: (state, Metrics(batch.images[..., 0], batch.labels * batch.mask))
 
-    monkeypatch.setattr(engine_module, "build_train_step", build_train_step)
+    monkeypatch.setattr(learner_module, "build_train_step", build_train_step)
 
 
 @pytest.mark.parametrize(("execution", "at_once"), [(STEP, None), (EPOCH, None), (EPOCH, 3)])
@@ -128,7 +129,8 @@ def test_seeds_in_one_program_draw_everything_for_themselves(execution, at_once,
     show_batches(monkeypatch)
     run, seeds = config("toy", dataclasses.replace(execution, seeds_per_call=at_once)), [5, 6, 7]
     orders, draws = [], []
-    with build_engine(run, dataset, seeds, evaluation=False) as engine:
+    engine, _ = build_engine(run, dataset, seeds)
+    with engine:
         state = engine.init()
         kernels = [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]
         keys = [np.asarray(jax.random.key_data(key)) for key in (state.dropout_key, state.data_key)]
@@ -292,10 +294,8 @@ def test_seeds_chunk_themselves_to_fit_memory(small_dataset, monkeypatch):
 
     def wanted(at_once):
         execution = dataclasses.replace(EPOCH, seeds_per_call=at_once)
-        with build_engine(
-            config("toy", execution, batch_size=37), small_dataset, eight, ONE, evaluation=False
-        ) as engine:
-            return engine.seeds_per_call, engine.memory_plans["train_epoch"].more
+        engine, _ = build_engine(config("toy", execution, batch_size=37), small_dataset, eight, ONE)
+        return engine.seeds_per_call, engine.programs.plans["train_epoch"].more
 
     (_, least), (together, most) = wanted(1), wanted(4)
     assert together == 4
@@ -310,17 +310,17 @@ def test_running_out_of_memory_says_what_to_lower(small_dataset, monkeypatch):
     def fail(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes")
 
-    monkeypatch.setattr(engine_module.Engine, "init", fail)
+    monkeypatch.setattr(StackedEngine, "init", fail)
     with pytest.raises(InputError, match=r"out of memory on cpu; lower --batch-size, or use --input host"):
         fit(config(), small_dataset)
     with pytest.raises(InputError, match=r"lower --batch-size, --seeds-per-call or --seeds"):
         fit_seeds(config(), small_dataset, [5, 6])
-    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), engine_module.explain_memory(1):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), programs.explain_memory(1):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
 
 def test_a_compiler_out_of_memory_is_given_fewer_seeds(small_dataset, monkeypatch):
-    real, tried = engine_module.Engine.compile, []
+    real, tried = programs.Programs.compile, []
 
     def compile_small(self, name, function, *args, **options):
         if name == "train_epoch":
@@ -329,10 +329,10 @@ def test_a_compiler_out_of_memory_is_given_fewer_seeds(small_dataset, monkeypatc
                 raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while compiling")
         return real(self, name, function, *args, **options)
 
-    monkeypatch.setattr(engine_module.Engine, "compile", compile_small)
+    monkeypatch.setattr(programs.Programs, "compile", compile_small)
     execution = dataclasses.replace(EPOCH, seeds_per_call=4)
-    with build_engine(config("toy", execution), small_dataset, [5, 6, 7, 8], ONE, evaluation=False) as engine:
-        assert (engine.seeds_per_call, len(tried)) == (2, 2)
+    engine, _ = build_engine(config("toy", execution), small_dataset, [5, 6, 7, 8], ONE)
+    assert (engine.seeds_per_call, len(tried)) == (2, 2)
 
 
 def choose(small_dataset, seeds=1, workers=0, **requested):
@@ -386,7 +386,7 @@ def test_a_gpu_without_the_precision_is_refused(monkeypatch):
 
 
 def test_dropout_masks_are_uncorrelated_across_layers_places_steps_seeds_and_neighbours(monkeypatch):
-    """Of the ViT as it trains: seeds, steps, slices, layers and the four places."""
+    """Of the ViT as it trains: seeds, steps, micro-batches, layers and the four places."""
     import jaxcompare.models.layers as layers
 
     seen = []
@@ -400,14 +400,14 @@ def test_dropout_masks_are_uncorrelated_across_layers_places_steps_seeds_and_nei
     images = np.zeros((8, 32, 32, 3), np.float32)
     batch = Batch(images, np.zeros(8, np.int32), np.ones(8, np.float32))
     model, tx = ViT(10, 4, 128, 4, 2, 0.1, "hash", None), build_optimiser(TrainingConfig())
-    init, loss = jax.jit(lambda key: init_state(model, tx, key, images)), jax.jit(build_loss(model, Slicing(4)))
+    init, loss = jax.jit(lambda key: init_state(model, tx, key, images)), jax.jit(build_loss(model, MicroBatching(4)))
     for seed in (0, 1):
         state = init(jax.random.key(seed))
-        for number in (0, 1):
-            loss(state._replace(step=jnp.int32(number)), batch)
+        for step in (0, 1):
+            loss(state._replace(step=jnp.int32(step)), batch)
     jax.effects_barrier()
     masks = np.stack(seen) - 0.9
-    assert masks.shape == (2 * 2 * 2 * 2 * 4, 16_384)  # seeds, steps, slices, layers, places
+    assert masks.shape == (2 * 2 * 2 * 2 * 4, 16_384)  # seeds, steps, micro-batches, layers, places
     size = masks.shape[1]
     off_diagonal = (masks @ masks.T / size / 0.09)[~np.eye(len(masks), dtype=bool)]
     assert np.abs(off_diagonal).max() < 5 / np.sqrt(size)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +16,22 @@ from jaxcompare.data.batch import Batch
 from jaxcompare.data.host import HostLoader, build_loaders
 from jaxcompare.data.split import Split
 from jaxcompare.measure.timing import CompileGuard, compile_ahead
-from jaxcompare.training import engine as engine_module
+from jaxcompare.torch_side import convert, models
+from jaxcompare.torch_side import fit as torch_fit
 from jaxcompare.training import fit as fit_module
+from jaxcompare.training import learner as learner_module
 from jaxcompare.training.engines import build_engine
 from jaxcompare.training.fit import fit, fit_seeds
 from jaxcompare.training.optimiser import build_optimiser
-from jaxcompare.training.step import Metrics, Slicing, TrainState, build_train_step, init_state, sum_over_slices
-from jaxcompare.twin import convert, models
-from jaxcompare.twin import fit as twin
+from jaxcompare.training.programs import Programs
+from jaxcompare.training.step import (
+    Metrics,
+    MicroBatching,
+    TrainState,
+    build_train_step,
+    init_state,
+    sum_over_micro_batches,
+)
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -103,14 +112,12 @@ INIT_S, CALL_S, DEVICE_S, EVALUATION_S, BETWEEN_S = 7.0, 0.5, 10.0, 3.0, 1000.0
 
 
 class EngineOfWholeEpochs:
-    """Its calls return at once, or nearly, and the device works on."""
+    """Its calls return at once, or nearly, and the device works on. It evaluates too."""
 
     def __init__(self, clock, config, seeds):
-        self.clock, self.config, self.seeds = clock, config, seeds
-        self.epoch_images, self.compile_times, self.facts = 70, {}, {}
-
-    def count_params(self):
-        return 1
+        self.clock, self.config = clock, config
+        self.learner = SimpleNamespace(seeds=seeds, count_params=lambda: 1)
+        self.programs, self.epoch_images, self.facts = Programs("float32"), 70, {}
 
     def init(self):
         self.clock.under_way += INIT_S
@@ -119,13 +126,13 @@ class EngineOfWholeEpochs:
     def train_epoch(self, state, epoch, on_step):
         self.clock.now += CALL_S
         self.clock.under_way += DEVICE_S
-        made = Late(self.clock, np.ones((len(self.seeds), 3)))
+        made = Late(self.clock, np.ones((len(self.learner.seeds), 3)))
         return TrainState(*(Late(self.clock, [0.0]) for _ in state)), [Metrics(made, made)], 0.25
 
     def evaluate(self, params):
         self.clock.wait()
         self.clock.now += EVALUATION_S
-        return np.ones(len(self.seeds))
+        return np.ones(len(self.learner.seeds))
 
     def __enter__(self):
         return self
@@ -139,7 +146,9 @@ def test_an_epochs_time_is_its_training_alone_and_each_seeds_share(seeds, tiny_d
     """Initialisation before it, evaluation and what is done with the record after it are not in it."""
     clock = Clock()
     monkeypatch.setattr(fit_module, "time", clock)
-    monkeypatch.setattr(fit_module, "build_engine", lambda config, _, seeds: EngineOfWholeEpochs(clock, config, seeds))
+    monkeypatch.setattr(
+        fit_module, "build_engine", lambda config, _, seeds: (EngineOfWholeEpochs(clock, config, seeds),) * 2
+    )
 
     def on_epoch(_):
         clock.now += BETWEEN_S
@@ -155,7 +164,7 @@ def test_an_epochs_time_is_its_training_alone_and_each_seeds_share(seeds, tiny_d
 def test_pytorchs_epochs_time_is_its_training_alone(tiny_dataset, monkeypatch):
     """Three batches: each is made, then trained on."""
     clock = Clock()
-    monkeypatch.setattr(twin, "time", clock)
+    monkeypatch.setattr(torch_fit, "time", clock)
 
     def taking(seconds, function):
         def slow(*args):
@@ -164,10 +173,10 @@ def test_pytorchs_epochs_time_is_its_training_alone(tiny_dataset, monkeypatch):
 
         return slow
 
-    monkeypatch.setattr(twin, "to_tensors", taking(0.5, twin.to_tensors))
-    monkeypatch.setattr(twin, "train_step", taking(2.0, twin.train_step))
-    monkeypatch.setattr(twin, "evaluate", taking(EVALUATION_S, lambda *_: 7))
-    record, _ = twin.fit(config("torch", epochs=3), tiny_dataset, on_epoch=taking(BETWEEN_S, lambda _: None))
+    monkeypatch.setattr(torch_fit, "to_tensors", taking(0.5, torch_fit.to_tensors))
+    monkeypatch.setattr(torch_fit, "train_step", taking(2.0, torch_fit.train_step))
+    monkeypatch.setattr(torch_fit, "evaluate", taking(EVALUATION_S, lambda *_: 7))
+    record, _ = torch_fit.fit(config("torch", epochs=3), tiny_dataset, on_epoch=taking(BETWEEN_S, lambda _: None))
     assert record.history.epoch_time_s == pytest.approx([7.5] * 3)
     assert record.history.input_wait_s == pytest.approx([1.5] * 3)
     assert record.history.evaluation_time_s == pytest.approx([EVALUATION_S] * 3)
@@ -191,7 +200,7 @@ def all_at_once(dataset):
 def test_a_model_is_evaluated_without_dropout(execution, tiny_dataset, monkeypatch):
     """The labels are what it predicts without: with 90 % of every activation dropped, it would miss most."""
     model, images = build_toy(num_classes=3, dropout_rate=0.9), all_at_once(tiny_dataset).images
-    monkeypatch.setattr(engine_module, "build_model", lambda *_, **__: model)
+    monkeypatch.setattr(learner_module, "build_model", lambda *_, **__: model)
     params = model.init(jax.random.key(1), images, train=False)["params"]
 
     def predict(**options):
@@ -202,9 +211,10 @@ def test_a_model_is_evaluated_without_dropout(execution, tiny_dataset, monkeypat
     dropped = predict(train=True, rngs={"dropout": jax.random.key(0)}).argmax(1)
     assert (dropped != labels).sum() > 5
     run = dataclasses.replace(config(), execution=execution)
-    with build_engine(run, labelled(tiny_dataset, labels), [1]) as engine:
-        of_one_seed = engine.put(jax.tree.map(lambda leaf: leaf[None], params), engine.per_seed)
-        assert engine.evaluate(of_one_seed).tolist() == [len(labels)]
+    engine, evaluator = build_engine(run, labelled(tiny_dataset, labels), [1])
+    placement = engine.learner.placement
+    of_one_seed = placement.put(jax.tree.map(lambda leaf: leaf[None], params), placement.per_seed)
+    assert evaluator.evaluate(of_one_seed).tolist() == [len(labels)]
 
 
 def test_pytorchs_vit_is_evaluated_without_dropout_and_trained_with_it(tiny_dataset, monkeypatch):
@@ -213,19 +223,21 @@ def test_pytorchs_vit_is_evaluated_without_dropout_and_trained_with_it(tiny_data
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.9
-    images, _ = twin.to_tensors(all_at_once(tiny_dataset))
+    images, _ = torch_fit.to_tensors(all_at_once(tiny_dataset))
     with torch.no_grad():
         model.eval().head.bias -= model(images).mean(0)  # so that every class is predicted
         labels = model(images).argmax(1).numpy()
         dropped = model.train()(images).argmax(1).numpy()
     assert (dropped != labels).sum() > 5
     _, loader = build_loaders(labelled(tiny_dataset, labels), SMALL, workers=0)
-    assert twin.evaluate(model, loader) == len(labels)
+    assert torch_fit.evaluate(model, loader) == len(labels)
 
     trained = []
-    real = twin.train_step
-    monkeypatch.setattr(twin, "train_step", lambda model, *rest: trained.append(model.training) or real(model, *rest))
-    twin.fit(config("torch", "vit"), tiny_dataset)
+    real = torch_fit.train_step
+    monkeypatch.setattr(
+        torch_fit, "train_step", lambda model, *rest: trained.append(model.training) or real(model, *rest)
+    )
+    torch_fit.fit(config("torch", "vit"), tiny_dataset)
     assert trained == [True] * 6  # in the second epoch too, after an evaluation
 
 
@@ -235,7 +247,7 @@ def test_the_number_of_workers_changes_no_number(framework, tiny_dataset, toy):
     histories = []
     for workers in (0, 2):
         run = dataclasses.replace(config(framework, "vit"), data=dataclasses.replace(DATA, workers=workers))
-        record, _ = (fit if framework == "jax" else twin.fit)(run, tiny_dataset)
+        record, _ = (fit if framework == "jax" else torch_fit.fit)(run, tiny_dataset)
         histories.append(record.history)
     for field in ("train_loss", "train_accuracy", "test_accuracy"):
         assert getattr(histories[0], field) == getattr(histories[1], field)
@@ -265,11 +277,11 @@ def test_the_same_config_gives_the_same_numbers(model, tiny_dataset):
     assert other.train_loss != histories[0].train_loss
 
 
-@pytest.mark.parametrize("run", [fit, twin.fit])
+@pytest.mark.parametrize("run", [fit, torch_fit.fit])
 @pytest.mark.parametrize("model", MODELS)
 def test_records_are_complete_and_learn(run, model, tiny_dataset):
     seen = []
-    framework = "torch" if run is twin.fit else "jax"
+    framework = "torch" if run is torch_fit.fit else "jax"
     record, _ = run(config(framework, model, epochs=4, lr=1e-3), tiny_dataset, on_epoch=seen.append)
     assert [r.status for r in seen] == ["running"] * 3 + ["complete"]
     assert record == seen[-1]
@@ -285,26 +297,26 @@ def test_records_are_complete_and_learn(run, model, tiny_dataset):
 def test_the_two_loops_agree_from_the_same_weights(tiny_dataset, monkeypatch):
     """Loss definition, short batch, train and test accuracy of a whole run: JAX's loop against PyTorch's."""
     torch.manual_seed(0)
-    twin_model = models.build_model("cnn", num_classes=3, image_size=8)
-    params = convert.to_flax("cnn", twin_model.state_dict())
+    torch_model = models.build_model("cnn", num_classes=3, image_size=8)
+    params = convert.to_flax("cnn", torch_model.state_dict())
 
-    def with_the_twins(model, tx, key, images):
+    def with_pytorchs(model, tx, key, images):
         state = init_state(model, tx, key, images)
         return state._replace(params=jax.tree.map(jnp.asarray, params))
 
-    monkeypatch.setattr(engine_module, "init_state", with_the_twins)
-    monkeypatch.setattr(twin, "build_model", lambda *_, **__: twin_model)
+    monkeypatch.setattr(learner_module, "init_state", with_pytorchs)
+    monkeypatch.setattr(torch_fit, "build_model", lambda *_, **__: torch_model)
     ours, _ = fit(config(epochs=3), tiny_dataset)
-    theirs, _ = twin.fit(config("torch", epochs=3), tiny_dataset)
+    theirs, _ = torch_fit.fit(config("torch", epochs=3), tiny_dataset)
     np.testing.assert_allclose(ours.history.train_loss, theirs.history.train_loss, atol=1e-4)
     assert ours.history.train_accuracy == pytest.approx(theirs.history.train_accuracy, abs=1.5 / 70)
     assert ours.history.test_accuracy == pytest.approx(theirs.history.test_accuracy, abs=1.5 / 21)
 
 
-@pytest.mark.parametrize("run", [fit, twin.fit])
+@pytest.mark.parametrize("run", [fit, torch_fit.fit])
 def test_a_nan_loss_stops_the_run_and_keeps_its_record(run, tiny_dataset, toy):
     seen = []
-    framework = "torch" if run is twin.fit else "jax"
+    framework = "torch" if run is torch_fit.fit else "jax"
     with np.errstate(all="ignore"):
         record, _ = run(config(framework, epochs=30, lr=1e30), tiny_dataset, on_epoch=seen.append)
     assert record.status == "diverged"
@@ -316,36 +328,38 @@ def test_a_nan_loss_stops_the_run_and_keeps_its_record(run, tiny_dataset, toy):
 
 
 @pytest.mark.parametrize(("examples", "size"), [(10, None), (10, 10), (10, 16), (10, 5), (10, 4), (7, 1)])
-def test_slices_cover_a_batch_once(examples, size):
+def test_micro_batches_cover_a_batch_once(examples, size):
     mask = np.ones(examples, np.float32)
     batch = Batch(np.ones((examples, 2, 2, 1), np.float32), np.arange(examples, dtype=np.int32), mask)
-    total = jax.jit(lambda b: sum_over_slices(lambda i, part: (part.labels * part.mask).sum(), b, Slicing(size)))(batch)
+    total = jax.jit(
+        lambda b: sum_over_micro_batches(lambda i, part: (part.labels * part.mask).sum(), b, MicroBatching(size))
+    )(batch)
     assert total == examples * (examples - 1) / 2
 
 
 @pytest.mark.parametrize("devices", [2, 3, 4, 8])
-def test_slices_do_not_depend_on_the_number_of_devices(devices):
-    """By number and content: 20 examples in slices of 8, shared out by a vmapped axis."""
+def test_micro_batches_do_not_depend_on_the_number_of_devices(devices):
+    """By index and content: 20 examples in micro-batches of 8, shared out by a vmapped axis."""
     batch = Batch(jnp.ones((20, 2, 2, 1)), jnp.arange(20, dtype=jnp.int32), jnp.ones(20))
 
-    def by_number(i, part):
+    def by_index(i, part):
         return jnp.zeros(16).at[i].add((part.labels * part.mask).sum())
 
-    alone = sum_over_slices(by_number, batch, Slicing(8))
+    alone = sum_over_micro_batches(by_index, batch, MicroBatching(8))
     shared = jax.vmap(
-        lambda _: sum_over_slices(by_number, batch, Slicing(8, "axis")), axis_name="axis", axis_size=devices
+        lambda _: sum_over_micro_batches(by_index, batch, MicroBatching(8, "axis")), axis_name="axis", axis_size=devices
     )(np.zeros(devices))
     np.testing.assert_array_equal(shared[0], alone)
     assert alone.tolist()[:4] == [28, 92, 70, 0]
 
 
-def test_slices_draw_different_dropout_masks():
+def test_micro_batches_draw_different_dropout_masks():
     # Two equal halves under equal masks would have one half's mean loss.
     half = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
     batch = Batch(np.concatenate([half, half]), np.zeros(8, np.int32), np.ones(8, np.float32))
     model, tx = build_toy(), build_optimiser(SMALL)
     state = jax.jit(lambda key: init_state(model, tx, key, batch.images))(jax.random.key(0))
     one = Batch(half, np.zeros(4, np.int32), np.ones(4, np.float32))
-    _, both = jax.jit(build_train_step(model, tx, Slicing(4)))(state, batch)
-    _, single = jax.jit(build_train_step(model, tx, Slicing(4)))(state, one)
+    _, both = jax.jit(build_train_step(model, tx, MicroBatching(4)))(state, batch)
+    _, single = jax.jit(build_train_step(model, tx, MicroBatching(4)))(state, one)
     assert abs(float(both.loss - single.loss)) > 1e-3

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 import torch
+from jaxcompare.twin import speed
 
 from jaxcompare import compat
 from jaxcompare.cells import Cell
@@ -20,7 +21,6 @@ from jaxcompare.study import gates, worker
 from jaxcompare.study.worker import Setup
 from jaxcompare.training import gate
 from jaxcompare.training.engine import Engine
-from jaxcompare.twin import speed
 
 DATA = DataConfig("digits", train_size=40, subsets="independent", image_size=8)
 SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2, batch_size=32, lr=1e-3), Path())

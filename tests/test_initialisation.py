@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from jaxcompare.models import build_model
-from jaxcompare.twin import convert
-from jaxcompare.twin import models as twin_models
+from jaxcompare.torch_side import convert
+from jaxcompare.torch_side import models as torch_models
 
 IMAGES = np.zeros((1, 32, 32, 3), np.float32)
 
@@ -53,7 +53,7 @@ def named(params):
 def test_bounds_and_deviations(name):
     ours = named(initialiser(name)(jax.random.key(7)))
     torch.manual_seed(7)
-    theirs = named(convert.to_flax(name, twin_models.build_model(name).state_dict()))
+    theirs = named(convert.to_flax(name, torch_models.build_model(name).state_dict()))
     assert ours.keys() == theirs.keys()
     for path, value in ours.items():
         bound = expected_bound(name, path)

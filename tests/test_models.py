@@ -12,7 +12,7 @@ import torch
 from jaxcompare.models import build_model
 from jaxcompare.models.layers import Conv3x3, Dropout, keep_mask, max_pool_2x2
 from jaxcompare.models.vit import gelu
-from jaxcompare.twin import models as twin_models
+from jaxcompare.torch_side import models as torch_models
 
 KEY = jax.random.key(0)
 IMAGES = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
@@ -31,7 +31,7 @@ def shapes_of(model, images=IMAGES):
 @pytest.mark.parametrize(("name", "count"), [("cnn", 620_362), ("vit", 809_354)])
 def test_parameter_counts_are_the_recipes(name, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(build_model(name))[-1])) == count
-    assert sum(p.numel() for p in twin_models.build_model(name).parameters()) == count
+    assert sum(p.numel() for p in torch_models.build_model(name).parameters()) == count
 
 
 @pytest.mark.parametrize("name", ["cnn", "vit"])

@@ -21,13 +21,13 @@ from jaxcompare.data.datasets import RECIPE
 from jaxcompare.data.host import HostLoader
 from jaxcompare.data.split import Split
 from jaxcompare.models import build_model
+from jaxcompare.torch_side import convert
+from jaxcompare.torch_side import fit as torch_fit
+from jaxcompare.torch_side import models as torch_models
+from jaxcompare.torch_side.cell_step import without_dropout
+from jaxcompare.torch_side.reference import without_constants
 from jaxcompare.training.optimiser import build_optimiser
-from jaxcompare.training.step import Slicing, TrainState, build_train_step, sum_losses
-from jaxcompare.twin import convert
-from jaxcompare.twin import fit as twin_fit
-from jaxcompare.twin import models as twin_models
-from jaxcompare.twin.gate import without_dropout
-from jaxcompare.twin.reference import without_constants
+from jaxcompare.training.step import MicroBatching, TrainState, build_train_step, sum_losses
 
 PRECISIONS = {
     # dtype: tolerance of logits (absolute), gradients (relative norm per parameter), losses (absolute)
@@ -42,9 +42,9 @@ def precision(request):
         yield request.param
 
 
-def twin_of(name, precision, size):
+def torch_model_of(name, precision, size):
     torch.manual_seed(0)
-    model = twin_models.build_model(name, image_size=size).to(getattr(torch, precision))
+    model = torch_models.build_model(name, image_size=size).to(getattr(torch, precision))
     without_dropout(model)
     without_constants(model)
     return model
@@ -73,49 +73,49 @@ def fifty_batches(precision, size):
             yield Batch(images.astype(precision), labels, mask.astype(precision))
 
 
-def jax_params(name, twin):
-    return jax.tree.map(jnp.asarray, convert.to_flax(name, twin.state_dict()))
+def jax_params(name, torch_model):
+    return jax.tree.map(jnp.asarray, convert.to_flax(name, torch_model.state_dict()))
 
 
 @pytest.mark.parametrize(("name", "lowering"), [("cnn", "direct"), ("cnn", "im2col"), ("vit", None)])
 def test_logits_and_gradients_are_pytorchs(name, lowering, precision):
     logits_tolerance, gradient_tolerance, _ = PRECISIONS[precision]
-    twin = twin_of(name, precision, 32)
+    torch_model = torch_model_of(name, precision, 32)
     model = build_model(name, lowering=lowering, dropout_rate=0.0)
     batch = next(fifty_batches(precision, 32))
-    images, labels = twin_fit.to_tensors(batch)
-    twin_logits = twin(images)
-    cross_entropy(twin_logits, labels).backward()
+    images, labels = torch_fit.to_tensors(batch)
+    torch_logits = torch_model(images)
+    cross_entropy(torch_logits, labels).backward()
 
     def loss_fn(params):
         logits, _ = model.apply({"params": params}, batch.images, train=False)
         return sum_losses(logits, batch) / 16, logits
 
-    grads, logits = jax.jit(jax.grad(loss_fn, has_aux=True))(jax_params(name, twin))
+    grads, logits = jax.jit(jax.grad(loss_fn, has_aux=True))(jax_params(name, torch_model))
     assert logits.dtype == precision
-    np.testing.assert_allclose(logits, twin_logits.detach().numpy(), rtol=0, atol=logits_tolerance)
+    np.testing.assert_allclose(logits, torch_logits.detach().numpy(), rtol=0, atol=logits_tolerance)
     grads = convert.to_torch(name, grads)
-    for parameter_name, parameter in twin.named_parameters():
+    for parameter_name, parameter in torch_model.named_parameters():
         difference = (grads[parameter_name] - parameter.grad).norm() / parameter.grad.norm()
         assert difference < gradient_tolerance, f"{parameter_name}: {difference:.2e}"
 
 
 @pytest.mark.parametrize("name", ["cnn", "vit"])
 def test_steps_of_adamw_are_pytorchs(name, precision):
-    """The whole batch at once, and in slices of 5. Of images of 16x16 pixels: 17 tokens."""
+    """The whole batch at once, and in micro-batches of 5. Of images of 16x16 pixels: 17 tokens."""
     _, _, tolerance = PRECISIONS[precision]
     config, size = TrainingConfig(), 16
-    twin = twin_of(name, precision, size)
+    torch_model = torch_model_of(name, precision, size)
     model, tx = build_model(name, dropout_rate=0.0), build_optimiser(config)
-    params = jax_params(name, twin)
+    params = jax_params(name, torch_model)
     start = TrainState(params, tx.init(params), jnp.zeros((), jnp.int32), *jax.random.split(jax.random.key(0)))
-    steps = [jax.jit(build_train_step(model, tx, Slicing(slice_size))) for slice_size in (None, 5)]
+    steps = [jax.jit(build_train_step(model, tx, MicroBatching(slice_size))) for slice_size in (None, 5)]
     states = [start] * len(steps)
-    optimiser = twin_fit.build_optimiser(twin, config)
+    optimiser = torch_fit.build_optimiser(torch_model, config)
 
     losses = []
     for number, batch in enumerate(fifty_batches(precision, size)):
-        loss, correct = twin_fit.train_step(twin, optimiser, *twin_fit.to_tensors(batch))
+        loss, correct = torch_fit.train_step(torch_model, optimiser, *torch_fit.to_tensors(batch))
         for side, step in enumerate(steps):
             states[side], metrics = step(states[side], batch)
             assert abs(float(metrics.loss) - float(loss)) < tolerance, f"step {number}"

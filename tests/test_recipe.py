@@ -13,12 +13,12 @@ from jaxcompare.data.datasets import PUBLISHED
 from jaxcompare.data.host import build_loaders, normalise
 from jaxcompare.data.split import Dataset
 from jaxcompare.models import build_model
-from jaxcompare.training import engine as engine_module
+from jaxcompare.torch_side import fit as torch_fit
+from jaxcompare.torch_side import models as torch_models
+from jaxcompare.training import learner as learner_module
 from jaxcompare.training.fit import fit
 from jaxcompare.training.optimiser import build_optimiser
 from jaxcompare.training.step import build_gradient, build_train_step, init_state
-from jaxcompare.twin import fit as twin
-from jaxcompare.twin import models as twin_models
 
 
 def test_the_recipes_constants():
@@ -37,9 +37,9 @@ def test_the_recipes_constants():
     assert (vit.patch, vit.width, vit.heads, vit.layers, vit.dropout_rate) == (4, 128, 4, 4, 0.1)
 
 
-def test_the_twins_optimiser_and_dropout_are_the_recipes():
-    model = twin_models.build_model("vit")
-    (group,) = twin.build_optimiser(model, TrainingConfig()).param_groups
+def test_pytorchs_optimiser_and_dropout_are_the_recipes():
+    model = torch_models.build_model("vit")
+    (group,) = torch_fit.build_optimiser(model, TrainingConfig()).param_groups
     assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (3e-4, (0.9, 0.999), 1e-8, 0.05)
     assert len(group["params"]) == len(list(model.parameters()))
     rates = [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)]
@@ -71,10 +71,10 @@ def test_fit_trains_the_recipes_model(tiny_dataset, monkeypatch):
     class Seen(Exception):
         pass
 
-    def build(model, tx, slicing):
+    def build(model, tx, micro_batching):
         raise Seen(model)
 
-    monkeypatch.setattr(engine_module, "build_train_step", build)
+    monkeypatch.setattr(learner_module, "build_train_step", build)
     with pytest.raises(Seen) as seen:
         fit(RunConfig("jax", "vit", DataConfig(), TrainingConfig()), tiny_dataset)
     assert seen.value.args[0] == build_model("vit", num_classes=3)

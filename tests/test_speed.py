@@ -17,6 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from jaxcompare.training.costs import count_costs
+from jaxcompare.twin import phases as twin_phases
+from jaxcompare.twin import speed as twin_speed
 from torch.utils.data import DataLoader, RandomSampler
 
 from jaxcompare import compat, models
@@ -36,11 +39,8 @@ from jaxcompare.training import engine as engine_module
 from jaxcompare.training import engines, plain
 from jaxcompare.training import phases as jax_phases
 from jaxcompare.training import speed as jax_speed
-from jaxcompare.training.costs import count_costs
 from jaxcompare.training.engines import build_engine
 from jaxcompare.training.host_engine import HostEngine
-from jaxcompare.twin import phases as twin_phases
-from jaxcompare.twin import speed as twin_speed
 
 pytestmark = pytest.mark.usefixtures("toy")
 

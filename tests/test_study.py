@@ -18,6 +18,7 @@ import jax
 import pytest
 import synthetic_speed as synthetic
 from jax.experimental.compilation_cache import compilation_cache
+from jaxcompare.twin import speed as twin_speed
 from toy import build_toy
 
 import training_speed
@@ -34,7 +35,6 @@ from jaxcompare.study.grid import Axes, build_grid, check_padding
 from jaxcompare.study.process import CellFailed, in_fresh_process
 from jaxcompare.study.worker import Setup
 from jaxcompare.training import costs
-from jaxcompare.twin import speed as twin_speed
 
 DATA = DataConfig("digits", train_size=64, subsets="independent")
 SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2), Path("no batches"))

@@ -23,6 +23,12 @@ class Batch(NamedTuple):
     mask: Float[Any, " size"]
 
 
+def full_batches(images: Float[np.ndarray, "batches n h w c"], labels: Int[np.ndarray, "batches n"]) -> list[Batch]:
+    """Batches in which every example counts."""
+    ones = np.ones(labels.shape[1], np.float32)
+    return [Batch(*of_one, ones) for of_one in zip(images, labels, strict=True)]
+
+
 class Loader(Protocol):
     """Batches, epoch by epoch. A context manager, so that workers can live as long as a run."""
 

@@ -1,7 +1,7 @@
 """Device-resident input: a split lives on the device as uint8; batches are drawn, augmented and normalised inside jit.
 
-The same distribution as the host pipeline's, from JAX's own random numbers: everything about batch `number` of an epoch
-follows from (key, epoch, number) alone, so that no engine and no resumption changes a pixel.
+The same distribution as the host pipeline's, from JAX's own random numbers: everything about batch `index` of an epoch
+follows from (key, epoch, index) alone, so that no engine and no resumption changes a pixel.
 """
 
 import math
@@ -64,19 +64,19 @@ def plan_epoch(
     return EpochPlan(shuffles.ravel()[:examples], augment_key)
 
 
-def train_batch(split: DeviceSplit, plan: EpochPlan, number: Int[Array, ""], batch_size: int) -> Batch:
-    """Batch `number` of an epoch: its images as the plan orders them, randomly cropped and flipped, normalised."""
+def train_batch(split: DeviceSplit, plan: EpochPlan, index: Int[Array, ""], batch_size: int) -> Batch:
+    """Batch `index` of an epoch: its images as the plan orders them, randomly cropped and flipped, normalised."""
     examples = len(plan.order)
-    places = number * batch_size + jnp.arange(batch_size)
+    places = index * batch_size + jnp.arange(batch_size)
     indices = plan.order[jnp.minimum(places, examples - 1)]
-    key = jax.random.fold_in(plan.key, number)
+    key = jax.random.fold_in(plan.key, index)
     images = random_crop_and_flip(key, split.images[indices], split.flip_probability)
     return _batch(split, images, indices, places < examples)
 
 
-def test_batch(split: DeviceSplit, number: Int[Array, ""], batch_size: int) -> Batch:
-    """Batch `number` of a split in its own order, normalised."""
-    places = number * batch_size + jnp.arange(batch_size)
+def test_batch(split: DeviceSplit, index: Int[Array, ""], batch_size: int) -> Batch:
+    """Batch `index` of a split in its own order, normalised."""
+    places = index * batch_size + jnp.arange(batch_size)
     indices = jnp.minimum(places, len(split.labels) - 1)
     return _batch(split, split.images[indices], indices, places < len(split.labels))
 

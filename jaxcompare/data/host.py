@@ -1,7 +1,7 @@
 """The host input pipeline: torchvision transforms in a PyTorch DataLoader, collated to NumPy.
 
 A worker prepares whole batches: images stay decoded as uint8 in memory, and the recipe's transforms run on a batch at
-once, each image with its own crop and flip. Every batch's randomness comes from (seed, epoch, batch number) alone, so
+once, each image with its own crop and flip. Every batch's randomness comes from (seed, epoch, batch index) alone, so
 the number of workers changes no pixel.
 """
 
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2 import functional as F
 
-from jaxcompare import compat
+from jaxcompare.compat import torch as compat
 from jaxcompare.config import TrainingConfig
 from jaxcompare.data.batch import CROP_PADDING, Batch
 from jaxcompare.data.split import Dataset, Split, Statistics
@@ -53,7 +53,7 @@ class _Plan(NamedTuple):
     """One batch to prepare: its place in the run, and the images in it."""
 
     epoch: int
-    number: int
+    index: int
     indices: np.ndarray
 
 
@@ -78,8 +78,8 @@ class _EpochPlans(Sampler[_Plan]):
         if self.shuffle:
             rng, passes = np.random.default_rng((self.seed, self.epoch)), -(-self.examples // self.images)
             order = np.concatenate([rng.permutation(self.images) for _ in range(passes)])[: self.examples]
-        for number in range(len(self)):
-            yield _Plan(self.epoch, number, order[number * self.batch_size : (number + 1) * self.batch_size])
+        for index in range(len(self)):
+            yield _Plan(self.epoch, index, order[index * self.batch_size : (index + 1) * self.batch_size])
 
 
 class _Batches(TorchDataset):
@@ -90,13 +90,14 @@ class _Batches(TorchDataset):
         self.augment, self.seed = augment, seed
 
     def __getitem__(self, index: _Plan) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        images = torch.from_numpy(self.split.images[index.indices]).permute(0, 3, 1, 2)
+        plan = index
+        images = torch.from_numpy(self.split.images[plan.indices]).permute(0, 3, 1, 2)
         if self.augment:
-            entropy = np.random.SeedSequence((self.seed, index.epoch, index.number)).generate_state(1, np.uint64)
+            entropy = np.random.SeedSequence((self.seed, plan.epoch, plan.index)).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(entropy[0] >> 1))
             images = random_crop_and_flip(images, generator, self.split.flip_probability)
         images = normalise(images, self.statistics).permute(0, 2, 3, 1).contiguous()
-        labels = torch.from_numpy(self.split.labels[index.indices])
+        labels = torch.from_numpy(self.split.labels[plan.indices])
         mask = torch.ones(len(labels))
         missing = self.batch_size - len(labels)
         if missing:

@@ -1,5 +1,5 @@
 """What this machine reaches in JAX on the two things that both models are made of: a large matrix product, and a large
-copy. `twin.speed` measures the same in PyTorch."""
+copy. `torch_side.epochs` measures the same in PyTorch."""
 
 from typing import NamedTuple
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from jaxcompare import compat
 from jaxcompare.cells import Timing
+from jaxcompare.compat import jax as compat
 from jaxcompare.measure.environment import cpu_cores, page_faults
 
 T = TypeVar("T")

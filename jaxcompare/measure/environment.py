@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jaxcompare import compat
+from jaxcompare.compat import jax as compat
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "torchvision", "numpy")
 
@@ -104,7 +104,7 @@ def cpu_kind() -> str:
 
 
 def _cpu_name() -> str:
-    """With family and model where Linux tells them: a virtual machine's may say no more than "AMD EPYC", of generations
+    """With family and model where Linux has them: a virtual machine's may say no more than "AMD EPYC", of generations
     that differ by a factor of two."""
     name = _cpu_info("model name") or platform.processor() or platform.machine()
     family, model = _cpu_info("cpu family"), _cpu_info("model\t")

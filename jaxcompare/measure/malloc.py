@@ -1,4 +1,4 @@
-"""What glibc's allocator does with freed memory: a cost of a step that comes and goes by chance, unless it is told."""
+"""What glibc's allocator does with freed memory: a cost of a step that comes and goes by chance, unless it is set."""
 
 import contextlib
 import os
@@ -42,5 +42,5 @@ def single_arena() -> Iterator[None]:
 
 
 def malloc_settings() -> str:
-    """What the environment tells the allocator, or puts in its place, for a fairness manifest; empty: nothing."""
+    """What the environment has for the allocator, or puts in its place, for a fairness manifest; empty: nothing."""
     return ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(PREFIXES))

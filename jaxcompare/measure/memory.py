@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 
-from jaxcompare import compat
+from jaxcompare.compat import jax as compat
 from jaxcompare.measure.environment import process_peak_bytes
 
 

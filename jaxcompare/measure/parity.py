@@ -1,18 +1,22 @@
 """The parity gate's yardstick: what one model computes from shared weights and batches, and how far a side is from it.
 
-The reference is PyTorch's in float64 (`twin.gate`); each timed side, in its own precision and by its own compiler,
-computes the same and is held against it before its clock starts. Dropout is off on both sides: the two frameworks draw
-different masks.
+The reference is PyTorch's in float64 (`torch_side.reference`); each timed side, in its own precision and by its own
+compiler, computes the same and is held against it before its clock starts. Dropout is off on both sides: the two
+frameworks draw different masks.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxcompare.config import Precision
+
+if TYPE_CHECKING:
+    from jaxcompare.data.batch import Batch
 
 STEPS = 10
 
@@ -52,10 +56,6 @@ class Reference:
     outcome: dict[str, Outcome]
     """By framework: the same logits and losses, gradients under its names."""
 
-    @property
-    def num_classes(self) -> int:
-        return self.outcome["torch"].logits.shape[1]
-
 
 @dataclasses.dataclass(frozen=True)
 class Deviation:
@@ -74,6 +74,21 @@ class Deviation:
         if precision != "float32" and self.logits <= TOLERANCES["float32"][0]:
             far.append(f"logits off by {self.logits:.1e} only, as in float32: nothing was rounded to {precision}")
         return far
+
+
+def compute_outcome(
+    batches: "Sequence[Batch]",
+    differentiate: "Callable[[Batch], tuple[np.ndarray, Mapping[str, np.ndarray]]]",
+    train: "Callable[[Batch], float]",
+) -> Outcome:
+    """What a side comes to.
+
+    Args:
+        differentiate: a batch's logits and gradients, with the weights as they are.
+        train: one AdamW step on a batch; its loss before the update.
+    """
+    logits, grads = differentiate(batches[0])
+    return Outcome(logits, grads, np.array([train(batch) for batch in batches]))
 
 
 def measure_deviation(reference: Outcome, side: Outcome) -> Deviation:

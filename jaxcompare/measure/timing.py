@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from jaxcompare import compat
+from jaxcompare.compat import jax as compat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class CompileGuard:
 
     def __init__(self) -> None:
         self.programs: list[str] = []
-        """What was compiled, in order: a program's name and, where JAX tells, the shapes it was compiled for."""
+        """What was compiled, in order: a program's name and, where JAX says so, the shapes it was compiled for."""
         self._watch = contextlib.ExitStack()
 
     def check(self, declared: int = 0, during: str = "the run") -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 from jaxcompare.cells import CONTROLS, ENGINES, Cell
 from jaxcompare.config import TrainingConfig
 from jaxcompare.measure.parity import Deviation
+from jaxcompare.side import Setup
 from jaxcompare.study import worker
 from jaxcompare.study.process import CellFailed, in_fresh_process
-from jaxcompare.study.worker import Setup
 
 Gates = dict[Cell, tuple[dict[str, float], str]]
 """By gate: how far its side is from the reference, and why its cells may not be timed, if so."""
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
+"""Takes a line of what goes on."""
 
 
 def gate_of(cell: Cell) -> Cell:
@@ -31,7 +32,7 @@ def gate_of(cell: Cell) -> Cell:
     return dataclasses.replace(cell, engine=engine, input="device", batch_size=size, control=control)
 
 
-def open_gates(cells: Sequence[Cell], setup: Setup, tell: Tell) -> Gates:
+def open_gates(cells: Sequence[Cell], setup: Setup, log: Log) -> Gates:
     """For each gate of the cells: how far its side is from the reference, and why its cells may not be timed, if so.
 
     Nothing is timed yet, so two processes run at once.
@@ -39,7 +40,7 @@ def open_gates(cells: Sequence[Cell], setup: Setup, tell: Tell) -> Gates:
     # The slowest first: none is left alone at the end.
     gates = sorted(dict.fromkeys(map(gate_of, cells)), key=lambda gate: gate.engine not in ("op", "traced"))
     if gates:
-        tell(f"parity gates: {len(gates)} sides against PyTorch in float64, two at a time")
+        log(f"parity gates: {len(gates)} sides against PyTorch in float64, two at a time")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         paths = {model: Path(folder) / f"{model}.npz" for model in dict.fromkeys(gate.model for gate in gates)}
 
@@ -59,7 +60,7 @@ def open_gates(cells: Sequence[Cell], setup: Setup, tell: Tell) -> Gates:
             passed = f"not timed: {message}" if message else "passed"
             layout = f", {CONTROLS[gate.control]}" if gate.control else ""
             side = f"{gate.model} {ENGINES[gate.engine]}, {gate.precision}{seeds}{layout}"
-            tell(f"[{number}/{len(gates)}] parity gate: {side}: {passed}")
+            log(f"[{number}/{len(gates)}] parity gate: {side}: {passed}")
             found.append((parity, message))
     return dict(zip(gates, found, strict=True))
 

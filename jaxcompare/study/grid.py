@@ -3,12 +3,10 @@
 import dataclasses
 from itertools import product
 
-from jaxcompare.cells import Cell, CellInput, Control, JaxEngine, TorchEngine
+from jaxcompare.cells import Cell, CellEngine, CellInput, Control
 from jaxcompare.config import InputError, ModelName, Precision, TrainingConfig
 
-EngineName = TorchEngine | JaxEngine
-
-DEFAULT: list[tuple[EngineName, CellInput]] = [
+DEFAULT: list[tuple[CellEngine, CellInput]] = [
     ("eager", "recipe"),
     ("eager", "device"),
     ("compile", "device"),
@@ -21,7 +19,7 @@ DEFAULT: list[tuple[EngineName, CellInput]] = [
 ]
 """In the order of a table."""
 
-ON_GPUS: list[tuple[EngineName, CellInput]] = [
+ON_GPUS: list[tuple[CellEngine, CellInput]] = [
     ("cudagraphs", "device"),
     ("eager", "host"),
     ("eager", "arrays"),
@@ -31,13 +29,13 @@ ON_GPUS: list[tuple[EngineName, CellInput]] = [
 """More of them where there is a GPU: on a CPU the first cannot run, what is in host memory is on the device, and a
 pipeline is measured by itself."""
 
-WHOLE_EPOCHS: tuple[EngineName, CellInput] = ("epoch", "device")
+WHOLE_EPOCHS: tuple[CellEngine, CellInput] = ("epoch", "device")
 """What trains several seeds in one program."""
 
-SWEPT: list[tuple[EngineName, CellInput]] = [("eager", "device"), ("step", "device")]
+SWEPT: list[tuple[CellEngine, CellInput]] = [("eager", "device"), ("step", "device")]
 """What is measured at every batch size."""
 
-CONTROLLED: dict[Control, tuple[ModelName, tuple[EngineName, ...]]] = {
+CONTROLLED: dict[Control, tuple[ModelName, tuple[CellEngine, ...]]] = {
     "no-dropout": ("vit", ("eager", "compile", "traced", "jit", "step")),
     "channels-last": ("cnn", ("eager", "compile")),
     "long-epochs": ("cnn", ("step", "epoch")),
@@ -45,10 +43,10 @@ CONTROLLED: dict[Control, tuple[ModelName, tuple[EngineName, ...]]] = {
 """The model that a control changes, and the engines that it is measured with, on device input. JAX's layout is channels
 last as it is. Of a slow model's steps, dispatch is less: of the recipe's epochs the quick one's are measured."""
 
-OPPONENTS: list[tuple[ModelName, EngineName, Control]] = [("cnn", "eager", "channels-last")]
+OPPONENTS: list[tuple[ModelName, CellEngine, Control]] = [("cnn", "eager", "channels-last")]
 """Measured wherever their engine is: they take the same steps, and PyTorch may be at its fastest there."""
 
-OPPONENTS_ON_GPUS: list[tuple[ModelName, EngineName, Control]] = [
+OPPONENTS_ON_GPUS: list[tuple[ModelName, CellEngine, Control]] = [
     ("cnn", "compile", "channels-last"),
     ("cnn", "cudagraphs", "channels-last"),
 ]
@@ -61,7 +59,7 @@ class Axes:
     """The values of each axis, named as the command's flags. None: the default matrix's."""
 
     models: tuple[ModelName, ...]
-    engines: tuple[EngineName, ...] | None = None
+    engines: tuple[CellEngine, ...] | None = None
     inputs: tuple[CellInput, ...] | None = None
     precisions: tuple[Precision, ...] = ("float32",)
     batch_sizes: tuple[int, ...] = (TrainingConfig.batch_size,)
@@ -84,7 +82,7 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
     controls = [(CONTROLLED[name][0], engine, name) for name in axes.controls or () for engine in CONTROLLED[name][1]]
     beside = dict.fromkeys([*OPPONENTS, *(OPPONENTS_ON_GPUS if gpu else []), *controls])
     for model, precision, size in product(axes.models, axes.precisions, axes.batch_sizes):
-        ways: list[tuple[EngineName, CellInput, int]] = []
+        ways: list[tuple[CellEngine, CellInput, int]] = []
         if axes.engines is not None or axes.inputs is not None:
             engines = axes.engines or tuple(dict.fromkeys(engine for engine, _ in default))
             ways += product(engines, axes.inputs or DEVICE, axes.seeds or (1,))

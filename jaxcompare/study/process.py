@@ -11,7 +11,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import Any
 
-from jaxcompare import compat
+from jaxcompare.compat import torch as compat
 from jaxcompare.config import InputError
 
 FAILURES = (InputError, RuntimeError, MemoryError, OSError)

@@ -14,44 +14,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jaxcompare.cell_frame import to_csv, to_frame
-from jaxcompare.cells import Cell, CellRecord, load_cells, save_cells
+from jaxcompare.cells import Cell, CellRecord
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.measure.environment import find_commit
 from jaxcompare.measure.malloc import malloc_settings, single_arena
-from jaxcompare.measurements import LINES
-from jaxcompare.records import load_lines, save_lines, write_atomically
+from jaxcompare.side import Setup
 from jaxcompare.study import worker
-from jaxcompare.study.gates import Gates, Tell, gate_of, open_gates
+from jaxcompare.study.gates import Gates, Log, gate_of, open_gates
+from jaxcompare.study.measured import Measured, check_one_commit
 from jaxcompare.study.process import CellFailed, in_fresh_process
-from jaxcompare.study.worker import Setup
 
 WORKERS = (0, 2)
 """Of the input pipelines by themselves."""
-
-
-@dataclasses.dataclass
-class Measured:
-    """What a folder holds."""
-
-    folder: Path
-    cells: list[CellRecord] = dataclasses.field(default_factory=list)
-    others: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=lambda: {name: [] for name in LINES})
-
-    def add_cell(self, record: CellRecord) -> None:
-        """In memory and on disk."""
-        self.cells.append(record)
-        save_cells(self.folder / "cells.jsonl", self.cells)
-        write_atomically(self.folder / "cells.csv", to_csv(to_frame(self.cells)))
-
-    def add(self, kind: str, place: dict[str, Any], values: dict[str, Any]) -> None:
-        """One of LINES: what `place` names, in memory and on disk."""
-        self.others[kind].append(place | values | {"git_commit": find_commit()})
-        save_lines(self.folder / f"{kind}.jsonl", self.others[kind])
-
-    def has(self, kind: str, place: dict[str, Any]) -> bool:
-        """Whether it is there."""
-        return any(place.items() <= record.items() for record in self.others[kind])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,51 +36,8 @@ class Job:
     run: Callable[[], None]
 
 
-def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Measured:
-    """What an earlier call of the same measurement left.
-
-    Raises:
-        InputError: another measurement is there.
-    """
-    path = folder / "cells.jsonl"
-    cells = load_cells(path) if path.exists() else []
-    asked = {
-        "--malloc": malloc_settings() or "default",
-        "what is in the images (--dataset, --image-size)": setup.dataset.fingerprint,
-        "--train-size": len(setup.dataset.train),
-        "--seed": setup.training.seed,
-        "--epochs": setup.training.epochs,
-    }
-    for record in cells:
-        found = {
-            # A cell that failed has none.
-            "--malloc": record.manifest.get("malloc", malloc_settings()) or "default",
-            "what is in the images (--dataset, --image-size)": record.data_fingerprint,
-            "--train-size": record.train_images,
-            "--seed": record.seed,
-            "--epochs": record.epochs,
-        }
-        for name, value in found.items():
-            if value != asked[name]:
-                raise InputError(
-                    f"--out {folder}: holds another measurement, {name} is {value} there and {asked[name]} here; give "
-                    "another folder"
-                )
-        if record.cell not in cells_asked:
-            raise InputError(
-                f"--out {folder}: holds {record.cell.model} {record.cell.title}, which this call does not measure; "
-                "give another folder"
-            )
-    others = {name: folder / f"{name}.jsonl" for name in LINES}
-    return Measured(
-        folder,
-        cells,
-        {name: load_lines(file, LINES[name], "measurement") if file.exists() else [] for name, file in others.items()},
-    )
-
-
 def run_study(
-    cells: Sequence[Cell], repeats: int, setup: Setup, measured: Measured, tell: Tell, *, details: bool = True
+    cells: Sequence[Cell], repeats: int, setup: Setup, measured: Measured, log: Log, *, details: bool = True
 ) -> None:
     """Measure what is missing, and add it to `measured`; without `details` neither phases nor input pipelines alone.
 
@@ -115,51 +46,52 @@ def run_study(
     """
     done = {(record.cell, record.repeat) for record in measured.cells}
     missing = [cell for cell in cells if any((cell, repeat) not in done for repeat in range(repeats))]
-    _check_one_commit(measured, missing)
+    check_one_commit(measured, missing)
     for cell, message in {record.cell: record.message for record in measured.cells if record.message}.items():
-        tell(f"{cell.model} {cell.title}: not measured by an earlier call ({message}); with another --out, tried again")
+        log(f"{cell.model} {cell.title}: not measured by an earlier call ({message}); with another --out, tried again")
     models = list(dict.fromkeys(cell.model for cell in cells))
-    gates = open_gates([cell for cell in missing if not cell.refusal], setup, tell)
-    shut = [cell.refusal or gates[gate_of(cell)][1] for cell in missing]
-    if not measured.cells and all(shut):
-        raise InputError(f"no cell can be measured; the first: {shut[0]}")
+    gates = open_gates([cell for cell in missing if not cell.refusal(setup.gpu)], setup, log)
+    refused = [cell.refusal(setup.gpu) or gates[gate_of(cell)][1] for cell in missing]
+    if not measured.cells and all(refused):
+        raise InputError(f"no cell can be measured; the first: {refused[0]}")
     _prepare_batches(missing, setup)
     jobs = [_cost_job(model, setup, measured) for model in models if not measured.has("costs", {"model": model})]
     for repeat in range(repeats):
         # After the first round, which is in a table's order, each in another: neighbours are no part of a cell.
         order = random.Random(repeat).sample(missing, len(missing)) if repeat else missing
         to_do = [cell for cell in order if (cell, repeat) not in done]
-        jobs += [_cell_job(cell, repeat, setup, measured, gates, tell) for cell in to_do]
+        jobs += [_cell_job(cell, repeat, setup, measured, gates, log) for cell in to_do]
         jobs += _input_jobs(repeat, setup, measured) if details else []
     jobs += _phase_jobs(cells, setup, measured) if details else []
-    _run(jobs, tell)
+    _run(jobs, log)
 
 
-def _run(jobs: Sequence[Job], tell: Tell) -> None:
-    """One after another. What remains is told by how long jobs of the same title took, or all of them."""
+def _run(jobs: Sequence[Job], log: Log) -> None:
+    """One after another. What remains is judged by how long jobs of the same title took, or all of them."""
     took: dict[str, float] = {}
     for number, job in enumerate(jobs):
         usual = sum(took.values()) / len(took) if took else 0.0
         rest = sum(took.get(other.title, usual) for other in jobs[number:])
         left = f", about {max(1, round(rest / 60))} min left" if took else ""
-        tell(f"[{number + 1}/{len(jobs)}{left}] {job.title}")
+        log(f"[{number + 1}/{len(jobs)}{left}] {job.title}")
         start = time.perf_counter()
         try:
             job.run()
         except CellFailed as error:
-            tell(f"  not measured: {error}")
+            log(f"  not measured: {error}")
         took[job.title] = time.perf_counter() - start
 
 
-def _cell_job(cell: Cell, repeat: int, setup: Setup, measured: Measured, gates: Gates, tell: Tell) -> Job:
+def _cell_job(cell: Cell, repeat: int, setup: Setup, measured: Measured, gates: Gates, log: Log) -> Job:
     def run() -> None:
         # What failed once is not tried again.
         failed = next((record.message for record in measured.cells if record.cell == cell and record.message), "")
-        parity, shut = ({}, cell.refusal) if cell.refusal else gates[gate_of(cell)]
-        record = measure_cell(cell, repeat, setup, parity, tell, shut or failed)
+        refusal = cell.refusal(setup.gpu)
+        parity, refused = ({}, refusal) if refusal else gates[gate_of(cell)]
+        record = measure_cell(cell, repeat, setup, parity, log, refused or failed)
         measured.add_cell(record)
         if not record.message:
-            tell(f"  {1e6 * record.image_time_s:,.0f} µs per image")
+            log(f"  {1e6 * record.image_time_s:,.0f} µs per image")
         elif not failed:
             raise CellFailed(record.message)
 
@@ -167,7 +99,7 @@ def _cell_job(cell: Cell, repeat: int, setup: Setup, measured: Measured, gates: 
 
 
 def measure_cell(
-    cell: Cell, repeat: int, setup: Setup, parity: dict[str, float], tell: Tell, message: str = ""
+    cell: Cell, repeat: int, setup: Setup, parity: dict[str, float], log: Log, message: str = ""
 ) -> CellRecord:
     """A fresh process; in the first repeat another, for what compiling takes with a cache. With a `message`, the reason
     not to measure, none at all."""
@@ -192,15 +124,15 @@ def measure_cell(
         return CellRecord(**context, message=message)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         try:
-            timing = _in_cells_process(worker.time_cell, cell, setup, Path(cache))
+            timing = _in_cells_process(worker.time_epochs, cell, setup, Path(cache))
         except CellFailed as error:
             return CellRecord(**context, message=str(error))
         warm = {}
         if _is_compiled_warm(cell, repeat):
             try:
-                warm = _in_cells_process(worker.time_warm_compilation, cell, setup, Path(cache))
+                warm = _in_cells_process(worker.compile_warm, cell, setup, Path(cache))
             except CellFailed as error:
-                tell(f"  no warm compilation: {error}")
+                log(f"  no warm compilation: {error}")
     timing = dataclasses.replace(timing, manifest=timing.manifest | {"malloc": malloc_settings()})
     return CellRecord(**context, **vars(timing), warm_compile_times=warm)
 
@@ -219,7 +151,7 @@ def _is_compiled_warm(cell: Cell, repeat: int) -> bool:
 def _prepare_batches(cells: Sequence[Cell], setup: Setup) -> None:
     """What cells with prepared batches train on, where it is missing. Without it no ratio would have its denominator:
     a failure ends the command."""
-    sizes = {cell.batch_size for cell in cells if cell.prepared and not cell.refusal}
+    sizes = {cell.batch_size for cell in cells if cell.prepared and not cell.refusal(setup.gpu)}
     if missing := sorted(size for size in sizes if not (setup.batches / str(size)).exists()):
         try:
             in_fresh_process(worker.prepare_batches, missing, setup)
@@ -270,16 +202,6 @@ def _phase_jobs(cells: Sequence[Cell], setup: Setup, measured: Measured) -> list
     return jobs
 
 
-def _check_one_commit(measured: Measured, missing: Sequence[Cell]) -> None:
-    """Refuse to go on with a measurement that another commit began: its cells could not stand beside the new ones."""
-    for record in measured.cells if missing else ():
-        if record.git_commit != find_commit():
-            raise InputError(
-                f"--out {measured.folder}: holds a measurement begun at commit {record.git_commit}; this is "
-                f"{find_commit()}. Give another folder, or go back to that commit"
-            )
-
-
 def find_gpu() -> bool:
     """Whether the frameworks run on something else than a CPU.
 
@@ -295,14 +217,14 @@ def find_gpu() -> bool:
     return jax_place != "cpu"
 
 
-def save_traces(cells: Sequence[Cell], setup: Setup, folder: Path, tell: Tell) -> None:
+def save_traces(cells: Sequence[Cell], setup: Setup, folder: Path, log: Log) -> None:
     """A folder for each cell: a profiler's trace, and of compiled JAX the optimised HLO."""
     _prepare_batches(cells, setup)
     for cell in cells:
         parts = (cell.model, cell.engine, cell.input, cell.precision, cell.batch_size, cell.seeds, cell.control)
         name = "-".join(str(part) for part in parts if part)
-        tell(f"trace: {folder / name}")
+        log(f"trace: {folder / name}")
         try:
             _in_cells_process(worker.save_trace, cell, setup, folder / name)
         except CellFailed as error:
-            tell(f"  no trace: {error}")
+            log(f"  no trace: {error}")

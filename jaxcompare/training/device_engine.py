@@ -2,64 +2,52 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcompare import compat
+from jaxcompare.compat import jax as compat
 from jaxcompare.config import RunConfig
-from jaxcompare.data.device import DeviceSplit, EpochPlan, count_batches, plan_epoch, put_split, test_batch, train_batch
+from jaxcompare.data.device import DeviceSplit, EpochPlan, plan_epoch, put_split, train_batch
 from jaxcompare.data.split import Dataset
 from jaxcompare.data.subsets import draw_subset
 from jaxcompare.measure.memory import available_bytes
-from jaxcompare.training.engine import Engine, InFlight, OnStep, call_lengths, train_name
-from jaxcompare.training.step import Metrics, Params, TrainState
+from jaxcompare.training.engine import InFlight, OnStep, StackedEngine, call_lengths, train_name
+from jaxcompare.training.learner import Learner
+from jaxcompare.training.step import Metrics, TrainState
 
 MEMORY_SHARE = 0.9
 """Of the memory that is free, the part that a program of several seeds may be planned to take."""
 
 
-class DeviceEngine(Engine):
-    """Both splits in device memory; any number of seeds in one program, vmapped `seeds_per_call` at a time."""
+class DeviceEngine(StackedEngine):
+    """The training images in device memory; any number of seeds in one program, vmapped `seeds_per_call` at a time."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        dataset: Dataset,
-        seeds: Sequence[int],
-        devices: Sequence[jax.Device],
-        dropout_rate: float,
-    ):
-        super().__init__(config, dataset, seeds, devices, dropout_rate)
-        subsets = [draw_subset(dataset.train.labels, config.data, seed) for seed in seeds]
-        self._train_split, self._test_split = (
-            put_split(split, dataset.statistics, self.put) for split in (dataset.train, dataset.test)
-        )
-        self._subsets = self.put(np.stack(subsets).astype(np.int32), self.per_seed)
-
-    def _compile_training(self, states: TrainState) -> None:
-        first = np.int32(0)
-        most = len(self.seeds) // self.devices if self.shared_out == "seeds" else len(self.seeds)
-        if self.config.execution.engine == "epoch":
-            args = (states, self._subsets, self._train_split, first)
+    def __init__(self, config: RunConfig, learner: Learner, dataset: Dataset):
+        super().__init__(config, learner, dataset)
+        placement, first = learner.placement, np.int32(0)
+        self._step = learner.build_train_step()
+        self._split = put_split(dataset.train, dataset.statistics, placement.put)
+        subsets = [draw_subset(dataset.train.labels, config.data, seed) for seed in learner.seeds]
+        self._subsets = placement.put(np.stack(subsets).astype(np.int32), placement.per_seed)
+        states = self.init()
+        most = len(learner.seeds) // (len(placement.devices) if placement.shared_out == "seeds" else 1)
+        if config.execution.engine == "epoch":
+            args = (states, self._subsets, self._split, first)
             self.seeds_per_call, self._epoch = self._compile_to_fit("train_epoch", self._train_whole_epoch, most, *args)
         else:
-            plan = self.over_seeds(self._plan_one, stacked=2)
-            self._plan = self.compile("plan", plan, states, self._subsets, first)
-            args = (states, self._plan(states, self._subsets, first), self._train_split, first)
+            plan = placement.over_seeds(self._plan_one, stacked=2)
+            self._plan = self.programs.compile("plan", plan, states, self._subsets, first)
+            args = (states, self._plan(states, self._subsets, first), self._split, first)
             self.seeds_per_call, self._train = most, {}
             for length in call_lengths(self.batches, self.steps_per_call):
                 function = functools.partial(self._train_batches, count=length)
                 self.seeds_per_call, self._train[length] = self._compile_to_fit(
                     train_name(length), function, self.seeds_per_call, *args
                 )
-
-    def _compile_evaluation(self, params: Params) -> None:
-        evaluate = self.over_seeds(self._evaluate_one, self.seeds_per_call)
-        self._evaluate = self.compile("evaluate", evaluate, params, self._test_split)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -72,13 +60,14 @@ class DeviceEngine(Engine):
         size = min(most, self.config.execution.seeds_per_call or preferred)
         while True:
             try:
-                compiled = self.compile(name, self.over_seeds(function, size, stacked=2), *args, donate_argnums=0)
+                mapped = self.learner.placement.over_seeds(function, size, stacked=2)
+                compiled = self.programs.compile(name, mapped, *args, donate_argnums=0)
             except jax.errors.JaxRuntimeError as error:
                 if not compat.is_out_of_memory(error) or size == 1:
                     raise
                 smaller = size // 2
             else:
-                plan, room = self.memory_plans.get(name), available_bytes()
+                plan, room = self.programs.plans.get(name), available_bytes()
                 # The arguments are in memory already.
                 if size == 1 or plan is None or room is None or plan.more <= MEMORY_SHARE * room:
                     return size, compiled
@@ -89,8 +78,8 @@ class DeviceEngine(Engine):
     def _train_batches(
         self, state: TrainState, plan: EpochPlan, split: DeviceSplit, start: jax.Array, count: int
     ) -> tuple[TrainState, Metrics]:
-        def body(state: TrainState, number: jax.Array) -> tuple[TrainState, Metrics]:
-            return self.train_step(state, train_batch(split, plan, number, self.config.training.batch_size))
+        def body(state: TrainState, index: jax.Array) -> tuple[TrainState, Metrics]:
+            return self._step(state, train_batch(split, plan, index, self.config.training.batch_size))
 
         return jax.lax.scan(body, state, start + jnp.arange(count, dtype=jnp.int32))
 
@@ -102,18 +91,9 @@ class DeviceEngine(Engine):
     def _plan_one(self, state: TrainState, subset: jax.Array, epoch: jax.Array) -> EpochPlan:
         return plan_epoch(state.data_key, epoch, subset, self.epoch_images)
 
-    def _evaluate_one(self, params: Params, split: DeviceSplit) -> jax.Array:
-        size = self.config.training.batch_size
-
-        def body(correct: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
-            return correct + self.eval_step(params, test_batch(split, number, size)), None
-
-        numbers = jnp.arange(count_batches(len(split.labels), size), dtype=jnp.int32)
-        return jax.lax.scan(body, jnp.zeros(()), numbers)[0]
-
     def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
         if self.config.execution.engine == "epoch":
-            state, metrics = self._epoch(state, self._subsets, self._train_split, np.int32(epoch))
+            state, metrics = self._epoch(state, self._subsets, self._split, np.int32(epoch))
             on_step(self.batches)
             return state, [metrics], 0.0
         queue = InFlight(self.steps_per_call)
@@ -121,12 +101,9 @@ class DeviceEngine(Engine):
         metrics, done = [], 0
         while done < self.batches:
             length = min(self.steps_per_call, self.batches - done)
-            state, call_metrics = self._train[length](state, plans, self._train_split, np.int32(done))
+            state, call_metrics = self._train[length](state, plans, self._split, np.int32(done))
             metrics.append(call_metrics)
             done += length
             queue.add(call_metrics)
             on_step(done)
         return state, metrics, 0.0
-
-    def evaluate(self, params: Params) -> np.ndarray:
-        return jax.device_get(self._evaluate(params, self._test_split))

@@ -5,7 +5,6 @@
     epoch   one call per epoch, the shuffle included
 
 Host input is prepared by torchvision and copied batch by batch; device input (`data.device`) never leaves the device.
-States are stacked: axis 0 of every leaf is the seed, also where there is one.
 """
 
 from collections.abc import Sequence
@@ -13,42 +12,36 @@ from collections.abc import Sequence
 import jax
 
 from jaxcompare.config import RunConfig
-from jaxcompare.data.batch import Loader
-from jaxcompare.data.split import Dataset
-from jaxcompare.models.vit import DROPOUT_RATE
+from jaxcompare.data.split import Dataset, training_subset
 from jaxcompare.training.device_engine import DeviceEngine
-from jaxcompare.training.engine import Engine
+from jaxcompare.training.engine import StackedEngine
+from jaxcompare.training.evaluators import DeviceEvaluator, Evaluator, HostEvaluator
 from jaxcompare.training.host_engine import HostEngine
+from jaxcompare.training.learner import build_learner
+from jaxcompare.training.placement import choose_placement
 
 
 def build_engine(
-    config: RunConfig,
-    dataset: Dataset,
-    seeds: Sequence[int],
-    devices: Sequence[jax.Device] | None = None,
-    loader: Loader | None = None,
-    compiled: bool = True,
-    evaluation: bool = True,
-    dropout: bool = True,
-) -> Engine:
-    """The engine that `config.execution` names (nothing in it may be "auto"), for `seeds`.
+    config: RunConfig, dataset: Dataset, seeds: Sequence[int], devices: Sequence[jax.Device] | None = None
+) -> tuple[StackedEngine, Evaluator]:
+    """What `config.execution` names (nothing in it may be "auto"), for `seeds`, and what evaluates its parameters.
 
     Args:
-        config: what to run; its seed gives way to `seeds`.
+        config: what to run; its seed gives way to `seeds`, of which host input serves one.
         devices: by default all of this process's.
-        loader: of host input, by default the host pipeline; with another, `evaluation` must be off.
-        compiled: ready to run; without, for what a step is made of.
-        evaluation: ready to evaluate too.
-        dropout: at the recipe's rate.
     """
-    assert loader is None or not (compiled and evaluation), "another loader has no test images"
-    devices, rate = devices or jax.local_devices(), DROPOUT_RATE if dropout else 0.0
-    engine: Engine
+    training = config.training
+    placement = choose_placement(config.model, len(seeds), devices or jax.local_devices())
+    learner = build_learner(config.model, training, config.execution.precision, dataset, seeds, placement)
     if config.execution.input == "device":
-        engine = DeviceEngine(config, dataset, seeds, devices, rate)
-    else:
-        (seed,) = seeds
-        engine = HostEngine(config.with_seed(seed), dataset, devices, loader, rate)
-    if compiled:
-        engine.compile_programs(evaluation=evaluation)
-    return engine
+        engine = DeviceEngine(config, learner, dataset)
+        return engine, DeviceEvaluator(engine, engine.init().params, dataset)
+    # Imported here: PyTorch and torchvision take seconds, and device input needs neither.
+    from jaxcompare.data.host import build_loaders
+
+    (seed,) = seeds
+    config = config.with_seed(seed)
+    drawn = training_subset(dataset, config.data, seed)
+    loader, tests = build_loaders(drawn, config.training, config.data.workers, config.epoch_images, beside_jax=True)
+    engine = HostEngine(config, learner, dataset, loader)
+    return engine, HostEvaluator(engine, engine.init().params, tests)

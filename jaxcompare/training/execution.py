@@ -4,7 +4,7 @@ import dataclasses
 
 import jax
 
-from jaxcompare import compat
+from jaxcompare.compat import jax as compat
 from jaxcompare.config import ExecutionConfig, InputError, Precision
 from jaxcompare.data.split import Split
 from jaxcompare.measure.memory import available_bytes

@@ -15,8 +15,9 @@ from jaxcompare.measure.environment import describe_environment, git_commit
 from jaxcompare.measure.memory import peak_bytes
 from jaxcompare.measure.timing import CompileGuard
 from jaxcompare.records import History, RunRecord, after_epoch
-from jaxcompare.training.engine import Engine, explain_memory
+from jaxcompare.training.engine import StackedEngine
 from jaxcompare.training.engines import build_engine
+from jaxcompare.training.programs import explain_memory
 from jaxcompare.training.step import Metrics, Params
 
 
@@ -57,7 +58,9 @@ def fit_seeds(
     Returns:
         A record per seed, and the parameters after the last epoch as NumPy arrays with a leading axis of seeds.
     """
-    with explain_memory(len(seeds)), build_engine(config, dataset, seeds) as engine, CompileGuard() as guard:
+    with explain_memory(len(seeds)):
+        engine, evaluator = build_engine(config, dataset, seeds)
+    with explain_memory(len(seeds)), engine, CompileGuard() as guard:
         state = engine.init()
         records = _begin(engine, dataset)
         for epoch in range(config.training.epochs):
@@ -66,7 +69,7 @@ def fit_seeds(
             state, metrics, input_wait_s = engine.train_epoch(state, epoch, on_step or (lambda done: None))
             jax.block_until_ready((state, metrics))
             trained = time.perf_counter()
-            correct = engine.evaluate(state.params)
+            correct = evaluator.evaluate(state.params)
             evaluated = time.perf_counter()
             guard.check(during=f"epoch {epoch + 1}")
             # One transfer per epoch: reading a metric within the epoch would stop the device.
@@ -91,25 +94,25 @@ def fit_seeds(
     return records, params
 
 
-def _begin(engine: Engine, dataset: Dataset) -> list[RunRecord]:
+def _begin(engine: StackedEngine, dataset: Dataset) -> list[RunRecord]:
     """A record for each seed, before its first epoch."""
     config = engine.config
     shared: dict[str, Any] = {
         "status": "running",
-        "params": engine.count_params(),
+        "params": engine.learner.count_params(),
         "dataset_title": dataset.title,
         "data_fingerprint": dataset.fingerprint,
         "train_images": config.data.train_size or len(dataset.train),
         "test_images": len(dataset.test),
         "num_classes": len(dataset.class_names),
         "history": History(),
-        "compile_times": {name: dataclasses.asdict(times) for name, times in engine.compile_times.items()},
+        "compile_times": engine.programs.describe_times(),
         "execution": engine.facts,
         "environment": describe_environment("jax"),
         "git_commit": git_commit(),
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return [RunRecord(config=config.with_seed(seed), **shared) for seed in engine.seeds]
+    return [RunRecord(config=config.with_seed(seed), **shared) for seed in engine.learner.seeds]
 
 
 def _gather(metrics: list[Metrics]) -> Metrics:

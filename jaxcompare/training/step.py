@@ -58,40 +58,40 @@ def count_correct(logits: Float[Array, "n classes"], batch: Batch) -> Float[Arra
     return jnp.sum((jnp.argmax(logits, axis=-1) == batch.labels) * batch.mask)
 
 
-class Slicing(NamedTuple):
-    """How a batch is summed: in slices of at most `size` examples one after another, on each device of an axis."""
+class MicroBatching(NamedTuple):
+    """How a batch is summed: in parts of at most `size` examples one after another, on each device of an axis."""
 
     size: int | None = None
-    """None: the batch is one slice."""
+    """None: the batch is one micro-batch."""
     axis: str | None = None
-    """Mesh axis whose devices share the slices out; None: one device takes them all."""
+    """Mesh axis whose devices share the micro-batches out; None: one device takes them all."""
 
 
-WHOLE = Slicing()
+WHOLE = MicroBatching()
 
 
-def sum_over_slices(function: Callable[[Array, Batch], T], batch: Batch, slicing: Slicing) -> T:
-    """Sum `function(i, slice i)`, a pytree of arrays, over the slices of a batch.
+def sum_over_micro_batches(function: Callable[[Array, Batch], T], batch: Batch, micro_batching: MicroBatching) -> T:
+    """Sum `function(i, micro-batch i)`, a pytree of arrays, over the micro-batches of a batch.
 
-    A sum over a batch is the sum over its slices, so this changes rounding only. What it buys is locality: a slice's
-    activations stay in a CPU's cache, where a whole batch's would stream through memory; and where each core is a
-    device, cores work on slices of their own rather than on parts of one small matrix product.
+    A sum over a batch is the sum over its micro-batches, so this changes rounding only. What it buys is locality: a
+    micro-batch's activations stay in a CPU's cache, where a whole batch's would stream through memory; and where each
+    core is a device, cores work on micro-batches of their own rather than on parts of one small matrix product.
     """
     examples = len(batch.labels)
-    devices = jax.lax.axis_size(slicing.axis) if slicing.axis else 1
-    size = min(slicing.size or examples, examples)
+    devices = jax.lax.axis_size(micro_batching.axis) if micro_batching.axis else 1
+    size = min(micro_batching.size or examples, examples)
     if devices == 1 and size == examples:
         return function(jnp.zeros((), jnp.int32), batch)
-    # Slices are the same for any number of devices, and so are their dropout masks; the last ones may be empty.
-    count = count_slices(examples, size, devices)
+    # Micro-batches are the same for any number of devices, and so are their dropout masks; the last ones may be empty.
+    count = count_micro_batches(examples, size, devices)
 
     def split(x: Array) -> Array:
         padding = [(0, count * size - examples)] + [(0, 0)] * (x.ndim - 1)
         return jnp.pad(x, padding).reshape(count, size, *x.shape[1:])
 
     items = (jnp.arange(count), jax.tree.map(split, batch))
-    if slicing.axis:
-        first = jax.lax.axis_index(slicing.axis) * (count // devices)
+    if micro_batching.axis:
+        first = jax.lax.axis_index(micro_batching.axis) * (count // devices)
         items = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, count // devices), items)
     shapes = jax.eval_shape(function, *jax.tree.map(lambda x: x[0], items))
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
@@ -100,24 +100,24 @@ def sum_over_slices(function: Callable[[Array, Batch], T], batch: Batch, slicing
         return jax.tree.map(jnp.add, total, function(*item)), None
 
     total = jax.lax.scan(add, zeros, items)[0]
-    return jax.lax.psum(total, slicing.axis) if slicing.axis else total
+    return jax.lax.psum(total, micro_batching.axis) if micro_batching.axis else total
 
 
-def count_slices(examples: int, size: int, devices: int) -> int:
-    """Slices of `size` that a batch is cut into: whole ones, and as many for each device."""
+def count_micro_batches(examples: int, size: int, devices: int) -> int:
+    """Micro-batches of `size` that a batch is cut into: whole ones, and as many for each device."""
     return math.ceil(math.ceil(examples / size) / devices) * devices
 
 
 def build_train_step(
-    model: nn.Module, tx: optax.GradientTransformation, slicing: Slicing = WHOLE
+    model: nn.Module, tx: optax.GradientTransformation, micro_batching: MicroBatching = WHOLE
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The train step: one optimiser update from one batch. Pure, so it can be jitted, scanned or vmapped.
 
     The loss is the mean over the examples that count, as PyTorch's `cross_entropy` is over a batch without padding.
-    `slicing`: see `sum_over_slices`; each slice draws dropout masks of its own.
+    `micro_batching`: see `sum_over_micro_batches`; each micro-batch draws dropout masks of its own.
     """
 
-    compute_grads = build_gradient(model, slicing)
+    compute_grads = build_gradient(model, micro_batching)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         grads, metrics = compute_grads(state, batch)
@@ -129,7 +129,7 @@ def build_train_step(
 
 
 def _build_loss_fn(model: nn.Module, state: TrainState) -> Callable[[Params, Array, Batch], tuple[Array, Array]]:
-    """(params, slice's number, slice) -> summed loss and correct predictions, with the step's dropout."""
+    """(params, micro-batch's index, micro-batch) -> summed loss and correct predictions, with the step's dropout."""
     key = jax.random.fold_in(state.dropout_key, state.step)
 
     def loss_fn(params: Params, index: Array, part: Batch) -> tuple[Array, Array]:
@@ -140,18 +140,22 @@ def _build_loss_fn(model: nn.Module, state: TrainState) -> Callable[[Params, Arr
     return loss_fn
 
 
-def build_loss(model: nn.Module, slicing: Slicing = WHOLE) -> Callable[[TrainState, Batch], Metrics]:
+def build_loss(model: nn.Module, micro_batching: MicroBatching = WHOLE) -> Callable[[TrainState, Batch], Metrics]:
     """The train step's forward pass alone."""
 
     def compute_loss(state: TrainState, batch: Batch) -> Metrics:
         loss_fn = _build_loss_fn(model, state)
-        loss, correct = sum_over_slices(lambda index, part: loss_fn(state.params, index, part), batch, slicing)
+        loss, correct = sum_over_micro_batches(
+            lambda index, part: loss_fn(state.params, index, part), batch, micro_batching
+        )
         return Metrics(loss / jnp.sum(batch.mask), correct)
 
     return compute_loss
 
 
-def build_gradient(model: nn.Module, slicing: Slicing = WHOLE) -> Callable[[TrainState, Batch], tuple[Params, Metrics]]:
+def build_gradient(
+    model: nn.Module, micro_batching: MicroBatching = WHOLE
+) -> Callable[[TrainState, Batch], tuple[Params, Metrics]]:
     """The train step but for its update: the gradient of the batch's mean loss, and its metrics."""
 
     def compute_grads(state: TrainState, batch: Batch) -> tuple[Params, Metrics]:
@@ -160,20 +164,22 @@ def build_gradient(model: nn.Module, slicing: Slicing = WHOLE) -> Callable[[Trai
         def grad_fn(index: Array, part: Batch) -> tuple[tuple[Array, Array], Params]:
             return jax.value_and_grad(loss_fn, has_aux=True)(state.params, index, part)
 
-        (loss, correct), grads = sum_over_slices(grad_fn, batch, slicing)
+        (loss, correct), grads = sum_over_micro_batches(grad_fn, batch, micro_batching)
         examples = jnp.sum(batch.mask)
         return jax.tree.map(lambda g: g / examples, grads), Metrics(loss / examples, correct)
 
     return compute_grads
 
 
-def build_eval_step(model: nn.Module, slicing: Slicing = WHOLE) -> Callable[[Params, Batch], Float[Array, ""]]:
+def build_eval_step(
+    model: nn.Module, micro_batching: MicroBatching = WHOLE
+) -> Callable[[Params, Batch], Float[Array, ""]]:
     """The evaluation step: correct predictions in one batch, dropout off."""
 
     def eval_step(params: Params, batch: Batch) -> Float[Array, ""]:
         def correct(_: Array, part: Batch) -> Array:
             return count_correct(model.apply({"params": params}, part.images, train=False)[0], part)
 
-        return sum_over_slices(correct, batch, slicing)
+        return sum_over_micro_batches(correct, batch, micro_batching)
 
     return eval_step

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxcompare import compat
+from jaxcompare.compat import jax as compat
 from jaxcompare.config import ModelName, TrainingConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.measure.cost import layer_costs, training_bytes, training_flops
@@ -36,7 +36,7 @@ class Costs:
 def count_costs(model: ModelName, image_size: int, num_classes: int, batch_size: int) -> Costs:
     """Compile the passes of a whole batch on one device, dropout off, convolutions lowered directly, and count.
 
-    XLA counts the body of a loop once, so the engines' own programs, which loop over slices, cannot be counted.
+    XLA counts the body of a loop once, so the engines' own programs, which loop over micro-batches, cannot be counted.
     """
     built = build_model(model, num_classes=num_classes, dropout_rate=0.0, lowering="direct")
     state = jax.eval_shape(

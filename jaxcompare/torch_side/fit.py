@@ -13,7 +13,7 @@ from jaxcompare.data.batch import Batch, Loader
 from jaxcompare.data.split import Dataset, training_subset
 from jaxcompare.measure.environment import describe_environment, git_commit
 from jaxcompare.records import History, RunRecord, after_epoch
-from jaxcompare.twin.models import build_model
+from jaxcompare.torch_side.models import build_model
 
 
 def build_optimiser(model: torch.nn.Module, config: TrainingConfig, *, fused: bool = False) -> torch.optim.Optimizer:

@@ -1,7 +1,5 @@
 """The recipe's two models in PyTorch, with its own layers, initialisation and names. Images are NCHW."""
 
-import warnings
-
 import torch
 from torch import nn
 
@@ -43,10 +41,8 @@ class ViT(nn.Module):
         layer = nn.TransformerEncoderLayer(
             width, heads, dim_feedforward=4 * width, activation="gelu", batch_first=True, norm_first=True
         )
-        with warnings.catch_warnings():
-            # "enable_nested_tensor is True, but ...": pre-norm encoders cannot use them, which is what we want.
-            warnings.simplefilter("ignore", UserWarning)
-            self.transformer = nn.TransformerEncoder(layer, layers)
+        # A pre-norm encoder cannot use nested tensors, and would warn that it does not.
+        self.transformer = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_classes)
 
@@ -57,5 +53,5 @@ class ViT(nn.Module):
 
 
 def build_model(name: ModelName, *, num_classes: int = 10, image_size: int = 32) -> nn.Module:
-    """The twin of `jaxcompare.models.build_model`, initialised from torch's global generator."""
+    """As `jaxcompare.models.build_model`, initialised from torch's global generator."""
     return {"cnn": CNN, "vit": ViT}[name](num_classes, image_size)

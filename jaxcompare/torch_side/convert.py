@@ -1,4 +1,4 @@
-"""Weights between the Flax models and their PyTorch twins, exactly, both ways."""
+"""Weights between the models in Flax and in PyTorch, exactly, both ways."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -1,14 +1,7 @@
-"""Doors to what JAX and PyTorch do not promise: private names, undocumented ones, and texts, keys and events that may
-change with a version.
-
-All of them stand here, each behind a function that says what it relies on and which versions it was seen with.
-`tests/test_compat.py` opens each door, and says which part of this package fails without it. Neither framework is
-imported before a function that needs it is called: a process of one of them does not load the other.
-"""
+"""Doors to what JAX does not promise."""
 
 import contextlib
 import logging
-import os
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,20 +9,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import jax
     import jax.extend
-    import torch
-
-# JAX.
 
 
 @contextlib.contextmanager
-def watch_compilation(tell: Callable[[str], object]) -> Iterator[None]:
-    """Call `tell` for every program that XLA compiles or reads from its cache meanwhile, whoever asks for it.
+def watch_compilation(report: Callable[[str], object]) -> Iterator[None]:
+    """Call `report` for every program that XLA compiles or reads from its cache meanwhile, whoever asks for it.
 
     Args:
-        tell: takes the program's name and, where JAX's log has them, the shapes that it is compiled for.
+        report: takes the program's name and, where JAX's log has them, the shapes that it is compiled for.
 
     Relies on a monitoring event, which comes for programs read from the cache too, and on its `fun_name`; shapes, on
-    the debug messages of a private module, which JAX tells them nowhere else. Seen with jax 0.10.2.
+    the debug messages of a private module, which JAX shows nowhere else. Seen with jax 0.10.2.
     """
     import jax
 
@@ -39,7 +29,7 @@ def watch_compilation(tell: Callable[[str], object]) -> Iterator[None]:
         del duration_secs
         if event == "/jax/core/compile/backend_compile_duration":
             name = str(info.get("fun_name", "a program"))
-            tell(f"{name} for {shapes.last}" if shapes.last else name)
+            report(f"{name} for {shapes.last}" if shapes.last else name)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     logger = logging.getLogger("jax._src.interpreters.pxla")
@@ -243,98 +233,3 @@ def low_effort() -> dict[str, int]:
     0.10.2.
     """
     return {"xla_backend_optimization_level": 1}
-
-
-# PyTorch.
-
-
-class TorchPrograms(NamedTuple):
-    """Graphs that torch.compile has compiled in this process."""
-
-    compiled: int
-    """All of them, those too whose kernels were in the cache."""
-    hits: int
-    """Whose kernels were in the cache."""
-    misses: int
-    """Whose kernels were not."""
-
-
-def torch_programs() -> TorchPrograms:
-    """What torch.compile has done so far. The first call imports the counters: make one before a clock starts.
-
-    Relies on the counters of a private module, and on their keys. Seen with torch 2.14.1.
-    """
-    from torch._dynamo.utils import counters
-
-    kernels = counters["inductor"]
-    return TorchPrograms(
-        counters["stats"]["unique_graphs"], kernels["fxgraph_cache_hit"], kernels["fxgraph_cache_miss"]
-    )
-
-
-TORCH_CACHE = "TORCHINDUCTOR_CACHE_DIR"
-
-
-def keep_torch_programs(folder: str) -> None:
-    """Have torch.compile keep its programs in `folder`, in this process and those it starts. Where none is named it
-    reads the usual place, another study's programs among them, and compiling would seem to cost less than it does.
-
-    Relies on an environment variable that it reads when it first compiles. Seen with torch 2.14.1.
-    """
-    os.environ[TORCH_CACHE] = folder
-
-
-def end_workers(batches: Iterator[Any] | None) -> None:
-    """End the processes behind an iterator over a DataLoader now, though something still refers to it; if it has none,
-    nothing is done.
-
-    Relies on a private method: by itself PyTorch ends them with the last reference. Seen with torch 2.14.1.
-    """
-    end: Callable[[], None] | None = getattr(batches, "_shutdown_workers", None)
-    if end:
-        end()
-
-
-def end_kept_workers(loader: "torch.utils.data.DataLoader") -> None:
-    """The same of a loader that keeps its workers from one epoch to the next.
-
-    Relies on the private attribute that holds its iterator. Seen with torch 2.14.1.
-    """
-    end_workers(loader._iterator)
-
-
-def profile_torch() -> "torch.profiler.profile":
-    """PyTorch's profiler, to be entered once.
-
-    It warns that the events of other cycles are lost, though there is one cycle, unless it is told to keep them all:
-    since torch 2.11; seen with 2.14.1.
-    """
-    import torch
-
-    return torch.profiler.profile(acc_events=True)
-
-
-def quiet_cuda_search() -> None:
-    """Keep PyTorch from writing of CUDA_HOME on a machine without a GPU that has CUDA's files.
-
-    Relies on a logger's name. Seen with torch 2.14.1.
-    """
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-
-
-def allow_tf32(allowed: bool) -> None:
-    """Whether a GPU may round the inputs of matrix products and convolutions to TF32's 10 bits.
-
-    Relies on PyTorch's older two switches; since torch 2.9 there are others, and the two kinds must not be mixed.
-    Seen with torch 2.14.1; what a GPU makes of them is not tried.
-    """
-    import torch
-
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-
-
-def allows_tf32() -> bool:
-    """Whether both of `allow_tf32`'s switches are on."""
-    import torch
-
-    return all((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))

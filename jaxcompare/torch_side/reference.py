@@ -13,9 +13,9 @@ from jaxcompare.data.batch import Batch
 from jaxcompare.data.host import HostLoader
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure.parity import STEPS, Outcome, Reference
-from jaxcompare.twin.convert import to_flax
-from jaxcompare.twin.gate import run_side
-from jaxcompare.twin.models import build_model
+from jaxcompare.torch_side.convert import to_flax
+from jaxcompare.torch_side.gate import compute
+from jaxcompare.torch_side.models import build_model
 
 
 def compute_reference(name: ModelName, dataset: Dataset, training: TrainingConfig) -> Reference:
@@ -31,7 +31,7 @@ def compute_reference(name: ModelName, dataset: Dataset, training: TrainingConfi
         logits = model(images.double())
         return cross_entropy(logits, labels), logits
 
-    outcome = run_side(model, compute_loss, batches, training)
+    outcome = compute(model, compute_loss, batches, training)
     grads = {key: torch.from_numpy(np.asarray(value)) for key, value in outcome.grads.items()}
     return Reference(
         np.stack([batch.images for batch in batches]),

@@ -5,19 +5,18 @@ import time
 import torch
 
 from jaxcompare.cells import Cell
-from jaxcompare.config import TrainingConfig
 from jaxcompare.data.host import build_loaders
-from jaxcompare.data.split import Dataset
 from jaxcompare.measure.clock import STEPS, WARM_UP, Phases, median_ms, time_batches, time_calls
-from jaxcompare.twin.fit import to_tensors
-from jaxcompare.twin.speed import build_training, set_up, synchronise
+from jaxcompare.side import Setup
+from jaxcompare.torch_side.cell_step import build_training, start, synchronise
+from jaxcompare.torch_side.fit import to_tensors
 
 
-def measure_phases(cell: Cell, dataset: Dataset, training: TrainingConfig) -> Phases:
+def measure_phases(cell: Cell, setup: Setup) -> Phases:
     """Time a cell's step by phase, on batches of the same pipeline as JAX's; all training images are used."""
-    device = set_up(cell)
-    model, optimiser, compute_loss = build_training(cell, dataset, training, device)
-    loader, _ = build_loaders(dataset, training, workers=0)
+    device = start(cell)
+    model, optimiser, compute_loss = build_training(cell, setup, device)
+    loader, _ = build_loaders(setup.dataset, setup.training_of(cell), workers=0)
     batches, input_ms = time_batches(loader.epoch(0))
     on_host = to_tensors(batches[0])
 

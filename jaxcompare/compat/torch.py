@@ -1,0 +1,101 @@
+"""Doors to what PyTorch does not promise."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TorchPrograms(NamedTuple):
+    """Graphs that torch.compile has compiled in this process."""
+
+    compiled: int
+    """All of them, those too whose kernels were in the cache."""
+    hits: int
+    """Whose kernels were in the cache."""
+    misses: int
+    """Whose kernels were not."""
+
+
+def torch_programs() -> TorchPrograms:
+    """What torch.compile has done so far. The first call imports the counters: make one before a clock starts.
+
+    Relies on the counters of a private module, and on their keys. Seen with torch 2.14.1.
+    """
+    from torch._dynamo.utils import counters
+
+    kernels = counters["inductor"]
+    return TorchPrograms(
+        counters["stats"]["unique_graphs"], kernels["fxgraph_cache_hit"], kernels["fxgraph_cache_miss"]
+    )
+
+
+TORCH_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def keep_torch_programs(folder: str) -> None:
+    """Have torch.compile keep its programs in `folder`, in this process and those it starts. Where none is named it
+    reads the usual place, another study's programs among them, and compiling would seem to cost less than it does.
+
+    Relies on an environment variable that it reads when it first compiles. Seen with torch 2.14.1.
+    """
+    os.environ[TORCH_CACHE] = folder
+
+
+def end_workers(batches: Iterator[Any] | None) -> None:
+    """End the processes behind an iterator over a DataLoader now, though something still refers to it; if it has none,
+    nothing is done.
+
+    Relies on a private method: by itself PyTorch ends them with the last reference. Seen with torch 2.14.1.
+    """
+    end: Callable[[], None] | None = getattr(batches, "_shutdown_workers", None)
+    if end:
+        end()
+
+
+def end_kept_workers(loader: "torch.utils.data.DataLoader") -> None:
+    """The same of a loader that keeps its workers from one epoch to the next.
+
+    Relies on the private attribute that holds its iterator. Seen with torch 2.14.1.
+    """
+    end_workers(loader._iterator)
+
+
+def profile_torch() -> "torch.profiler.profile":
+    """PyTorch's profiler, to be entered once.
+
+    It warns that the events of other cycles are lost, though there is one cycle, unless it is asked to keep them all:
+    since torch 2.11; seen with 2.14.1.
+    """
+    import torch
+
+    return torch.profiler.profile(acc_events=True)
+
+
+def quiet_cuda_search() -> None:
+    """Keep PyTorch from writing of CUDA_HOME on a machine without a GPU that has CUDA's files.
+
+    Relies on a logger's name. Seen with torch 2.14.1.
+    """
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether a GPU may round the inputs of matrix products and convolutions to TF32's 10 bits.
+
+    Relies on PyTorch's older two switches; since torch 2.9 there are others, and the two kinds must not be mixed.
+    Seen with torch 2.14.1; what a GPU makes of them is not tried.
+    """
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
+def allows_tf32() -> bool:
+    """Whether both of `allow_tf32`'s switches are on."""
+    import torch
+
+    return all((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))

@@ -1,0 +1,92 @@
+"""What a study's folder holds."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxcompare.cell_frame import to_csv, to_frame
+from jaxcompare.cells import Cell, CellRecord, load_cells, save_cells
+from jaxcompare.config import InputError
+from jaxcompare.measure.environment import find_commit
+from jaxcompare.measure.malloc import malloc_settings
+from jaxcompare.measurements import LINES
+from jaxcompare.records import load_lines, save_lines, write_atomically
+from jaxcompare.side import Setup
+
+
+@dataclasses.dataclass
+class Measured:
+    """Of one measurement."""
+
+    folder: Path
+    cells: list[CellRecord] = dataclasses.field(default_factory=list)
+    others: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=lambda: {name: [] for name in LINES})
+
+    def add_cell(self, record: CellRecord) -> None:
+        """In memory and on disk."""
+        self.cells.append(record)
+        save_cells(self.folder / "cells.jsonl", self.cells)
+        write_atomically(self.folder / "cells.csv", to_csv(to_frame(self.cells)))
+
+    def add(self, kind: str, place: dict[str, Any], values: dict[str, Any]) -> None:
+        """One of LINES: what `place` names, in memory and on disk."""
+        self.others[kind].append(place | values | {"git_commit": find_commit()})
+        save_lines(self.folder / f"{kind}.jsonl", self.others[kind])
+
+    def has(self, kind: str, place: dict[str, Any]) -> bool:
+        """Whether it is there."""
+        return any(place.items() <= record.items() for record in self.others[kind])
+
+
+def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Measured:
+    """What an earlier call of the same measurement left.
+
+    Raises:
+        InputError: another measurement is there.
+    """
+    path = folder / "cells.jsonl"
+    cells = load_cells(path) if path.exists() else []
+    asked = {
+        "--malloc": malloc_settings() or "default",
+        "what is in the images (--dataset, --image-size)": setup.dataset.fingerprint,
+        "--train-size": len(setup.dataset.train),
+        "--seed": setup.training.seed,
+        "--epochs": setup.training.epochs,
+    }
+    for record in cells:
+        found = {
+            # A cell that failed has none.
+            "--malloc": record.manifest.get("malloc", malloc_settings()) or "default",
+            "what is in the images (--dataset, --image-size)": record.data_fingerprint,
+            "--train-size": record.train_images,
+            "--seed": record.seed,
+            "--epochs": record.epochs,
+        }
+        for name, value in found.items():
+            if value != asked[name]:
+                raise InputError(
+                    f"--out {folder}: holds another measurement, {name} is {value} there and {asked[name]} here; give "
+                    "another folder"
+                )
+        if record.cell not in cells_asked:
+            raise InputError(
+                f"--out {folder}: holds {record.cell.model} {record.cell.title}, which this call does not measure; "
+                "give another folder"
+            )
+    others = {name: folder / f"{name}.jsonl" for name in LINES}
+    return Measured(
+        folder,
+        cells,
+        {name: load_lines(file, LINES[name], "measurement") if file.exists() else [] for name, file in others.items()},
+    )
+
+
+def check_one_commit(measured: Measured, missing: Sequence[Cell]) -> None:
+    """Refuse to go on with a measurement that another commit began: its cells could not stand beside the new ones."""
+    for record in measured.cells if missing else ():
+        if record.git_commit != find_commit():
+            raise InputError(
+                f"--out {measured.folder}: holds a measurement begun at commit {record.git_commit}; this is "
+                f"{find_commit()}. Give another folder, or go back to that commit"
+            )

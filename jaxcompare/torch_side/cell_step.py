@@ -1,0 +1,97 @@
+"""A cell's step in PyTorch: device and settings, model, loss as the cell computes it, optimiser."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from jaxcompare.cells import Cell
+from jaxcompare.compat import torch as compat
+from jaxcompare.measure.environment import cpu_cores
+from jaxcompare.side import Setup
+from jaxcompare.torch_side.fit import build_optimiser
+from jaxcompare.torch_side.models import build_model
+
+Loss = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""(images, labels) -> mean loss, logits: as a cell computes them."""
+
+
+def find_device() -> str:
+    """Where PyTorch trains here: "cuda" or "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def start(cell: Cell) -> torch.device:
+    """The device, with PyTorch's global settings as the cell has them."""
+    compat.torch_programs()  # what it reads is imported now, before any clock starts
+    device = torch.device(find_device())
+    compat.allow_tf32(cell.precision == "tf32")
+    torch.backends.cudnn.benchmark = True  # XLA, too, times its candidates
+    if device.type == "cpu":
+        torch.set_num_threads(cpu_cores())  # as many as JAX may use; PyTorch's own choice leaves out hyperthreads
+    return device
+
+
+def build_training(cell: Cell, setup: Setup, device: torch.device) -> tuple[nn.Module, torch.optim.Optimizer, Loss]:
+    """A cell's model in training mode, its optimiser, and its loss."""
+    dataset, training = setup.dataset, setup.training_of(cell)
+    torch.manual_seed(training.seed)
+    model = build_model(cell.model, num_classes=len(dataset.class_names), image_size=dataset.train.images.shape[1])
+    if not cell.dropout:
+        without_dropout(model)
+    model.to(device).train()
+    optimiser = build_optimiser(model, training, fused=device.type == "cuda")
+    return model, optimiser, build_loss(cell, model, device)
+
+
+def build_step(cell: Cell, setup: Setup, device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """(images, labels) on the device -> loss, after one optimiser update."""
+    _, optimiser, compute_loss = build_training(cell, setup, device)
+
+    def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        optimiser.zero_grad()
+        loss, _ = compute_loss(images, labels)
+        loss.backward()
+        optimiser.step()
+        return loss.detach()
+
+    return step
+
+
+def build_loss(cell: Cell, model: nn.Module, device: torch.device) -> Loss:
+    """A batch's mean loss and logits, compiled and rounded as the cell says."""
+    layout = layout_of(cell)
+    model.to(memory_format=layout)
+
+    def compute_loss(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        images = images.contiguous(memory_format=layout)
+        with torch.autocast(device.type, torch.bfloat16, enabled=cell.precision == "bfloat16"):
+            logits = model(images).float()
+            return cross_entropy(logits, labels), logits
+
+    if cell.engine == "eager":
+        return compute_loss
+    mode = "reduce-overhead" if cell.engine == "cudagraphs" else "default"
+    # The short last batch is a second program, not a program of unknown size.
+    return torch.compile(compute_loss, mode=mode, dynamic=False)
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Set every dropout rate to 0."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+
+
+def layout_of(cell: Cell) -> torch.memory_format:
+    """Of images and kernels; their values and shapes are the same."""
+    return torch.channels_last if cell.control == "channels-last" else torch.contiguous_format
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()

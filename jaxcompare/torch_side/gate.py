@@ -1,0 +1,56 @@
+"""How PyTorch's side of the parity gate computes, in float64 for the reference, or as a cell does."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from jaxcompare.cells import Cell
+from jaxcompare.config import TrainingConfig
+from jaxcompare.data.batch import Batch, full_batches
+from jaxcompare.measure.parity import Outcome, Reference, compute_outcome
+from jaxcompare.side import Setup
+from jaxcompare.torch_side.cell_step import Loss, build_loss, start, without_dropout
+from jaxcompare.torch_side.fit import build_optimiser, to_tensors
+from jaxcompare.torch_side.models import build_model
+
+
+def run_gate(cell: Cell, setup: Setup, reference: Reference) -> Outcome:
+    """Logits, gradients and losses of a cell's model with a reference's weights."""
+    device, dataset = start(cell), setup.dataset
+    model = build_model(cell.model, num_classes=len(dataset.class_names), image_size=dataset.train.images.shape[1])
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in reference.params["torch"].items()})
+    loss, batches = build_loss(cell, model, device), full_batches(reference.images, reference.labels)
+    return compute(model, loss, batches, setup.training_of(cell), device.type)
+
+
+def compute(
+    model: nn.Module, compute_loss: Loss, batches: Sequence[Batch], training: TrainingConfig, device: str = "cpu"
+) -> Outcome:
+    """What `measure.parity` asks for, dropout off, by `compute_loss`, which runs `model`."""
+    without_dropout(model)
+    model.to(device).train()
+    optimiser = build_optimiser(model, training, fused=device != "cpu")
+
+    def propagate(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        optimiser.zero_grad()
+        loss, logits = compute_loss(*(part.to(device) for part in to_tensors(batch)))
+        loss.backward()
+        return loss, logits
+
+    def differentiate(batch: Batch) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        _, logits = propagate(batch)
+        grads = {key: _numpy(value.grad) for key, value in model.named_parameters() if value.grad is not None}
+        return _numpy(logits), grads
+
+    def train(batch: Batch) -> float:
+        loss, _ = propagate(batch)
+        optimiser.step()
+        return float(loss.detach())
+
+    return compute_outcome(batches, differentiate, train)
+
+
+def _numpy(value: torch.Tensor) -> np.ndarray:
+    return value.detach().double().cpu().numpy()

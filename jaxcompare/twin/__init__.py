@@ -1,1 +1,0 @@
-"""The same recipe in PyTorch: the reference that the JAX side is held against."""
