@@ -1,18 +1,20 @@
 """What every experiment's command line shares: flags from dataclasses, one-line errors, progress."""
 
 import contextlib
+import functools
 import io
+import os
 import re
-import signal
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import tyro
 
+import guard
 from jaxcompare.config import DataConfig, InputError
 
 Args = TypeVar("Args")
@@ -30,15 +32,26 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
         presets: defaults by name of --preset. A flag given beside it wins.
     """
     warnings.showwarning = _show_warning
-    # `timeout` and batch schedulers end a command so: as Ctrl-C does, with nothing left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    out = Path()
     try:
-        main(_parse(args_type, presets or {}))
+        args = _parse(args_type, presets or {})
+        out = getattr(args, "out", out)
+        main(args)
+        sys.stdout.flush()
     except InputError as error:
-        _fail(str(error))
+        _fail(str(error), 2)
     except KeyboardInterrupt:
+        guard.hold_interrupts()
         print("\ninterrupted; what is complete is kept, and the same command goes on", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(guard.INTERRUPTED)
+    except BrokenPipeError:
+        # Nobody reads what is printed: what the interpreter still holds of it cannot be flushed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail("standard output was closed", 1)
+    except Exception as error:
+        _fail(guard.explain(error, out), 1)
+    finally:
+        guard.release()
 
 
 def _parse(args_type: type[Args], presets: Mapping[str, Args]) -> Args:
@@ -63,15 +76,31 @@ def _parse(args_type: type[Args], presets: Mapping[str, Args]) -> Args:
         raise InputError(" ".join(text.split("\n", 1)[-1].split())) from None
 
 
-def check_out(out: Path, flag: str = "--out") -> None:
-    """Make the folder for results, or say now, not after training, that it cannot be written to."""
+RECORD_FILES = ("runs.jsonl", "cells.jsonl")
+
+
+def check_out(out: Path, holds: str | None = None) -> None:
+    """Make the folder for results and own it, or say now, not after the work, why that cannot be.
+
+    Args:
+        holds: the experiment's own file of records: a folder that holds another's is refused.
+    """
+    for name in RECORD_FILES:
+        if holds and name != holds and (out / name).exists():
+            raise InputError(f"--out {out}: holds {name} of another experiment; give another folder")
+    check_writable(out, "--out")
+    guard.own(out)
+
+
+def check_writable(folder: Path, flag: str) -> None:
+    """Make a folder, and a file in it."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise InputError(
-            f"{flag} {out}: not a folder that can be written to ({error.strerror}); give another"
+            f"{flag} {folder}: not a folder that can be written to ({error.strerror}); give another"
         ) from error
 
 
@@ -90,11 +119,16 @@ def seeds(first: int, count: int) -> list[int]:
     return list(range(first, first + count))
 
 
+@functools.cache
+def _warn_once(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
+
+
 def _show_warning(message: Warning | str, *place: object, **more: object) -> None:
-    """One line: where in the code a warning comes from is nothing to a user."""
-    print("warning: " + " ".join(str(message).split()), file=sys.stderr)
+    """One line, once: where in the code a warning comes from is nothing to a user."""
+    _warn_once(" ".join(str(message).split()))
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, status: int) -> NoReturn:
     print("error: " + " ".join(message.split()), file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)

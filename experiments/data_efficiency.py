@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import console
+import guard
 import training_runs
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
 from jaxcompare.records import Experiment
@@ -91,7 +92,7 @@ def main(args: Args) -> None:
     console.check_models(args.models)
     check_sizes(args)
     seeds = console.seeds(args.training.seed, args.seeds)
-    console.check_out(args.out)
+    console.check_out(args.out, "runs.jsonl")
 
     # From here on the imports are heavy.
     from rich.console import Console
@@ -118,7 +119,7 @@ def main(args: Args) -> None:
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included\n")
     save_results(records, args.out)
     show(screen, records)
-    screen.print(f"Written: {args.out}/runs.jsonl, {args.out}/summary.json, {args.out}/figures/")
+    screen.print(f"Written: {args.out}/runs.jsonl, {args.out}/summary.json, {args.out}/figures/", markup=False)
     training_runs.check_converged(records, path)
 
 
@@ -154,4 +155,5 @@ def show(screen: "Console", records: Sequence["RunRecord"]) -> None:
 
 
 if __name__ == "__main__":
-    console.run(Args, main, PRESETS)
+    with guard.process():
+        console.run(Args, main, PRESETS)

@@ -11,13 +11,13 @@ as between seeds. Times in these records are of no use: nothing keeps other work
 """
 
 import dataclasses
-from concurrent.futures import ProcessPoolExecutor
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import console
+import guard
+import training_runs
 from jaxcompare.config import DataConfig, ExecutionConfig, Framework, ModelName, RunConfig, TrainingConfig
 from jaxcompare.records import Experiment, save_records
 
@@ -59,11 +59,12 @@ def run_one(config: RunConfig, dataset: "Dataset", path: Path) -> None:
 
 def main(args: Args) -> None:
     seeds = console.seeds(args.training.seed, args.seeds)
-    console.check_out(args.out)
+    console.check_out(args.out, "runs.jsonl")
     from jaxcompare.data.datasets import load_dataset
     from jaxcompare.data.split import training_subset
     from jaxcompare.records import find_complete
     from jaxcompare.report.agreement import agreement_table
+    from jaxcompare.study.process import in_fresh_process
 
     data = args.data.resolve(len(seeds))
     dataset = load_dataset(data)
@@ -73,16 +74,17 @@ def main(args: Args) -> None:
         RunConfig(framework, model, data, args.training, execution).with_seed(seed)
         for seed, (framework, execution), model in product(seeds, KINDS, get_args(ModelName))
     ]
+    training_runs.check_folder(path, EXPERIMENT, configs[0], dataset.fingerprint, "input")
     for number, config in enumerate(configs, 1):
         kind = f"{config.framework} {config.model}, {config.execution.input} input, seed {config.training.seed}"
         print(f"{number}/{len(configs)} {kind}", flush=True)
         if not find_complete(path, EXPERIMENT, config, dataset.fingerprint):
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-                fresh.submit(run_one, config, dataset, path).result()
+            in_fresh_process(run_one, config, dataset, path)
 
     records = [find_complete(path, EXPERIMENT, config, dataset.fingerprint) for config in configs]
     print("\n" + agreement_table([record for record in records if record]).markdown())
 
 
 if __name__ == "__main__":
-    console.run(Args, main)
+    with guard.process():
+        console.run(Args, main)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 import tyro
 
 import console
+import guard
 import training_runs
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
 from jaxcompare.records import Experiment, Prediction
@@ -80,7 +81,7 @@ def main(args: Args) -> None:
     console.check_models(args.models)
     seeds = console.seeds(args.training.seed, args.seeds)
     prediction = predict(args.prediction, args.models)
-    console.check_out(args.out)
+    console.check_out(args.out, "runs.jsonl")
 
     # From here on the imports are heavy.
     from rich.console import Console
@@ -260,8 +261,9 @@ def summarise(screen: "Console", records: Sequence["RunRecord"], out: Path) -> N
         "Best: of the best epoch, chosen on the test images. Compile: before the first epoch, in no epoch's time; "
         "warm: read from the cache."
     )
-    screen.print(f"Written: {out}/runs.jsonl, {out}/summary.json, {out}/figures/")
+    screen.print(f"Written: {out}/runs.jsonl, {out}/summary.json, {out}/figures/", markup=False)
 
 
 if __name__ == "__main__":
-    console.run(Args, main, PRESETS)
+    with guard.process():
+        console.run(Args, main, PRESETS)

@@ -14,6 +14,7 @@ from typing import Annotated
 import tyro
 
 import console
+import guard
 from jaxcompare.config import InputError
 from jaxcompare.records import TruncatedLine, summary_json, write_atomically
 
@@ -50,7 +51,7 @@ def main(args: Args) -> None:
     filled = {document: replace_blocks(document, shown) for document in args.fill}
     console.check_out(args.out)
     for document in filled:
-        console.check_out(document.parent, "--fill")
+        console.check_writable(document.parent, "--fill")
     pictures = draw_pictures(results)
     page = build_page(results, pictures)
     for picture in pictures:
@@ -68,4 +69,5 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    console.run(Args, main)
+    with guard.process():
+        console.run(Args, main)

@@ -9,13 +9,13 @@ goes on.
 """
 
 import dataclasses
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Literal
 
 import console
+import guard
 from jaxcompare.config import DatasetName, InputError
 
 
@@ -68,18 +68,19 @@ def main(args: Args) -> None:
     steps = build_steps(args)
     for number, (script, *words) in enumerate(steps, 1):
         print(f"\n== {number} of {len(steps)}: {script} {' '.join(words)}\n", flush=True)
-        with subprocess.Popen([sys.executable, str(Path(__file__).with_name(script)), *words]) as child:
+        command = [sys.executable, str(Path(__file__).with_name(script)), *words]
+        with subprocess.Popen(command, env=guard.child_environment()) as child:
             try:
                 status = child.wait()
             except KeyboardInterrupt:
-                child.send_signal(signal.SIGINT)  # where only this process was sent it
-                child.wait()  # it saves what it has
+                child.terminate()  # it saves what it has, within guard.GRACE_S
                 raise
-        if status == 130:
+        if status == guard.INTERRUPTED:
             raise KeyboardInterrupt
         if status:
             raise InputError(f"{script} ended with status {status}, see above; once mended, the same command goes on")
 
 
 if __name__ == "__main__":
-    console.run(Args, main)
+    with guard.process():
+        console.run(Args, main)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import guard
 from jaxcompare.config import InputError, RunConfig
 from jaxcompare.records import Experiment, Prediction
 
@@ -52,7 +53,7 @@ def train(
     found = {seed: find_complete(path, experiment, config.with_seed(seed), dataset.fingerprint) for seed in seeds}
     done = [seed for seed, record in found.items() if record]
     if done:
-        screen.print(f"{label}, seed {', '.join(map(str, done))}: complete in {path}; not repeated")
+        screen.print(f"{label}, seed {', '.join(map(str, done))}: complete in {path}; not repeated", markup=False)
     missing = [seed for seed in seeds if seed not in done]
     records: list[RunRecord] = []
     if missing:
@@ -68,17 +69,22 @@ def train(
 
             try:
                 fit_seeds(config, dataset, missing, on_epoch=on_epoch, on_step=progress.show_step)
-            except KeyboardInterrupt:
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    guard.hold_interrupts()
+                message = "interrupted by the user" if isinstance(error, KeyboardInterrupt) else str(error)
                 running = [r for r in records if r.status == "running"]
-                message = "interrupted by the user"
-                if running:
-                    stopped = [dataclasses.replace(r, status="interrupted", message=message) for r in running]
-                    save_records(path, stopped)
-                    screen.print(f"{label}: the history so far is kept in {path}; the same command begins anew")
+                stopped = [dataclasses.replace(r, status="interrupted", message=message) for r in running]
+                save_records(path, stopped)
+                if stopped:
+                    screen.print(
+                        f"{label}: the history so far is kept in {path}; the same command begins anew", markup=False
+                    )
                 raise
     for record in records:
         if record.status == "diverged":
-            screen.print(f"[red]{label}, seed {record.config.training.seed} stopped: {record.message}[/]")
+            message = f"{label}, seed {record.config.training.seed} stopped: {record.message}"
+            screen.print(message, style="red", markup=False)
     trained = {record.config.training.seed: record for record in records}
     return [found[seed] or trained[seed] for seed in seeds]
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Literal
 
 import console
+import guard
 from jaxcompare.cells import CellEngine, CellInput, Control
 from jaxcompare.config import DataConfig, InputError, ModelName, Precision, TrainingConfig
 from jaxcompare.measure.malloc import keep_freed_memory
@@ -117,9 +118,9 @@ def main(args: Args) -> None:
     gpu = find_gpu()
     cells = build_grid(axes, gpu=gpu)
     check_padding(cells, len(dataset.train))
-    console.check_out(args.out)
+    console.check_out(args.out, "cells.jsonl")
     if args.trace:
-        console.check_out(args.trace, "--trace")
+        console.check_writable(args.trace, "--trace")
 
     def log(line: str) -> None:
         print(line, flush=True)
@@ -192,4 +193,5 @@ def check_args(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    console.run(Args, main, PRESETS)
+    with guard.process():
+        console.run(Args, main, PRESETS)

@@ -82,6 +82,16 @@ def check_devices() -> Iterator[Finding]:
     """What JAX sees, and a GPU that is there but that this jaxlib cannot use."""
     import jax
 
+    from jaxcompare.compat.jax import start_jax
+    from jaxcompare.config import InputError
+    from jaxcompare.measure.runtime import check_settings
+
+    try:
+        check_settings()
+        start_jax()
+    except InputError as error:
+        yield Finding("JAX", str(error), False, "do what the line says")
+        return
     devices = jax.devices()
     yield Finding("JAX devices", ", ".join(f"{device.device_kind} ({device.platform})" for device in devices))
     if jax.default_backend() == "cpu":
@@ -112,6 +122,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
         print("usage: python -m jaxcompare [DATA_DIR]   (default: data)")
         return 0 if arguments in (["-h"], ["--help"]) else 2
+    sys.stdout.reconfigure(errors="replace")
     folder = Path(*arguments) if arguments else Path("data")
     findings = [*check_packages(), *check_imports()]
     if all(finding.ok for finding in findings):

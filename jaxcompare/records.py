@@ -1,6 +1,7 @@
 """Run records: what a run was, what it was measured on, what came out. JSON Lines, written whole, read strictly."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -15,6 +16,8 @@ from jaxcompare.config import InputError, ModelName, RunConfig
 from jaxcompare.fields import STRICT, Classes, Count, Fraction, FromZero, FromZeroOrNan, Phases, Points, Positive
 
 SCHEMA = 3
+
+CHECKSUM = "checksum"
 
 Status = Literal["running", "complete", "diverged", "interrupted"]
 Experiment = Literal["full_comparison", "data_efficiency", "framework_agreement"]
@@ -159,7 +162,7 @@ def save_records(path: Path, records: Sequence[RunRecord]) -> None:
     """
     runs = {record.identity for record in records}
     kept = [record for record in load_records(path) if record.identity not in runs] if path.exists() else []
-    save_lines(path, [_to_json(record) for record in [*kept, *records]])
+    save_lines(path, [run_values(record) for record in [*kept, *records]])
 
 
 def save_lines(path: Path, values: Sequence[Any]) -> None:
@@ -168,7 +171,50 @@ def save_lines(path: Path, values: Sequence[Any]) -> None:
         _, fragment = _read_lines(path)
         if fragment:
             write_atomically(path.with_name(f"{path.name}.truncated"), fragment + "\n")
-    write_atomically(path, "".join(json.dumps(value, allow_nan=False) + "\n" for value in values))
+    write_atomically(path, "".join(to_line(value) + "\n" for value in values))
+
+
+def to_line(values: dict[str, Any]) -> str:
+    """A record as a line of JSON, a checksum of the rest at its end."""
+    text = json.dumps(values, allow_nan=False)
+    return json.dumps(values | {CHECKSUM: _checksum(text)}, allow_nan=False)
+
+
+def from_line(line: str, kind: Any, check: Callable[[Any], object] = bool) -> Any:
+    """A line as a record of a type, strictly: every field is there, has its type and range, and no other is; a
+    checksum, which older files lack, is that of the rest.
+
+    Args:
+        check: raises ValueError for a record whose fields do not go together.
+
+    Raises:
+        ValueError: it is no such record; which field is at fault, and why.
+    """
+    from pydantic import ValidationError
+
+    adapter, values = _adapter(kind), json.loads(line)
+    if not isinstance(values, dict):
+        raise ValueError(f"{type(values).__name__}, no object")
+    checksum = values.pop(CHECKSUM, None)
+    text = json.dumps(values)
+    try:
+        record = adapter.validate_json(text)
+    except ValidationError as error:
+        # Of another schema, all else that is wrong follows from it.
+        first = min(error.errors(include_url=False), key=lambda one: one["loc"] != ("schema",))
+        place = ".".join(str(part) for part in first["loc"])
+        held = "" if first["type"] == "missing" else f" holds {first['input']!r}"
+        raise ValueError(f"{place}{held}: {first['msg']}") from None
+    if missing := _missing(adapter.dump_python(record), values):
+        raise ValueError(f"{missing} is missing")
+    check(record)
+    if checksum not in (None, _checksum(text)):
+        raise ValueError("its checksum is another: it was changed after it was written")
+    return record
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def load_records(path: Path) -> list[RunRecord]:
@@ -190,8 +236,8 @@ def check_run(record: RunRecord) -> None:
 
 
 def load_lines(path: Path, kind: Any, name: str, check: Callable[[Any], object] = bool) -> list[Any]:
-    """Read every line of a JSON Lines file as one type, strictly: every field is there, has its type and range, and no
-    other is. A last line that was cut off is passed over, with a TruncatedLine warning.
+    """Read every line of a JSON Lines file as one type; see `from_line`. Empty lines are passed over, and a last line
+    that was cut off, with a TruncatedLine warning.
 
     Args:
         check: raises ValueError for a record whose fields do not go together.
@@ -199,9 +245,6 @@ def load_lines(path: Path, kind: Any, name: str, check: Callable[[Any], object] 
     Raises:
         InputError: the file cannot be read, or a line is no such record, with the line's number and the field.
     """
-    from pydantic import ValidationError
-
-    adapter = _adapter(kind)
     lines, fragment = _read_lines(path)
     if fragment:
         warnings.warn(
@@ -209,21 +252,12 @@ def load_lines(path: Path, kind: Any, name: str, check: Callable[[Any], object] 
         )
     parsed = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            record = adapter.validate_json(line)
-        except ValidationError as error:
-            # Of another schema, all else that is wrong follows from it.
-            first = min(error.errors(include_url=False), key=lambda one: one["loc"] != ("schema",))
-            place = ".".join(str(part) for part in first["loc"])
-            held = "" if first["type"] == "missing" else f" holds {first['input']!r}"
-            raise InputError(f"{path}, line {number}: not a {name} ({place}{held}: {first['msg']})") from None
-        if missing := _missing(adapter.dump_python(record), json.loads(line)):
-            raise InputError(f"{path}, line {number}: not a {name} ({missing} is missing)")
-        try:
-            check(record)
+            parsed.append(from_line(line, kind, check))
         except ValueError as error:
             raise InputError(f"{path}, line {number}: not a {name} ({error})") from None
-        parsed.append(record)
     return parsed
 
 
@@ -249,7 +283,7 @@ def _missing(written: Mapping[str, Any], given: Mapping[str, Any]) -> str:
 def _read_lines(path: Path) -> tuple[list[str], str]:
     """The whole lines of a JSON Lines file, and what is left of a last one that was cut off."""
     try:
-        *lines, last = path.read_text().split("\n")
+        *lines, last = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
     if not last:
@@ -303,7 +337,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
-def _to_json(record: RunRecord) -> dict[str, Any]:
+def run_values(record: RunRecord) -> dict[str, Any]:
+    """A run as JSON has it: NaN is null, and where the images lay is left out."""
+
     def plain(value: Any) -> Any:
         match value:
             case dict():
@@ -315,6 +351,6 @@ def _to_json(record: RunRecord) -> dict[str, Any]:
         return value
 
     value = dataclasses.asdict(record)
-    # Where the images lay says nothing to anyone else; the fingerprint says what they were.
+    # It says nothing to anyone else; the fingerprint says what they were.
     del value["config"]["data"]["data_dir"]
     return plain(value)

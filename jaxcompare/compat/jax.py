@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jaxcompare.config import InputError
+
 if TYPE_CHECKING:
     import jax
     import jax.extend
@@ -177,26 +179,45 @@ def is_ready(array: "jax.Array") -> bool:
     return found.is_ready()
 
 
-def matmul_precision() -> str | None:
-    """How matrix products are computed now, by JAX's name for it; None: as the backend likes.
+def jax_setting(name: str) -> Any:
+    """One of JAX's settings as it is now, by its full name.
 
-    Relies on `jax.config.values`, undocumented, and on its seeing a `with jax.default_matmul_precision(...)`. Seen
-    with jax 0.10.2.
+    Relies on `jax.config.values`, undocumented, on its seeing the environment and, for matrix products, a
+    `with jax.default_matmul_precision(...)`. Seen with jax 0.10.2.
     """
     import jax
 
-    return jax.config.values["jax_default_matmul_precision"]
+    return jax.config.values[name]
+
+
+def matmul_precision() -> str | None:
+    """How matrix products are computed now, by JAX's name for it; None: as the backend likes."""
+    return jax_setting("jax_default_matmul_precision")
 
 
 def cache_folder() -> str | None:
     """Where compiled programs are kept between processes, JAX_COMPILATION_CACHE_DIR's if the user has set it; None:
-    nowhere.
+    nowhere."""
+    return jax_setting("jax_compilation_cache_dir")
 
-    Relies on `jax.config.values`, undocumented. Seen with jax 0.10.2.
+
+def start_jax() -> None:
+    """Have JAX find its devices.
+
+    Relies on what it raises where it finds none, an AssertionError among others. Seen with jax 0.10.2.
+
+    Raises:
+        InputError: it finds none.
     """
     import jax
 
-    return jax.config.values["jax_compilation_cache_dir"]
+    try:
+        jax.devices()
+    except Exception as error:
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        reason = " ".join(str(error).split())[:200] or "it finds no device"
+        named = f"JAX_PLATFORMS={asked}: " if asked else ""
+        raise InputError(f"{named}JAX does not start ({reason}); unset it, or install what it names") from None
 
 
 def keep_jax_programs(folder: str | None) -> None:

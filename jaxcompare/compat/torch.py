@@ -64,6 +64,14 @@ def end_kept_workers(loader: "torch.utils.data.DataLoader") -> None:
     end_workers(loader._iterator)
 
 
+def is_dead_worker(error: RuntimeError) -> bool:
+    """Whether a DataLoader ended because a worker process did.
+
+    Relies on the error's text. Seen with torch 2.14.1.
+    """
+    return "DataLoader worker" in str(error)
+
+
 def profile_torch() -> "torch.profiler.profile":
     """PyTorch's profiler, to be entered once.
 

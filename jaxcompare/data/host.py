@@ -5,7 +5,14 @@ once, each image with its own crop and flip. Every batch's randomness comes from
 the number of workers changes no pixel.
 """
 
+import math
+import os
+import shutil
+import threading
 from collections.abc import Iterator
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +23,15 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2 import functional as F
 
 from jaxcompare.compat import torch as compat
-from jaxcompare.config import TrainingConfig
+from jaxcompare.config import InputError, TrainingConfig
 from jaxcompare.data.batch import CROP_PADDING, Batch
 from jaxcompare.data.split import Dataset, Split, Statistics
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where Linux has it."""
+
+PREFETCHED = 2
+"""Batches that each worker is ahead, as PyTorch has it."""
 
 
 def normalise(images: UInt8[torch.Tensor, "n c h w"], statistics: Statistics) -> torch.Tensor:
@@ -111,6 +124,32 @@ def _as_is(sample: Any) -> Any:
     return sample
 
 
+def end_with_parent(worker: int = 0) -> None:
+    """Have this worker end when the process that it works for does, however that ends: a fork server's worker would not
+    notice."""
+    del worker
+    parent = parent_process()
+    assert parent is not None
+
+    def wait_for_parent() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait_for_parent, daemon=True).start()
+
+
+def check_shared_memory(workers: int, batch_bytes: int) -> None:
+    """Raise InputError where the batches that workers prepare ahead do not fit into shared memory: they would wait for
+    room for ever."""
+    if workers and SHARED_MEMORY.is_dir():
+        needed, free = workers * (PREFETCHED + 1) * batch_bytes, shutil.disk_usage(SHARED_MEMORY).free
+        if needed > free:
+            raise InputError(
+                f"--workers {workers}: their batches need {needed / 1e6:,.0f} MB of {SHARED_MEMORY}, which has "
+                f"{free / 1e6:,.0f} MB free; take fewer, or make it larger (docker run --shm-size)"
+            )
+
+
 class HostLoader:
     """Batches of a split, epoch by epoch, as NumPy: float32 images (NHWC), int32 labels, float32 mask.
 
@@ -131,7 +170,12 @@ class HostLoader:
         workers: int = 0,
         beside_jax: bool = False,
     ):
-        """`beside_jax`: PyTorch only prepares batches in this process."""
+        """`beside_jax`: PyTorch only prepares batches in this process.
+
+        Raises:
+            InputError: shared memory is too small for the workers' batches.
+        """
+        check_shared_memory(workers, 4 * batch_size * math.prod(split.images.shape[1:]))
         self._beside_jax = beside_jax
         self._plans = _EpochPlans(len(split), epoch_images or len(split), batch_size, seed, shuffle)
         self._loader = DataLoader(
@@ -142,6 +186,8 @@ class HostLoader:
             num_workers=workers,
             persistent_workers=workers > 0,
             multiprocessing_context="forkserver" if workers else None,
+            prefetch_factor=PREFETCHED if workers else None,
+            worker_init_fn=end_with_parent if workers else None,
             # An iterator draws a seed that nothing here uses: from torch's own generator, it would move the dropout of
             # a model that trains in this process, as often as the number of workers has it.
             generator=torch.Generator(),
@@ -154,7 +200,18 @@ class HostLoader:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch. The same (seed, epoch) gives the same batches."""
         self._plans.epoch = epoch
-        for parts in self._loader:
+        batches = iter(self._loader)
+        while True:
+            try:
+                parts = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if not compat.is_dead_worker(error):
+                    raise
+                raise InputError(
+                    "a worker was killed: out of memory, or stopped from outside; fewer --workers"
+                ) from None
             # Workers hand tensors over in shared memory; `.numpy()` is a view of it, not a copy.
             yield Batch(*(part.numpy() for part in parts))
 

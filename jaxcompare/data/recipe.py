@@ -13,6 +13,7 @@ from torchvision import transforms
 from jaxcompare.compat import torch as compat
 from jaxcompare.config import TrainingConfig
 from jaxcompare.data.batch import CROP_PADDING, Batch
+from jaxcompare.data.host import end_with_parent
 from jaxcompare.data.split import Dataset, Split
 
 WORKERS = 2
@@ -64,6 +65,7 @@ class RecipeStream:
             sampler=RandomSampler(images, num_samples=ROUNDS * len(split)),
             num_workers=workers,
             multiprocessing_context=context if workers else None,
+            worker_init_fn=end_with_parent if workers and beside_jax else None,
         )
         self._per_pass = round(len(split) / batch_size)
 

@@ -2,20 +2,16 @@
 
 import errno
 import os
+import signal
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from jaxcompare.compat import torch as compat
 from jaxcompare.config import InputError
-
-FAILURES = (InputError, RuntimeError, MemoryError, OSError)
-"""What ends a cell but not the study. RuntimeError: torch's and XLA's."""
 
 KILLED = "its process was killed: out of memory, or stopped from outside"
 
@@ -26,16 +22,23 @@ class CellFailed(InputError):
 
 
 def in_fresh_process(function: Callable, *arguments: Any) -> Any:
-    """Call `function` in a process of its own.
+    """Call `function` in a process of its own, which ends with this call, however that ends.
 
     Raises:
-        CellFailed: it raised one of FAILURES, or was killed.
+        CellFailed: it raised an exception, or was killed.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-        try:
-            result, failure = fresh.submit(_call, function, arguments).result()
-        except BrokenProcessPool:
-            raise CellFailed(KILLED) from None
+    spawn = get_context("spawn")
+    ours, theirs = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_call, args=(theirs, function, arguments))
+    process.start()
+    theirs.close()
+    try:
+        result, failure = ours.recv()
+    except EOFError:
+        raise CellFailed(KILLED) from None
+    finally:
+        process.terminate()
+        process.join()
     if failure:
         raise CellFailed(failure)
     return result
@@ -49,18 +52,24 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _call(function: Callable, arguments: tuple[Any, ...]) -> tuple[Any, str]:
-    """In the fresh process: the result, and why there is none. Exceptions stay here: not every one can be sent."""
+def _call(results: Connection, function: Callable, arguments: tuple[Any, ...]) -> None:
+    """In the fresh process: send the result, and why there is none. Exceptions stay here: not every one can be sent."""
+    # Ctrl-C reaches every process of a terminal; the parent ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Memory is taken as it is needed, so that the allocator's peak is the program's.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     compat.quiet_cuda_search()
     try:
-        return function(*arguments), ""
-    except InputError as error:
-        return None, str(error)
-    except FAILURES as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            return None, f"no space left in {tempfile.gettempdir()}; free some, or set TMPDIR to another folder"
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
-        return None, f"{type(error).__name__}: {first.strip()[:200]}"
+        results.send((function(*arguments), ""))
+    except Exception as error:
+        results.send((None, _explain(error)))
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"no space left in {tempfile.gettempdir()}; free some, or set TMPDIR to another folder"
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:200]}"

@@ -1,0 +1,173 @@
+"""What surrounds every command: streams, signals and locks that cannot cost a result, and one line for any failure."""
+
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from jaxcompare.config import InputError
+from jaxcompare.records import write_atomically
+
+GRACE_S = 8.0
+"""From a signal to the end, whatever the command does meanwhile: batch schedulers kill after 10 s or more."""
+
+AGAIN_S = 2.0
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+INTERRUPTED = 130
+"""Exit status of a command that a signal ended."""
+
+PARENT = "JAXCOMPARE_PARENT"
+"""The process that a command ends with, in its environment."""
+
+FIGURES = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
+"""Figures go to files, in this project's style, whatever a notebook or a user's matplotlibrc asks for."""
+
+
+@contextlib.contextmanager
+def process() -> Iterator[None]:
+    """Make this process safe to interrupt, and its output safe to write. To be entered first, by the main thread."""
+    try:
+        _protect()
+        yield
+    except KeyboardInterrupt:
+        leave(INTERRUPTED)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            leave(INTERRUPTED)
+        raise
+
+
+def _protect() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    os.environ |= FIGURES
+    # An interrupted command leaves semaphores, which multiprocessing's tracker ends, and would speak of.
+    sys.warnoptions.append("ignore:resource_tracker")
+    # A shell's `&` has SIGINT ignored, so it is set whatever it was; `nohup` means that SIGHUP stays ignored.
+    for number in SIGNALS:
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    # Python runs a handler between two of its own instructions: not while XLA compiles. This thread does not wait.
+    ear, mouth = os.pipe()
+    os.set_blocking(mouth, False)
+    signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
+    threading.Thread(target=_end_late, args=(ear,), daemon=True).start()
+    if parent := os.environ.get(PARENT):
+        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+
+
+def _interrupt(number: int, frame: object) -> None:
+    end_children()
+    raise KeyboardInterrupt
+
+
+_caught = threading.Event()
+
+
+def hold_interrupts() -> None:
+    """Let no further signal disturb what a command that was interrupted has left to do."""
+    _caught.set()
+    for number in SIGNALS:
+        if signal.getsignal(number) == _interrupt:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def end_children() -> None:
+    """End every process that this one has started through multiprocessing."""
+    for child in multiprocessing.active_children():
+        child.terminate()
+
+
+def _end_late(ear: int) -> None:
+    while os.read(ear, 1)[0] not in SIGNALS:
+        pass
+    for _ in range(round(GRACE_S / AGAIN_S)):
+        # An exception that a finaliser or a callback happens to raise is lost: it is raised again until it is caught.
+        if not _caught.wait(AGAIN_S):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        else:
+            time.sleep(AGAIN_S)
+    end_children()
+    leave(INTERRUPTED)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def leave(status: int) -> None:
+    """End at once. An interpreter that shuts down while XLA compiles ends in a crash."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(status)
+
+
+def explain(error: Exception, out: Path) -> str:
+    """One line for what nobody foresaw; the traceback goes into a file of the command's folder."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    line = f"{type(error).__name__}: {first[:300]}"
+    try:
+        write_atomically(out / "error.txt", "".join(traceback.format_exception(error)))
+    except InputError:
+        return line
+    return f"{line}; the traceback is in {out / 'error.txt'}"
+
+
+_held: list[FileLock] = []
+
+
+def own(out: Path) -> None:
+    """Be the one process that writes to a folder, until `release`.
+
+    The operating system gives the lock back however a process ends: none is ever stale.
+
+    Raises:
+        InputError: another process is.
+    """
+    path = out / ".lock"
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(f"--out {out}: {_holder(path)} writes there; wait for it, or give another folder") from None
+    _held.append(lock)
+    path.write_text(json.dumps([os.getpid(), socket.gethostname(), shlex.join(sys.argv)]))
+
+
+def release() -> None:
+    """Give back what `own` took."""
+    while _held:
+        lock = _held.pop()
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        process, host, command = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return "another process"
+    return f"process {process} on {host} ({command})"
+
+
+def child_environment() -> dict[str, str]:
+    """For a command that this one starts and that is to end with it."""
+    return {**os.environ, PARENT: str(os.getpid())}
