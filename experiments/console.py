@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import itertools
 import os
 import re
 import sys
@@ -79,17 +80,29 @@ def _parse(args_type: type[Args], presets: Mapping[str, Args]) -> Args:
 RECORD_FILES = ("runs.jsonl", "cells.jsonl")
 
 
-def check_out(out: Path, holds: str | None = None) -> None:
+def check_out(out: Path, holds: str | None = None, *, fresh: bool = False) -> None:
     """Make the folder for results and own it, or say now, not after the work, why that cannot be.
 
     Args:
         holds: the experiment's own file of records: a folder that holds another's is refused.
+        fresh: what is there moves to a folder beside it.
     """
+    if fresh and out.exists():
+        guard.own(out)
+        _move_aside(out)
     for name in RECORD_FILES:
         if holds and name != holds and (out / name).exists():
             raise InputError(f"--out {out}: holds {name} of another experiment; give another folder")
     check_writable(out, "--out")
     guard.own(out)
+
+
+def _move_aside(out: Path) -> None:
+    place = next(place for n in itertools.count(1) if not (place := out.with_name(f"{out.name}.{n}")).exists())
+    place.mkdir()
+    for entry in out.iterdir():
+        if entry.name != guard.LOCK:
+            entry.rename(place / entry.name)
 
 
 def check_writable(folder: Path, flag: str) -> None:

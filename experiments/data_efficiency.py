@@ -44,6 +44,7 @@ class Args:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     training: TrainingConfig = dataclasses.field(default_factory=lambda: TrainingConfig(epochs=10))
     execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
+    keep: training_runs.Keep = dataclasses.field(default_factory=training_runs.Keep)
     seeds: int = 5
     """Independent runs of each model and size, with seeds SEED, SEED+1, ... Below 2 there are no intervals."""
     out: Path = Path("runs/data_efficiency")
@@ -92,7 +93,7 @@ def main(args: Args) -> None:
     console.check_models(args.models)
     check_sizes(args)
     seeds = console.seeds(args.training.seed, args.seeds)
-    console.check_out(args.out, "runs.jsonl")
+    console.check_out(args.out, "runs.jsonl", fresh=args.keep.fresh)
 
     # From here on the imports are heavy.
     from rich.console import Console
@@ -115,7 +116,7 @@ def main(args: Args) -> None:
     training_runs.check_folder(path, EXPERIMENT, configs[0], dataset.fingerprint, "train_size")
     for number, config in enumerate(configs, 1):
         screen.print(f"[bold]{number} of {len(configs)}[/]")
-        records += training_runs.train(screen, EXPERIMENT, config, seeds, dataset, path)
+        records += training_runs.train(screen, EXPERIMENT, config, seeds, dataset, path, args.keep)
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included\n")
     save_results(records, args.out)
     show(screen, records)

@@ -56,6 +56,7 @@ class Args:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
+    keep: training_runs.Keep = dataclasses.field(default_factory=training_runs.Keep)
     seeds: int = 1
     """Independent runs of each model, with seeds SEED, SEED+1, ..., trained in one program."""
     prediction: PredictionArgs = dataclasses.field(default_factory=PredictionArgs)
@@ -81,7 +82,7 @@ def main(args: Args) -> None:
     console.check_models(args.models)
     seeds = console.seeds(args.training.seed, args.seeds)
     prediction = predict(args.prediction, args.models)
-    console.check_out(args.out, "runs.jsonl")
+    console.check_out(args.out, "runs.jsonl", fresh=args.keep.fresh)
 
     # From here on the imports are heavy.
     from rich.console import Console
@@ -113,7 +114,7 @@ def main(args: Args) -> None:
     ):
         raise InputError(f"--predict: {path} holds complete runs of this comparison already; give another --out")
     for config in configs:
-        records += training_runs.train(screen, EXPERIMENT, config, seeds, dataset, path, prediction)
+        records += training_runs.train(screen, EXPERIMENT, config, seeds, dataset, path, args.keep, prediction)
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included")
     save_results(records, args.out)
     summarise(screen, records, args.out)

@@ -131,6 +131,8 @@ def explain(error: Exception, out: Path) -> str:
     return f"{line}; the traceback is in {out / 'error.txt'}"
 
 
+LOCK = ".lock"
+
 _held: list[FileLock] = []
 
 
@@ -142,7 +144,9 @@ def own(out: Path) -> None:
     Raises:
         InputError: another process is.
     """
-    path = out / ".lock"
+    path = out / LOCK
+    if any(Path(lock.lock_file) == path for lock in _held):
+        return
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)

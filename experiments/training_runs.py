@@ -1,6 +1,8 @@
 """What experiments that train in JAX share: the machine described, runs with progress, records after every epoch."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,20 @@ if TYPE_CHECKING:
 
     from jaxcompare.data.split import Dataset
     from jaxcompare.records import RunRecord
+    from jaxcompare.training.step import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Keep:
+    """What is kept of a run beside its record."""
+
+    checkpoint_every: float = 60
+    """Seconds between checkpoints, which are written at the end of an epoch; from the last one a run that was stopped
+    goes on."""
+    keep_weights: bool = True
+    """Keep the parameters that each run ends with, in OUT/weights/, 3 MB a run."""
+    fresh: bool = False
+    """Move what OUT holds to a folder beside it, OUT.1 or the next that is free, and begin anew."""
 
 
 def describe(screen: "Console", environment: dict, seeds: Sequence[int]) -> None:
@@ -35,6 +51,7 @@ def train(
     seeds: Sequence[int],
     dataset: "Dataset",
     path: Path,
+    keep: "Keep",
     prediction: Prediction | None = None,
 ) -> list["RunRecord"]:
     """The runs of one model and size, in one program, with a progress bar; their records are on disk after every epoch.
@@ -44,9 +61,13 @@ def train(
     Raises:
         InputError: there is something to train, and `path` holds complete runs of another commit.
     """
+    import jax
+
     from jaxcompare.analysis.comparison import LABELS
     from jaxcompare.records import find_complete, save_records
+    from jaxcompare.training.checkpoints import Checkpoints
     from jaxcompare.training.fit import fit_seeds
+    from jaxcompare.training.weights import save_weights, weights_path
 
     size, epochs = config.data.train_size, config.training.epochs
     label = LABELS[config.model] + (f" {size:,} images" if size else "")
@@ -58,35 +79,60 @@ def train(
     records: list[RunRecord] = []
     if missing:
         _check_one_commit(path)
+        checkpoints = Checkpoints(_checkpoints_of(path, config, missing, dataset.fingerprint), keep.checkpoint_every)
+        digests: dict[int, str] = {}
         shown = config.epoch_images or size or len(dataset.train)
         with Training(screen, label, epochs, -(-shown // config.training.batch_size)) as progress:
 
             def on_epoch(so_far: list["RunRecord"]) -> None:
                 nonlocal records
                 records = [dataclasses.replace(r, experiment=experiment, prediction=prediction) for r in so_far]
+                for index, record in enumerate(records):
+                    if digest := digests.get(record.config.training.seed):
+                        records[index] = dataclasses.replace(record, execution=record.execution | {"weights": digest})
                 save_records(path, records)
                 progress.show_epoch(records)
 
+            def on_end(ended: list["RunRecord"], params: "Params") -> None:
+                for index, record in enumerate(ended if keep.keep_weights else ()):
+                    own = jax.tree.map(lambda stacked, index=index: stacked[index], params)
+                    digests[record.config.training.seed] = save_weights(weights_path(path.parent, record), own)
+
             try:
-                fit_seeds(config, dataset, missing, on_epoch=on_epoch, on_step=progress.show_step)
+                fit_seeds(
+                    config,
+                    dataset,
+                    missing,
+                    on_epoch=on_epoch,
+                    on_step=progress.show_step,
+                    on_end=on_end,
+                    checkpoints=checkpoints,
+                )
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     guard.hold_interrupts()
                 message = "interrupted by the user" if isinstance(error, KeyboardInterrupt) else str(error)
                 running = [r for r in records if r.status == "running"]
-                stopped = [dataclasses.replace(r, status="interrupted", message=message) for r in running]
-                save_records(path, stopped)
-                if stopped:
-                    screen.print(
-                        f"{label}: the history so far is kept in {path}; the same command begins anew", markup=False
-                    )
+                if running:
+                    checkpoints.flush()
+                    save_records(path, [dataclasses.replace(r, status="interrupted", message=message) for r in running])
+                    screen.print(f"{label}: kept in {path.parent}; the same command goes on from here", markup=False)
                 raise
+        checkpoints.remove()
     for record in records:
         if record.status == "diverged":
             message = f"{label}, seed {record.config.training.seed} stopped: {record.message}"
             screen.print(message, style="red", markup=False)
     trained = {record.config.training.seed: record for record in records}
     return [found[seed] or trained[seed] for seed in seeds]
+
+
+def _checkpoints_of(path: Path, config: RunConfig, seeds: Sequence[int], fingerprint: str) -> Path:
+    """The folder of a program's checkpoints: another config, other seeds or other images have another."""
+    values = dataclasses.asdict(dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=Path())))
+    text = json.dumps([values, list(seeds), fingerprint], default=str, sort_keys=True)
+    name = f"{config.model}-{config.data.train_size or 'all'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return path.parent / "checkpoints" / name
 
 
 def _check_one_commit(path: Path) -> None:
@@ -121,10 +167,11 @@ class Training:
         """Of several seeds, their mean."""
         from jaxcompare.analysis.comparison import mean
 
+        epoch = len(records[0].history.train_loss)
         if not self._epoch:
             compile_time_s, compiled = records[0].compile_time_s, records[0].compiled
             self._bar.console.print(f"{self._label} compiled in {compile_time_s:.1f} s ({compiled} cache)")
-        self._epoch += 1
+        self._epoch = epoch
         last = {name: mean(getattr(r.history, name)[-1] for r in records) for name in vars(records[0].history)}
         self._bar.console.print(
             f"{self._label} epoch {self._epoch:>{len(str(self._epochs))}}/{self._epochs}  "

@@ -5,6 +5,7 @@ Exit status 1 where the recipe could not run; every such line says what to do.
 
 import importlib
 import importlib.metadata
+import io
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -122,7 +123,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
         print("usage: python -m jaxcompare [DATA_DIR]   (default: data)")
         return 0 if arguments in (["-h"], ["--help"]) else 2
-    sys.stdout.reconfigure(errors="replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     folder = Path(*arguments) if arguments else Path("data")
     findings = [*check_packages(), *check_imports()]
     if all(finding.ok for finding in findings):

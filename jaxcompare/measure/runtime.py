@@ -38,8 +38,8 @@ equal runs."""
 def configure_jax(*, cache: bool | Path = True, split_cores: bool = True) -> None:
     """Make each CPU core a device of its own (`split_cores`), and keep compiled programs between processes (`cache`).
 
-    Cores that compute micro-batches of their own beat cores that share every small matrix product. The cache lies in the
-    user's cache folder, or in JAX_COMPILATION_CACHE_DIR, or in the folder given; a program that is not in it is
+    Cores that compute micro-batches of their own beat cores that share every small matrix product. The cache lies in
+    the user's cache folder, or in JAX_COMPILATION_CACHE_DIR, or in the folder given; a program that is not in it is
     compiled as ever, and `CompileTimes.from_cache` says so. Has no effect on devices once JAX has started.
 
     Raises:

@@ -44,8 +44,8 @@ class Checkpoints:
 
     def __init__(self, folder: Path, every_s: float = 60):
         self._folder, self._every_s = folder.resolve(), every_s
-        self._saved_at, self._kept, self._is_saved = time.monotonic(), None, True
-        self._kept: Checkpoint | None
+        self._saved_at, self._is_saved = time.monotonic(), True
+        self._kept: Checkpoint | None = None
 
     @cached_property
     def _manager(self) -> Any:
@@ -96,9 +96,10 @@ class Checkpoints:
 
     def flush(self) -> None:
         """Have what was kept last on disk, however long ago the one before was written."""
-        if not self._is_saved:
-            self._save()
-        self._manager.wait_until_finished()
+        if self._kept:
+            if not self._is_saved:
+                self._save()
+            self._manager.wait_until_finished()
 
     def remove(self) -> None:
         """The runs are complete."""

@@ -15,6 +15,7 @@ from jaxcompare.measure.environment import describe_environment, git_commit
 from jaxcompare.measure.memory import peak_bytes
 from jaxcompare.measure.timing import CompileGuard
 from jaxcompare.records import History, RunRecord, after_epoch
+from jaxcompare.training.checkpoints import Checkpoint, Checkpoints
 from jaxcompare.training.engine import StackedEngine
 from jaxcompare.training.engines import build_engine
 from jaxcompare.training.programs import explain_memory
@@ -41,6 +42,8 @@ def fit_seeds(
     *,
     on_epoch: Callable[[list[RunRecord]], None] | None = None,
     on_step: Callable[[int], None] | None = None,
+    on_end: Callable[[list[RunRecord], Params], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[list[RunRecord], Params]:
     """Train an independent run for each of `seeds`, all in one program.
 
@@ -54,6 +57,9 @@ def fit_seeds(
         seeds: more than one needs device input.
         on_epoch: called after each epoch with the records so far.
         on_step: called with the number of steps given to the device in this epoch, as it grows.
+        on_end: called once, with what is returned, before `on_epoch` has the last epoch's records.
+        checkpoints: goes on from the latest of them, and keeps one after each epoch. However often a run goes on, its
+            numbers are those of one that was never stopped.
 
     Returns:
         A record per seed, and the parameters after the last epoch as NumPy arrays with a leading axis of seeds.
@@ -62,8 +68,13 @@ def fit_seeds(
         engine, evaluator = build_engine(config, dataset, seeds)
     with explain_memory(len(seeds)), engine, CompileGuard() as guard:
         state = engine.init()
-        records = _begin(engine, dataset)
-        for epoch in range(config.training.epochs):
+        records, begun = _begin(engine, dataset), 0
+        if checkpoints and (found := checkpoints.latest(state)):
+            state = jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), found.state, state)
+            records, begun = _go_on(found, records), found.epoch
+        for epoch in range(begun, config.training.epochs):
+            if all(record.status != "running" for record in records):
+                break
             jax.block_until_ready(state)
             start = time.perf_counter()
             state, metrics, input_wait_s = engine.train_epoch(state, epoch, on_step or (lambda done: None))
@@ -86,11 +97,15 @@ def fit_seeds(
                     evaluation_time_s=(evaluated - trained) / len(seeds),
                     input_wait_s=input_wait_s,
                 )
-            if on_epoch:
+            if checkpoints:
+                checkpoints.keep(epoch + 1, state, records)
+            if on_epoch and any(record.status == "running" for record in records):
                 on_epoch(list(records))
-            if all(record.status != "running" for record in records):
-                break
         params = jax.device_get(state.params)
+    if on_end:
+        on_end(records, params)
+    if on_epoch:
+        on_epoch(list(records))
     return records, params
 
 
@@ -113,6 +128,23 @@ def _begin(engine: StackedEngine, dataset: Dataset) -> list[RunRecord]:
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return [RunRecord(config=config.with_seed(seed), **shared) for seed in engine.learner.seeds]
+
+
+def _go_on(found: Checkpoint, fresh: list[RunRecord]) -> list[RunRecord]:
+    """A checkpoint's records, which say from which epoch on another process trained, and what it had compiled."""
+    return [
+        dataclasses.replace(
+            record,
+            execution=record.execution
+            | {
+                "resumed": [
+                    *record.execution.get("resumed", []),
+                    {"after_epoch": found.epoch, "at": new.started_at, "compile_times": new.compile_times},
+                ]
+            },
+        )
+        for record, new in zip(found.records, fresh, strict=True)
+    ]
 
 
 def _gather(metrics: list[Metrics]) -> Metrics:

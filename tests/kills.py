@@ -1,0 +1,75 @@
+"""Kill a training at random moments, have the same command go on, and compare what it comes to with a run that nothing
+disturbed: `python tests/kills.py [--kills 20] [--random-seed 0] [-- FLAGS of full_comparison.py]`."""
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TIMES = {"epoch_time_s", "evaluation_time_s", "input_wait_s"}
+FLAGS = ["--dataset", "digits", "--image-size", "8", "--epochs", "6", "--checkpoint-every", "0"]
+
+
+def start(out: Path, flags: list[str]) -> subprocess.Popen:
+    words = [sys.executable, str(ROOT / "experiments" / "full_comparison.py"), *FLAGS, *flags, "--out", str(out)]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def read(out: Path) -> dict[tuple[str, int], dict]:
+    lines = map(json.loads, (out / "runs.jsonl").read_text().splitlines()) if (out / "runs.jsonl").exists() else ()
+    return {(line["config"]["model"], line["config"]["training"]["seed"]): line for line in lines}
+
+
+def numbers(runs: dict[tuple[str, int], dict]) -> dict:
+    return {key: {n: v for n, v in run["history"].items() if n not in TIMES} for key, run in runs.items()}
+
+
+def weights(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((out / "weights").glob("*.npz"))}
+
+
+def main(kills: int, seed: int, flags: list[str]) -> int:
+    """Prints a line a command; the exit status says whether every killed run came to the same."""
+    moments, done, same, finished = random.Random(seed), 0, 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        whole, began = Path(folder) / "whole", time.monotonic()
+        assert start(whole, flags).wait() == 0
+        seconds = time.monotonic() - began
+        print(f"undisturbed: {seconds:.1f} s", flush=True)
+        while done < kills:
+            out, ended = Path(folder) / f"killed-{done}", False
+            while not ended:
+                process, complete = start(out, flags), {k: r for k, r in read(out).items() if r["status"] == "complete"}
+                try:
+                    delay = moments.uniform(0.2, 1) * seconds if done < kills else None
+                    _, error = process.communicate(timeout=delay)
+                    assert process.returncode == 0, error
+                    ended = True
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGKILL)
+                    process.communicate()
+                    done += 1
+                    print(
+                        f"killed after {delay:.1f} s: {len(list(out.glob('checkpoints/*/*')))} checkpoints", flush=True
+                    )
+                again = [key for key, run in complete.items() if read(out)[key] != run]
+                assert not again, f"repeated though complete: {again}"
+            finished += 1
+            same += numbers(read(out)) == numbers(read(whole)) and weights(out) == weights(whole)
+            print(f"{same} of {finished} killed runs came to the same, after {done} kills", flush=True)
+    return 0 if same == finished else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--random-seed", type=int, default=0)
+    parser.add_argument("flags", nargs="*")
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.kills, arguments.random_seed, arguments.flags))
