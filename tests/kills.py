@@ -4,7 +4,6 @@ disturbed: `python tests/kills.py [--kills 20] [--random-seed 0] [-- FLAGS of fu
 import argparse
 import json
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -38,28 +37,29 @@ def main(kills: int, seed: int, flags: list[str]) -> int:
     """Prints a line a command; the exit status says whether every killed run came to the same."""
     moments, done, same, finished = random.Random(seed), 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        whole, began = Path(folder) / "whole", time.monotonic()
-        assert start(whole, flags).wait() == 0
+        whole = Path(folder) / "whole"
+        for out in (Path(folder) / "cold", whole):
+            began = time.monotonic()
+            assert start(out, flags).wait() == 0
         seconds = time.monotonic() - began
         print(f"undisturbed: {seconds:.1f} s", flush=True)
         while done < kills:
-            out, ended = Path(folder) / f"killed-{done}", False
-            while not ended:
-                process, complete = start(out, flags), {k: r for k, r in read(out).items() if r["status"] == "complete"}
+            out, process = Path(folder) / f"killed-{done}", None
+            while process is None or process.returncode:
+                complete = {key: run for key, run in read(out).items() if run["status"] == "complete"}
+                process = start(out, flags)
                 try:
-                    delay = moments.uniform(0.2, 1) * seconds if done < kills else None
-                    _, error = process.communicate(timeout=delay)
-                    assert process.returncode == 0, error
-                    ended = True
+                    # Half of the time goes before the first epoch.
+                    process.communicate(timeout=moments.uniform(0.3, 1) * seconds)
+                    assert not process.returncode
                 except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
+                    process.kill()
                     process.communicate()
                     done += 1
-                    print(
-                        f"killed after {delay:.1f} s: {len(list(out.glob('checkpoints/*/*')))} checkpoints", flush=True
-                    )
-                again = [key for key, run in complete.items() if read(out)[key] != run]
-                assert not again, f"repeated though complete: {again}"
+                    print(f"killed; {len(list(out.glob('checkpoints/*/*')))} checkpoints", flush=True)
+                if again := [key for key, run in complete.items() if read(out)[key] != run]:
+                    print(f"repeated though complete: {again}")
+                    return 1
             finished += 1
             same += numbers(read(out)) == numbers(read(whole)) and weights(out) == weights(whole)
             print(f"{same} of {finished} killed runs came to the same, after {done} kills", flush=True)
