@@ -32,10 +32,12 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
     warnings.showwarning = _show_warning
     # `timeout` and batch schedulers end a command so: as Ctrl-C does, with nothing left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    args = None
     try:
-        main(_parse(args_type, presets or {}))
+        args = _parse(args_type, presets or {})
+        main(args)
     except InputError as error:
-        _fail(str(error))
+        _fail(str(error) + _keep_lines(error.lines, getattr(args, "out", None)))
     except KeyboardInterrupt:
         print("\ninterrupted; what is complete is kept, and the same command goes on", file=sys.stderr)
         sys.exit(130)
@@ -93,6 +95,20 @@ def seeds(first: int, count: int) -> list[int]:
 def _show_warning(message: Warning | str, *place: object, **more: object) -> None:
     """One line: where in the code a warning comes from is nothing to a user."""
     print("warning: " + " ".join(str(message).split()), file=sys.stderr)
+
+
+def _keep_lines(lines: Sequence[str], out: Path | None) -> str:
+    """Write what a message has no room for beside the results, never among the images; say where."""
+    if not lines or out is None:
+        return ""
+    from jaxcompare.records import write_atomically
+
+    path = out / "bad_images.txt"
+    try:
+        write_atomically(path, "".join(f"{line}\n" for line in lines))
+    except InputError as error:
+        return f" ({error})"
+    return f" (all {len(lines)} are in {path})"
 
 
 def _fail(message: str) -> None:

@@ -104,7 +104,7 @@ def _begin(engine: Engine, dataset: Dataset) -> list[RunRecord]:
         "num_classes": len(dataset.class_names),
         "history": History(),
         "compile_times": {name: dataclasses.asdict(times) for name, times in engine.compile_times.items()},
-        "execution": engine.facts,
+        "execution": engine.facts | dataset.facts,
         "environment": describe_environment("jax"),
         "git_commit": git_commit(),
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
