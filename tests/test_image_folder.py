@@ -93,12 +93,12 @@ def test_the_operating_systems_reason_is_told(root, monkeypatch):
     image, folder = root / "train" / "cat" / "0.png", root / "test" / "dog"
     closed.add(str(image))
     for skip in (False, True):
-        assert refuse(root, skip_bad_images=skip) == f"{image}: cannot be read (Permission denied); make it readable"
+        assert refuse(root, skip_bad_images=skip) == f"{image}: cannot be read (Permission denied); see to that first"
     damage(root, 1)
-    assert "make readable what cannot be read; remove or replace the others" in refuse(root)
+    assert "see first to what cannot be read; remove or replace the others" in refuse(root)
     for place in (folder, root / "train", root):
         closed.add(str(place))
-        assert refuse(root) == f"{place}: cannot be read (Permission denied); make it readable"
+        assert refuse(root) == f"{place}: cannot be read (Permission denied); see to that first"
 
 
 @pytest.mark.parametrize("name", ["Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir", ".DS_Store"])
@@ -139,6 +139,12 @@ def test_a_table_may_have_the_classes(root, place, heading):
     lines = flatten(root)
     (root / place).write_text(heading + "".join(f"{name},{label}\n" for name, label in reversed(lines)))
     assert load(root).fingerprint == before
+    # The training images so too.
+    shutil.rmtree(root / "train")
+    shutil.copytree(root / "test", root / "train")
+    if place == "test.csv":
+        shutil.copy(root / place, root / "train.csv")
+    assert load(root).train.labels.tolist() == [0, 0, 1, 1]
 
 
 def test_tiny_imagenet(root):
@@ -171,11 +177,11 @@ COMPLAINTS = {
     ),
     "a file that is not there": (
         lambda root: table(root, GOOD + "x.png,dog\n"),
-        "1 of its files are not in {root}/test/, the first is 'x.png'; correct",
+        "lines without a file in {root}/test/: 1, for one 'x.png'; correct",
     ),
     "a file without a line": (
         lambda root: table(root, GOOD[: GOOD.index("dog_1")]),
-        "test.csv: 1 files have no line, the first is {root}/test/dog_1.png",
+        "test.csv: files without a line: 1, for one {root}/test/dog_1.png",
     ),
     "another case in a table": (
         lambda root: table(root, GOOD.replace("cat_1.png", "Cat_1.PNG")),
@@ -196,7 +202,7 @@ COMPLAINTS = {
     "a pipe": (lambda root: os.mkfifo(root / "train" / "cat" / "pipe"), "pipe: neither a file nor a folder"),
     "a link to nothing": (
         lambda root: (root / "train" / "cat" / "link.png").symlink_to("nowhere"),
-        "cat/link.png: cannot be read (No such file or directory); make it readable",
+        "cat/link.png: cannot be read (No such file or directory); see to that first",
     ),
     "a link to itself": (
         lambda root: (root / "train" / "loop").symlink_to("loop"),

@@ -49,7 +49,7 @@ def shown(name: str | os.PathLike[str]) -> str:
 
 def unreadable(path: Path, error: OSError) -> InputError:
     """The operating system's reason, in one line."""
-    return InputError(f"{shown(path)}: cannot be read ({error.strerror or error}); make it readable")
+    return InputError(f"{shown(path)}: cannot be read ({error.strerror or error}); see to that first")
 
 
 def decode_files(paths: Sequence[Path], size: int) -> tuple[UInt8[np.ndarray, "n size size 3"], list[Outcome]]:
@@ -73,8 +73,10 @@ def check_files(root: Path, outcomes: Sequence[Outcome], *, skip: bool) -> list[
     if complaints := [one for one in bad if one.unreadable or not skip]:
         raise _complain(root, complaints, len(outcomes))
     if several := [one.path for one in outcomes if one.several]:
-        more = f", as do {len(several) - 1} others" if several[1:] else ""
-        warnings.warn(f"{shown(several[0])} holds several images{more}; the first of each is taken", stacklevel=2)
+        warnings.warn(
+            f"files that hold several images, of which the first is taken: {len(several)}, for one {shown(several[0])}",
+            stacklevel=2,
+        )
     if bad:
         warnings.warn(f"{len(bad)} of {len(outcomes)} files are left out: {_list(bad, root)}", stacklevel=2)
     return [one.path for one in bad]
@@ -85,9 +87,9 @@ def _complain(root: Path, bad: Sequence[Outcome], total: int) -> InputError:
     them = "it" if len(bad) == 1 else "them"
     what_to_do = f"remove {them} or replace {them}, or give --skip-bad-images"
     if refused == len(bad):
-        what_to_do = f"make {them} readable"
+        what_to_do = "see to that first"
     elif refused:
-        what_to_do = "make readable what cannot be read; remove or replace the others, or give --skip-bad-images"
+        what_to_do = "see first to what cannot be read; remove or replace the others, or give --skip-bad-images"
     if len(bad) == 1:
         return InputError(f"{shown(bad[0].path)}: {bad[0].problem}; {what_to_do}")
     return InputError(

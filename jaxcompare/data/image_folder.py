@@ -75,7 +75,7 @@ def _list_root(root: Path) -> list[str]:
         nor = f" (nor {'/, '.join(names[1:])}/)" if names[1:] else ""
         raise InputError(
             f"--data-dir {shown(root)}: no folder {names[0]}/{nor}; put images in {shown(root / names[0])}/<class>/ "
-            f"(found: {near or 'nothing'})"
+            f"(found: {near or ('nothing' if root.exists() else 'no such folder')})"
         )
     return folders
 
@@ -185,12 +185,12 @@ def _by_label(folder: Path, images: list[_Entry], table: Path) -> Classes:
     if missing := sorted(set(labels) - set(names)):
         near = _differs(missing[0], names)
         raise InputError(
-            f"{shown(table)}: {len(missing)} of its files are not in {shown(folder)}/, the first is {missing[0]!r}"
+            f"{shown(table)}: lines without a file in {shown(folder)}/: {len(missing)}, for one {missing[0]!r}"
             f"{near and f', where {near}'}; correct the names or remove the lines"
         )
     if unlabelled := [entry.path for entry in images if entry.path.name not in labels]:
         raise InputError(
-            f"{shown(table)}: {len(unlabelled)} files have no line, the first is {shown(unlabelled[0])}; add lines of "
+            f"{shown(table)}: files without a line: {len(unlabelled)}, for one {shown(unlabelled[0])}; add lines of "
             "filename,label or remove the files"
         )
     classes: Classes = {}
