@@ -40,7 +40,7 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
         main(args)
         sys.stdout.flush()
     except InputError as error:
-        _fail(str(error), 2)
+        _fail(str(error) + _keep_lines(error.lines, out), 2)
     except KeyboardInterrupt:
         guard.hold_interrupts()
         print("\ninterrupted; what is complete is kept, and the same command goes on", file=sys.stderr)
@@ -140,6 +140,20 @@ def _warn_once(text: str) -> None:
 def _show_warning(message: Warning | str, *place: object, **more: object) -> None:
     """One line, once: where in the code a warning comes from is nothing to a user."""
     _warn_once(" ".join(str(message).split()))
+
+
+def _keep_lines(lines: Sequence[str], out: Path) -> str:
+    """Write what a message has no room for beside the results, never among the images; say where."""
+    if not lines:
+        return ""
+    from jaxcompare.records import write_atomically
+
+    path = out / "bad_images.txt"
+    try:
+        write_atomically(path, "".join(f"{line}\n" for line in lines))
+    except InputError as error:
+        return f" ({error})"
+    return f" (all {len(lines)} are in {path})"
 
 
 def _fail(message: str, status: int) -> NoReturn:

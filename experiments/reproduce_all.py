@@ -29,6 +29,8 @@ class Args:
     """The data set, as for the other scripts. `quick` takes digits whatever is given."""
     data_dir: Path = Path("data")
     """Folder that holds it, or into which it is downloaded."""
+    skip_bad_images: bool = False
+    """Of a folder, go on without the files that are no readable images."""
     out: Path = Path("runs/reproduce_all")
     """Folder for one folder per experiment, and report/."""
 
@@ -58,6 +60,7 @@ def build_steps(args: Args) -> list[list[str]]:
     """Script, flags: one list for each process."""
     full = args.preset == "full"
     data = ["--dataset", args.dataset, "--data-dir", str(args.data_dir)] if full else []
+    data += ["--skip-bad-images"] if full and args.skip_bad_images else []
     runs = {args.out / folder: words.split() for folder, words in (FULL if full else QUICK).items()}
     steps = [[*words, *data, "--out", str(folder)] for folder, words in runs.items()]
     return [*steps, ["report.py", *map(str, runs), "--out", str(args.out / "report")]]

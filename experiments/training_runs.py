@@ -129,7 +129,9 @@ def train(
 
 def _checkpoints_of(path: Path, config: RunConfig, seeds: Sequence[int], fingerprint: str) -> Path:
     """The folder of a program's checkpoints: another config, other seeds or other images have another."""
-    values = dataclasses.asdict(dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=Path())))
+    values = dataclasses.asdict(
+        dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=Path(), skip_bad_images=False))
+    )
     text = json.dumps([values, list(seeds), fingerprint], default=str, sort_keys=True)
     name = f"{config.model}-{config.data.train_size or 'all'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     return path.parent / "checkpoints" / name

@@ -4,6 +4,7 @@ This module imports nothing heavy, so that a command line can answer `--help` at
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -20,6 +21,11 @@ Precision = Literal["float32", "tf32", "bfloat16"]
 
 class InputError(ValueError):
     """A mistake in what the user gave. The message is one line: what is wrong, where, what to do."""
+
+    def __init__(self, message: str, lines: Sequence[str] = ()):
+        super().__init__(message)
+        self.lines = lines
+        """What the message has no room for; a script writes it to a file."""
 
 
 def choose(flag: str, value: str, literal: object, *more: str) -> None:
@@ -40,7 +46,8 @@ class DataConfig:
     """Which images a run sees."""
 
     dataset: DatasetName = "cifar10"
-    """The data set. `digits` needs no download; `folder` reads DATA_DIR/train/<class>/* and DATA_DIR/test/<class>/*."""
+    """The data set. `digits` needs no download; `folder` reads DATA_DIR/train/<class>/* and DATA_DIR/test/<class>/*
+    (or val/; docs/use.md has the other layouts)."""
     data_dir: Path = dataclasses.field(default=Path("data"), compare=False)
     """Folder that holds the data set, or into which it is downloaded."""
     train_size: int | None = None
@@ -54,6 +61,8 @@ class DataConfig:
     """Channel mean and standard deviation: the published constants, or computed from the training split."""
     workers: int = 0
     """Processes that prepare training batches; 0 prepares them in the training process. Changes no batch."""
+    skip_bad_images: bool = dataclasses.field(default=False, compare=False)
+    """Of a folder, go on without the files that are no readable images. Records have their names."""
 
     def __post_init__(self) -> None:
         choose("--dataset", self.dataset, DatasetName)
@@ -65,6 +74,8 @@ class DataConfig:
         _at_least("--image-size", self.image_size, 8)
         if self.image_size % 4:
             raise InputError(f"--image-size: must be a multiple of 4, the ViT's patch, not {self.image_size}")
+        if self.skip_bad_images and self.dataset != "folder":
+            raise InputError("--skip-bad-images: goes with --dataset folder only")
 
     def resolve(self, seeds: int) -> "DataConfig":
         """The same with "auto" replaced, for an experiment of so many seeds. Without a size nothing is drawn."""

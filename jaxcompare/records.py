@@ -19,6 +19,10 @@ SCHEMA = 3
 
 CHECKSUM = "checksum"
 
+UNWRITTEN = ("data_dir", "skip_bad_images")
+"""Fields of a run's DataConfig that decide where images come from and which are left out: the fingerprint says what
+they were, `execution.skipped_images` which were not."""
+
 Status = Literal["running", "complete", "diverged", "interrupted"]
 Experiment = Literal["full_comparison", "data_efficiency", "framework_agreement"]
 
@@ -273,7 +277,7 @@ def _missing(written: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     """The first field that a line lacks: it must not take today's default."""
     for name, value in written.items():
         if name not in given:
-            if name != "data_dir":
+            if name not in UNWRITTEN:
                 return name
         elif isinstance(value, dict) and isinstance(given[name], dict) and (inner := _missing(value, given[name])):
             return f"{name}.{inner}"
@@ -351,6 +355,6 @@ def run_values(record: RunRecord) -> dict[str, Any]:
         return value
 
     value = dataclasses.asdict(record)
-    # It says nothing to anyone else; the fingerprint says what they were.
-    del value["config"]["data"]["data_dir"]
+    for name in UNWRITTEN:
+        del value["config"]["data"][name]
     return plain(value)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from jaxcompare.analysis.statistics import Estimate, estimate
 from jaxcompare.config import InputError, ModelName, RunConfig
-from jaxcompare.records import RunRecord
+from jaxcompare.records import UNWRITTEN, RunRecord
 
 LABELS: dict[ModelName, str] = {"cnn": "CNN", "vit": "ViT"}
 
@@ -128,8 +128,8 @@ def _recipe(config: RunConfig, fingerprint: str) -> Mapping[str, object]:
     execution = {name: values["execution"][name] for name in ("input", "precision")}
     recipe = {"images": fingerprint, "epoch_images": config.epoch_images}
     recipe |= values["training"] | values["data"] | execution
-    # Where images lie and how many processes prepare them changes no number; the seed is no part of a recipe.
-    return {name: value for name, value in recipe.items() if name not in ("data_dir", "workers", "seed")}
+    # The fingerprint has which images; how many processes prepare them changes no number; a recipe has no seed.
+    return {name: value for name, value in recipe.items() if name not in (*UNWRITTEN, "workers", "seed")}
 
 
 def executed_alike(records: Sequence[RunRecord]) -> bool:

@@ -3,21 +3,20 @@
 import dataclasses
 import hashlib
 import math
-import os
 import tarfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from torchvision import datasets as tv
 from torchvision.transforms.v2 import functional as F
 
 from jaxcompare.config import DataConfig, InputError
+from jaxcompare.data.image_file import check_files, decode_files, shown
+from jaxcompare.data.image_folder import list_images
 from jaxcompare.data.split import Dataset, Split, Statistics
 
 T = TypeVar("T", bound=tv.VisionDataset)
@@ -46,13 +45,17 @@ def load_dataset(config: DataConfig) -> Dataset:
     Raises:
         InputError: the data set is missing, incomplete or unreadable, or cannot be downloaded.
     """
-    class_names, train, test = LOADERS[config.dataset](config.data_dir, config.image_size)
+    skipped = ()
+    if config.dataset == "folder":
+        class_names, train, test, skipped = _folder(config)
+    else:
+        class_names, train, test = LOADERS[config.dataset](config.data_dir, config.image_size)
     train, test = (_resize(split, config.image_size) for split in (train, test))
     if config.dataset in NOT_MIRRORED:
         train = dataclasses.replace(train, flip_probability=0.0)
     statistics = PUBLISHED[config.dataset] if config.normalisation == "published" else channel_statistics(train.images)
-    title = config.data_dir.resolve().name if config.dataset == "folder" else config.dataset
-    return Dataset(title, tuple(class_names), train, test, statistics, _fingerprint(train, test))
+    title = shown(config.data_dir.resolve().name) if config.dataset == "folder" else config.dataset
+    return Dataset(title, tuple(class_names), train, test, statistics, _fingerprint(train, test), skipped)
 
 
 def channel_statistics(images: UInt8[np.ndarray, "n h w c"]) -> Statistics:
@@ -139,50 +142,24 @@ def _digits(_: Path, size: int) -> tuple[tuple[str, ...], Split, Split]:
     return DIGIT_NAMES, _split(pixels[train], labels[train]), _split(pixels[test], labels[test])
 
 
-def _folder(root: Path, size: int) -> tuple[list[str], Split, Split]:
-    """`root/train/<class>/*` and `root/test/<class>/*`: every file is an image; hidden files are passed over."""
-    listings = {part: _list_classes(root, part) for part in ("train", "test")}
-    class_names = sorted(listings["train"])
-    if len(class_names) < 2:
-        raise InputError(f"--data-dir {root}: one class only ({class_names[0]}); a classifier needs at least two")
-    for here, there in (("train", "test"), ("test", "train")):
-        only = sorted(set(listings[here]) - set(listings[there]))
-        if only:
+def _folder(config: DataConfig) -> tuple[list[str], Split, Split, tuple[str, ...]]:
+    """See `image_folder.list_images`. Last, the files that were passed over."""
+    root = config.data_dir
+    class_names, listings = list_images(root)
+    decoded = [decode_files([path for path, _ in listing], config.image_size) for listing in listings]
+    skipped = check_files(root, [one for _, outcomes in decoded for one in outcomes], skip=config.skip_bad_images)
+    splits: list[Split] = []
+    for listing, (images, outcomes) in zip(listings, decoded, strict=True):
+        good = np.array([not outcome.problem for outcome in outcomes])
+        files = [file for file, is_good in zip(listing, good, strict=True) if is_good]
+        if lost := set(range(len(class_names))) - {label for _, label in files}:
+            part = listing[0][0].relative_to(root).parts[0]
             raise InputError(
-                f"--data-dir {root}: class {only[0]!r} is in {here}/ but not in {there}/; give both the same classes"
+                f"--data-dir {shown(root)}: of class {class_names[min(lost)]!r} no image in {part}/ can be used; "
+                "replace some"
             )
-    splits = []
-    for listing in listings.values():
-        files = [(path, label) for label, name in enumerate(class_names) for path in listing[name]]
-        with ThreadPoolExecutor() as pool:
-            images = list(pool.map(lambda file: _decode(file[0], size), files))
-        splits.append(_split(np.stack(images), [label for _, label in files]))
-    return class_names, splits[0], splits[1]
-
-
-def _list_classes(root: Path, part: str) -> dict[str, list[Path]]:
-    folder = root / part
-    if not folder.is_dir():
-        raise InputError(f"--data-dir {root}: no folder {part}/; put images in {folder}/<class>/")
-    classes = {}
-    for child in sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".")):
-        if not child.is_dir():
-            raise InputError(f"{child}: a file where a class folder is expected; move it to {folder}/<class>/")
-        classes[child.name] = sorted(path for path in child.iterdir() if not path.name.startswith("."))
-        if not classes[child.name]:
-            raise InputError(f"{child}: no images in this class; add some or remove the folder")
-    if not classes:
-        raise InputError(f"--data-dir {root}: {part}/ is empty; put images in {folder}/<class>/")
-    return classes
-
-
-def _decode(path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    try:
-        with Image.open(path) as image:
-            rgb = image.convert("RGB")
-            return np.asarray(rgb if rgb.size == (size, size) else rgb.resize((size, size), Image.Resampling.BILINEAR))
-    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{os.fspath(path)}: not a readable image; remove it or replace it") from error
+        splits.append(_split(images if good.all() else images[good], [label for _, label in files]))
+    return class_names, splits[0], splits[1], tuple(shown(path.relative_to(root)) for path in skipped)
 
 
 LOADERS: dict[str, Callable[[Path, int], tuple]] = {
@@ -191,5 +168,4 @@ LOADERS: dict[str, Callable[[Path, int], tuple]] = {
     "svhn": _svhn,
     "fashion-mnist": _fashion_mnist,
     "digits": _digits,
-    "folder": _folder,
 }

@@ -1,6 +1,7 @@
 """Decoded images and labels, whatever they come from."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -44,6 +45,13 @@ class Dataset:
     statistics: Statistics
     fingerprint: str
     """SHA-256 of the images and labels of both splits as loaded; a subset keeps the whole's."""
+    skipped: tuple[str, ...] = ()
+    """Of a folder of images, the files that could not be used and were passed over."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the record of a run on these images has of them in `execution`."""
+        return {"skipped_images": list(self.skipped)} if self.skipped else {}
 
 
 def training_subset(dataset: Dataset, data: DataConfig, seed: int) -> Dataset:

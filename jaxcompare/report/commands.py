@@ -8,7 +8,7 @@ from typing import Any
 from jaxcompare.config import DataConfig, ExecutionConfig, TrainingConfig
 from jaxcompare.records import RunRecord
 
-STATED = ("dataset", "data_dir", "train_size", "epochs", "seed")
+STATED = ("dataset", "data_dir", "skip_bad_images", "train_size", "epochs", "seed")
 """Fields whose flags a command always holds, or never."""
 
 
@@ -19,6 +19,7 @@ def rebuild_commands(records: Sequence[RunRecord]) -> list[str]:
     script, config = records[0].experiment, records[0].config
     words = ["python", f"experiments/{script}.py"]
     words += ["--dataset", config.data.dataset, *(["--data-dir", "DIR"] if config.data.dataset == "folder" else [])]
+    words += ["--skip-bad-images"] if any(record.execution.get("skipped_images") for record in records) else []
     # Under a budget of steps the largest size decides the images per epoch, whether or not its own runs are here.
     sizes = sorted({*(record.train_images for record in records), *filter(None, [config.epoch_images])})
     if script == "data_efficiency":

@@ -77,7 +77,7 @@ def fit(
         num_classes=len(dataset.class_names),
         history=History(),
         compile_times={},
-        execution={"engine": "eager"},
+        execution={"engine": "eager"} | dataset.facts,
         environment=describe_environment("torch"),
         git_commit=git_commit(),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -122,7 +122,7 @@ def _begin(engine: StackedEngine, dataset: Dataset) -> list[RunRecord]:
         "num_classes": len(dataset.class_names),
         "history": History(),
         "compile_times": engine.programs.describe_times(),
-        "execution": engine.facts,
+        "execution": engine.facts | dataset.facts,
         "environment": describe_environment("jax"),
         "git_commit": git_commit(),
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
