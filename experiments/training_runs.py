@@ -108,7 +108,7 @@ def train(
                     on_end=on_end,
                     checkpoints=checkpoints,
                 )
-            except BaseException as error:
+            except (Exception, KeyboardInterrupt) as error:
                 if isinstance(error, KeyboardInterrupt):
                     guard.hold_interrupts()
                 message = "interrupted by the user" if isinstance(error, KeyboardInterrupt) else str(error)

@@ -63,7 +63,7 @@ def test_a_sweep_that_dies_goes_on_and_comes_to_the_same(run_script, monkeypatch
 
     real, calls = fit_module.fit_seeds, []
 
-    def dies(config, dataset, seeds, *, on_epoch, on_step):
+    def dies(config, dataset, seeds, *, on_epoch, **more):
         calls.append(config.data.train_size)
 
         def note(so_far):
@@ -71,7 +71,7 @@ def test_a_sweep_that_dies_goes_on_and_comes_to_the_same(run_script, monkeypatch
             if len(calls) == 2:
                 raise Killed
 
-        return real(config, dataset, seeds, on_epoch=note, on_step=on_step)
+        return real(config, dataset, seeds, on_epoch=note, **more)
 
     monkeypatch.setattr(fit_module, "fit_seeds", dies)
     with pytest.raises(Killed):

@@ -368,7 +368,8 @@ def test_nothing_is_trained_beside_complete_runs_of_another_commit(tmp_path, mon
         fingerprint, train = "abc", range(100)
 
     def train(run):
-        return training_runs.train(Console(quiet=True), "full_comparison", run.config, [42], Images, path)
+        keep = training_runs.Keep()
+        return training_runs.train(Console(quiet=True), "full_comparison", run.config, [42], Images, path, keep)
 
     monkeypatch.setattr("jaxcompare.measure.environment.git_commit", lambda: OTHER)
     assert train(cnn) == [cnn]  # nothing is missing
