@@ -89,11 +89,10 @@ def check_devices() -> Iterator[Finding]:
 
     try:
         check_settings()
-        start_jax()
+        devices = start_jax()
     except InputError as error:
         yield Finding("JAX", str(error), False, "do what the line says")
         return
-    devices = jax.devices()
     yield Finding("JAX devices", ", ".join(f"{device.device_kind} ({device.platform})" for device in devices))
     if jax.default_backend() == "cpu":
         if gpu_is_present():

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxcompare.config import InputError
@@ -202,8 +202,8 @@ def cache_folder() -> str | None:
     return jax_setting("jax_compilation_cache_dir")
 
 
-def start_jax() -> None:
-    """Have JAX find its devices.
+def start_jax() -> "Sequence[jax.Device]":
+    """JAX's devices, which it finds when it is first asked.
 
     Relies on what it raises where it finds none, an AssertionError among others. Seen with jax 0.10.2.
 
@@ -213,7 +213,7 @@ def start_jax() -> None:
     import jax
 
     try:
-        jax.devices()
+        return jax.devices()
     except Exception as error:
         asked = os.environ.get("JAX_PLATFORMS", "")
         reason = " ".join(str(error).split())[:200] or "it finds no device"

@@ -22,6 +22,9 @@ def describe_environment(framework: str, *, torch_device: str = "cpu") -> dict[s
     Args:
         framework: "jax" or "torch": whose device and threads to report. Only that one is initialised.
         torch_device: where PyTorch trains, "cpu" or "cuda".
+
+    Raises:
+        InputError: JAX finds no device.
     """
     environment: dict[str, object] = {
         "python": platform.python_version(),
@@ -39,7 +42,7 @@ def describe_environment(framework: str, *, torch_device: str = "cpu") -> dict[s
     if framework == "jax":
         import jax
 
-        devices = jax.devices()
+        devices = compat.start_jax()
         environment |= {"backend": jax.default_backend(), "device": devices[0].device_kind, "devices": len(devices)}
         environment["matmul_precision"] = compat.matmul_precision()
         environment["compilation_cache"] = compat.cache_folder() is not None

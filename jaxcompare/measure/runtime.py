@@ -43,7 +43,7 @@ def configure_jax(*, cache: bool | Path = True, split_cores: bool = True) -> Non
     compiled as ever, and `CompileTimes.from_cache` says so. Has no effect on devices once JAX has started.
 
     Raises:
-        InputError: the environment asks JAX for something that changes a run's numbers, or that JAX cannot start with.
+        InputError: the environment asks JAX for something that changes a run's numbers, or that it does not know.
     """
     check_settings()
     # What the user says of devices stays.
@@ -51,7 +51,6 @@ def configure_jax(*, cache: bool | Path = True, split_cores: bool = True) -> Non
         compat.set_cpu_devices(min(cpu_cores(), MAX_CPU_DEVICES) if split_cores else 1)
     folder = find_cache() if cache is True else cache
     compat.keep_jax_programs(str(folder) if folder else None)
-    compat.start_jax()
 
 
 def find_cache() -> Path | None:

@@ -77,16 +77,10 @@ class Checkpoints:
 
         args = ocp.args.Composite(state=ocp.args.StandardRestore(), about=ocp.args.JsonRestore())
         found = self._manager.restore(epoch, args=args)
-        leaves = [found.state[f"{index:04}"] for index in range(len(found.state))]
-        records = found.about["records"]
-        if _digest(leaves, records) != found.about["digest"]:
+        content, records = found.state["bytes"].tobytes(), found.about["records"]
+        if _digest(content, records) != found.about["digest"]:
             raise ValueError("its digest is another")
-        placed = [
-            jax.random.wrap_key_data(leaf) if jax.dtypes.issubdtype(of.dtype, jax.dtypes.prng_key) else leaf
-            for leaf, of in zip(leaves, jax.tree.leaves(like), strict=True)
-        ]
-        state = jax.tree.unflatten(jax.tree.structure(like), placed)
-        return Checkpoint(epoch, state, [from_line(record, RunRecord) for record in records])
+        return Checkpoint(epoch, _from_bytes(content, like), [from_line(record, RunRecord) for record in records])
 
     def keep(self, epoch: int, state: TrainState, records: Sequence[RunRecord]) -> None:
         """After an epoch: copied now, since the next one gives the state's buffers away; written if it is time."""
@@ -112,25 +106,32 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         assert self._kept
-        leaves = jax.tree.leaves(self._kept.state)
-        state = ocp.args.StandardSave({f"{index:04}": np.asarray(leaf) for index, leaf in enumerate(leaves)})
+        content = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self._kept.state))
         records = [to_line(run_values(record)) for record in self._kept.records]
-        about = {"digest": _digest(leaves, records), "records": records}
+        about = {"digest": _digest(content, records), "records": records}
+        # One array: of several, orbax leaves those unread that come after a damaged one, and says so in tracebacks.
+        state = ocp.args.StandardSave({"bytes": np.frombuffer(content, np.uint8)})
         self._manager.save(self._kept.epoch, args=ocp.args.Composite(state=state, about=ocp.args.JsonSave(about)))
         self._saved_at, self._is_saved = time.monotonic(), True
 
 
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 def _without_keys(state: TrainState) -> Any:
     """Random keys as the integers that they are made of."""
-    return jax.tree.map(
-        lambda leaf: jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf,
-        state,
-    )
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
 
 
-def _digest(leaves: Sequence[Any], records: Sequence[str]) -> str:
-    digest = hashlib.sha256("\n".join(records).encode())
-    for leaf in map(np.asarray, leaves):
-        digest.update(f"{leaf.dtype}{leaf.shape}".encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
+def _from_bytes(content: bytes, like: TrainState) -> TrainState:
+    leaves, start = [], 0
+    for leaf, plain in zip(jax.tree.leaves(like), jax.tree.leaves(_without_keys(like)), strict=True):
+        values = np.frombuffer(content, plain.dtype, plain.size, start).reshape(plain.shape)
+        start += values.nbytes
+        leaves.append(jax.random.wrap_key_data(values) if _is_key(leaf) else values)
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _digest(content: bytes, records: Sequence[str]) -> str:
+    return hashlib.sha256(content + "".join(records).encode()).hexdigest()

@@ -66,41 +66,43 @@ def fit_seeds(
     """
     with explain_memory(len(seeds)):
         engine, evaluator = build_engine(config, dataset, seeds)
-    with explain_memory(len(seeds)), engine, CompileGuard() as guard:
+    with explain_memory(len(seeds)), engine:
         state = engine.init()
         records, begun = _begin(engine, dataset), 0
         if checkpoints and (found := checkpoints.latest(state)):
             state = jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), found.state, state)
             records, begun = _go_on(found, records), found.epoch
-        for epoch in range(begun, config.training.epochs):
-            if all(record.status != "running" for record in records):
-                break
-            jax.block_until_ready(state)
-            start = time.perf_counter()
-            state, metrics, input_wait_s = engine.train_epoch(state, epoch, on_step or (lambda done: None))
-            jax.block_until_ready((state, metrics))
-            trained = time.perf_counter()
-            correct = evaluator.evaluate(state.params)
-            evaluated = time.perf_counter()
-            guard.check(during=f"epoch {epoch + 1}")
-            # One transfer per epoch: reading a metric within the epoch would stop the device.
-            losses, hits = _gather(metrics)
-            for i, record in enumerate(records):
-                if record.status != "running":
-                    continue
-                records[i] = after_epoch(
-                    dataclasses.replace(record, execution=record.execution | {"peak_bytes": peak_bytes()}),
-                    train_loss=float(np.mean(losses[i], dtype=np.float64)),
-                    train_accuracy=float(np.sum(hits[i], dtype=np.float64)) / engine.epoch_images,
-                    test_accuracy=float(correct[i]) / record.test_images,
-                    epoch_time_s=(trained - start) / len(seeds),
-                    evaluation_time_s=(evaluated - trained) / len(seeds),
-                    input_wait_s=input_wait_s,
-                )
-            if checkpoints:
-                checkpoints.keep(epoch + 1, state, records)
-            if on_epoch and any(record.status == "running" for record in records):
-                on_epoch(list(records))
+        jax.block_until_ready(state)
+        with CompileGuard() as guard:
+            for epoch in range(begun, config.training.epochs):
+                if all(record.status != "running" for record in records):
+                    break
+                jax.block_until_ready(state)
+                start = time.perf_counter()
+                state, metrics, input_wait_s = engine.train_epoch(state, epoch, on_step or (lambda done: None))
+                jax.block_until_ready((state, metrics))
+                trained = time.perf_counter()
+                correct = evaluator.evaluate(state.params)
+                evaluated = time.perf_counter()
+                guard.check(during=f"epoch {epoch + 1}")
+                # One transfer per epoch: reading a metric within the epoch would stop the device.
+                losses, hits = _gather(metrics)
+                for i, record in enumerate(records):
+                    if record.status != "running":
+                        continue
+                    records[i] = after_epoch(
+                        dataclasses.replace(record, execution=record.execution | {"peak_bytes": peak_bytes()}),
+                        train_loss=float(np.mean(losses[i], dtype=np.float64)),
+                        train_accuracy=float(np.sum(hits[i], dtype=np.float64)) / engine.epoch_images,
+                        test_accuracy=float(correct[i]) / record.test_images,
+                        epoch_time_s=(trained - start) / len(seeds),
+                        evaluation_time_s=(evaluated - trained) / len(seeds),
+                        input_wait_s=input_wait_s,
+                    )
+                if checkpoints:
+                    checkpoints.keep(epoch + 1, state, records)
+                if on_epoch and any(record.status == "running" for record in records):
+                    on_epoch(list(records))
         params = jax.device_get(state.params)
     if on_end:
         on_end(records, params)
