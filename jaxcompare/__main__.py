@@ -83,8 +83,8 @@ def check_devices() -> Iterator[Finding]:
     """What JAX sees, and a GPU that is there but that this jaxlib cannot use."""
     import jax
 
-    from jaxcompare.compat.jax import start_jax
     from jaxcompare.config import InputError
+    from jaxcompare.measure.environment import start_jax
     from jaxcompare.measure.runtime import check_settings
 
     try:

@@ -164,7 +164,7 @@ MUTATIONS: list[Mutation] = [
             "jax.random.split(jax.random.fold_in(key, epoch))",
             "jax.random.split(key)",
         ),
-        ("device input: the same crops in every batch", "jax.random.fold_in(plan.key, number)", "plan.key"),
+        ("device input: the same crops in every batch", "jax.random.fold_in(plan.key, index)", "plan.key"),
         ("device input: flips too often", "bernoulli(flip_key, flip_probability,", "bernoulli(flip_key, 0.6,"),
         (
             "device input: padding after normalising",
@@ -178,15 +178,15 @@ MUTATIONS: list[Mutation] = [
         "tests/test_data.py tests/test_device.py -k 'differ or holds_every or on_host'",
         (
             "host input: the same crops every epoch",
-            "(self.seed, index.epoch, index.number)",
-            "(self.seed, index.number)",
+            "(self.seed, plan.epoch, plan.index)",
+            "(self.seed, plan.index)",
         ),
         (
             "host input: the same crops in every batch",
-            "(self.seed, index.epoch, index.number)",
-            "(self.seed, index.epoch)",
+            "(self.seed, plan.epoch, plan.index)",
+            "(self.seed, plan.epoch)",
         ),
-        ("host input: seeds share crops", "(self.seed, index.epoch, index.number)", "(index.epoch, index.number)"),
+        ("host input: seeds share crops", "(self.seed, plan.epoch, plan.index)", "(plan.epoch, plan.index)"),
         ("host input: flips too often", "generator=generator) < flip_probability", "generator=generator) < 0.6"),
         ("host input: not shuffled", "        if self.shuffle:\n", "        if False:\n"),
         (
@@ -299,12 +299,12 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
-        "jaxcompare/training/engine.py",
+        "jaxcompare/training/placement.py",
         "tests/test_engines.py -k 'among_others and cnn'",
         (
             "engines: seeds shared out wrongly",
             "in_specs = (self.per_seed,) * stacked",
-            "in_specs = (EVERYWHERE,) * stacked",
+            "in_specs = (REPLICATED,) * stacked",
         ),
     ),
     *of(
@@ -314,8 +314,8 @@ MUTATIONS: list[Mutation] = [
         ("engines: a chunk begins anew", "start + jnp.arange(count", "jnp.arange(count"),
         (
             "engines: every epoch is the first",
-            "self._epoch(state, self._subsets, self._train_split, np.int32(epoch))",
-            "self._epoch(state, self._subsets, self._train_split, np.int32(0))",
+            "self._epoch(state, self._subsets, self._split, np.int32(epoch))",
+            "self._epoch(state, self._subsets, self._split, np.int32(0))",
         ),
     ),
     *of(
@@ -344,15 +344,19 @@ MUTATIONS: list[Mutation] = [
         ("timing: warm passes for cold", "from_cache=bool(hits)", "from_cache=False"),
     ),
     *of(
-        "jaxcompare/compat.py",
+        "jaxcompare/compat/jax.py",
         "tests/test_compat.py",
         ("compat: compilations are not seen", "/jax/core/compile/backend_compile_duration", "/jax/core/compile"),
+    ),
+    *of(
+        "jaxcompare/compat/torch.py",
+        "tests/test_compat.py",
         ("compat: workers live on", "    if end:\n", "    if False:\n"),
         ("compat: torch.compile reads the usual cache", "os.environ[TORCH_CACHE] = folder", "del folder"),
         ("compat: one of TF32's two switches", "torch.backends.cudnn.allow_tf32 = allowed", "_ = allowed"),
     ),
     *of(
-        "jaxcompare/compat.py",
+        "jaxcompare/compat/jax.py",
         "tests/test_engines.py -k 'cold_from_warm'",
         (
             "compat: quick programs are compiled every time",
@@ -361,19 +365,23 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
-        "jaxcompare/twin/speed.py",
+        "jaxcompare/torch_side/cell_step.py",
         "tests/test_speed.py -k 'as_many_threads'",
-        ("twin: one thread", "torch.set_num_threads(cpu_cores())", "torch.set_num_threads(1)"),
+        ("PyTorch: one thread", "torch.set_num_threads(cpu_cores())", "torch.set_num_threads(1)"),
+    ),
+    *of(
+        "jaxcompare/torch_side/epochs.py",
+        "tests/test_speed.py -k 'as_many_threads'",
         (
-            "twin: a manifest of other threads",
+            "PyTorch: a manifest of other threads",
             '"threads": torch.get_num_threads()',
             '"threads": 1 + torch.get_num_threads()',
         ),
     ),
     *of(
-        "jaxcompare/twin/speed.py",
+        "jaxcompare/torch_side/cell_batches.py",
         "tests/test_speed.py -k 'two_workers and torch'",
-        ("twin: the recipe's loader without workers", "workers=WORKERS", "workers=0"),
+        ("PyTorch: the recipe's loader without workers", "workers=WORKERS", "workers=0"),
     ),
     *of(
         "jaxcompare/data/recipe.py",
@@ -381,50 +389,50 @@ MUTATIONS: list[Mutation] = [
         ("recipe: JAX's loader without workers", "workers=WORKERS", "workers=0"),
     ),
     *of(
-        "jaxcompare/twin/speed.py",
+        "jaxcompare/torch_side/cell_step.py",
         "tests/test_speed.py -k 'timed_pytorch_has_the_cells'",
-        ("twin: timed without dropout", "    if not cell.dropout:\n", "    if True:\n"),
-        ("twin: a control with dropout", "    if not cell.dropout:\n", "    if False:\n"),
+        ("PyTorch: timed without dropout", "    if not cell.dropout:\n", "    if True:\n"),
+        ("PyTorch: a control with dropout", "    if not cell.dropout:\n", "    if False:\n"),
         (
-            "twin: timed in evaluation mode",
+            "PyTorch: timed in evaluation mode",
             "model.to(device).train()\n    optimiser",
             "model.to(device).eval()\n    optimiser",
         ),
     ),
     *of(
-        "jaxcompare/twin/fit.py",
+        "jaxcompare/torch_side/fit.py",
         EPOCH_TIME,
-        ("twin: evaluation within the epoch", "epoch_time_s=trained - start", "epoch_time_s=evaluated - start"),
+        ("PyTorch: evaluation within the epoch", "epoch_time_s=trained - start", "epoch_time_s=evaluated - start"),
         (
-            "twin: the epoch within the evaluation",
+            "PyTorch: the epoch within the evaluation",
             "evaluation_time_s=evaluated - trained",
             "evaluation_time_s=evaluated - start",
         ),
         (
-            "twin: the wait counts training",
+            "PyTorch: the wait counts training",
             "                asked = time.perf_counter()\n            trained",
             "            trained",
         ),
     ),
     *of(
-        "jaxcompare/twin/fit.py",
+        "jaxcompare/torch_side/fit.py",
         "tests/test_fit.py -k 'pytorchs_vit'",
-        ("twin: evaluation with dropout", "    model.eval()\n", "    model.train()\n"),
+        ("PyTorch: evaluation with dropout", "    model.eval()\n", "    model.train()\n"),
         (
-            "twin: dropout in the first epoch only",
+            "PyTorch: dropout in the first epoch only",
             "            model.train()\n",
             "            model.training or model.train(epoch == 0)\n",
         ),
     ),
     *of(
-        "jaxcompare/twin/models.py",
+        "jaxcompare/torch_side/models.py",
         LOGITS,
-        ("twin: another activation", 'activation="gelu"', 'activation="relu"'),
-        ("twin: another epsilon", "self.norm = nn.LayerNorm(width)", "self.norm = nn.LayerNorm(width, eps=1e-3)"),
+        ("PyTorch: another activation", 'activation="gelu"', 'activation="relu"'),
+        ("PyTorch: another epsilon", "self.norm = nn.LayerNorm(width)", "self.norm = nn.LayerNorm(width, eps=1e-3)"),
     ),
     *of(
         "jaxcompare/measure/parity.py",
-        "tests/test_gate.py -k 'shuts_on or nan'",
+        "tests/test_gate.py -k 'refuses or nan'",
         (
             "gate: a tolerance ten thousand times as wide",
             '"float32": (1e-5, 5e-3, 1e-3)',
@@ -438,11 +446,15 @@ MUTATIONS: list[Mutation] = [
         ("gate: skipped", '\', \'.join(exceeds)}" if exceeds else ""', '\', \'.join(exceeds)}" if False else ""'),
     ),
     *of(
-        "jaxcompare/training/plain.py",
+        "jaxcompare/jax_side/cell_engine.py",
         "tests/test_plain.py",
-        ("plain: timed without dropout", "dropout_rate=DROPOUT_RATE if dropout else 0.0", "dropout_rate=0.0"),
-        ("plain: jit of gathered patches", 'lowering="direct"', 'lowering="im2col"'),
-        ("plain: traced anew at every step", 'if engine == "op":', 'if engine in ("op", "traced"):'),
+        ("plain: timed without dropout", "DROPOUT_RATE if cell.dropout else 0.0", "0.0"),
+        ("plain: jit of gathered patches", 'else "direct"', 'else "im2col"'),
+    ),
+    *of(
+        "jaxcompare/jax_side/plain.py",
+        "tests/test_plain.py",
+        ("plain: traced anew at every step", 'if name == "op":', 'if name in ("op", "traced"):'),
     ),
     *of(
         "jaxcompare/study/study.py",
@@ -450,7 +462,7 @@ MUTATIONS: list[Mutation] = [
         ("study: plain jit in many arenas", 'if cell.engine == "jit" else', "if False else"),
     ),
     *of(
-        "jaxcompare/study/worker.py",
+        "jaxcompare/side.py",
         "tests/test_plain.py -k length",
         (
             "plain: long epochs are short",

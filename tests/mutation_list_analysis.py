@@ -270,12 +270,12 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
-        "jaxcompare/study/worker.py",
+        "jaxcompare/jax_side/side.py",
         "tests/test_plain.py -k 'device_of_each_core'",
         ("plain: a device for each core", "split_cores=cell.packaged", "split_cores=True"),
     ),
     *of(
-        "jaxcompare/training/speed.py",
+        "jaxcompare/jax_side/plain.py",
         "tests/test_plain.py -k 'one_program'",
         ("plain: the state is not given away", "state, blank, donate_argnums=0)", "state, blank)"),
     ),

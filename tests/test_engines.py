@@ -67,7 +67,7 @@ def small_dataset():
 
 def losses(config, dataset, seeds=(5,), devices=BOTH):
     """(seeds, 10) losses of two epochs of five steps, and the predictions that are then correct."""
-    engine, evaluator = build_engine(config, dataset, seeds, devices)
+    engine, evaluate = build_engine(config, dataset, seeds, devices)
     with engine:
         state = engine.init()
         parts = []
@@ -76,7 +76,7 @@ def losses(config, dataset, seeds=(5,), devices=BOTH):
             state, metrics, _ = engine.train_epoch(state, epoch, lambda done: None)
             assert all(leaf.is_deleted() for leaf in jax.tree.leaves((given.params, given.opt_state)))  # donated
             parts += [np.asarray(call.loss) for call in metrics]
-        return np.concatenate(parts, axis=1), evaluator.evaluate(state.params)
+        return np.concatenate(parts, axis=1), evaluate(state.params)
 
 
 OTHERS = [(CHUNK, ONE), (EPOCH, ONE), (EPOCH, BOTH)]

@@ -114,8 +114,8 @@ INIT_S, CALL_S, DEVICE_S, EVALUATION_S, BETWEEN_S = 7.0, 0.5, 10.0, 3.0, 1000.0
 class EngineOfWholeEpochs:
     """Its calls return at once, or nearly, and the device works on. It evaluates too."""
 
-    def __init__(self, clock, config, seeds):
-        self.clock, self.config = clock, config
+    def __init__(self, clock, seeds):
+        self.clock = clock
         self.learner = SimpleNamespace(seeds=seeds, count_params=lambda: 1)
         self.programs, self.epoch_images, self.facts = Programs("float32"), 70, {}
 
@@ -146,9 +146,8 @@ def test_an_epochs_time_is_its_training_alone_and_each_seeds_share(seeds, tiny_d
     """Initialisation before it, evaluation and what is done with the record after it are not in it."""
     clock = Clock()
     monkeypatch.setattr(fit_module, "time", clock)
-    monkeypatch.setattr(
-        fit_module, "build_engine", lambda config, _, seeds: (EngineOfWholeEpochs(clock, config, seeds),) * 2
-    )
+    engine = EngineOfWholeEpochs(clock, seeds)
+    monkeypatch.setattr(fit_module, "build_engine", lambda *_: (engine, engine.evaluate))
 
     def on_epoch(_):
         clock.now += BETWEEN_S
@@ -211,10 +210,10 @@ def test_a_model_is_evaluated_without_dropout(execution, tiny_dataset, monkeypat
     dropped = predict(train=True, rngs={"dropout": jax.random.key(0)}).argmax(1)
     assert (dropped != labels).sum() > 5
     run = dataclasses.replace(config(), execution=execution)
-    engine, evaluator = build_engine(run, labelled(tiny_dataset, labels), [1])
+    engine, evaluate = build_engine(run, labelled(tiny_dataset, labels), [1])
     placement = engine.learner.placement
     of_one_seed = placement.put(jax.tree.map(lambda leaf: leaf[None], params), placement.per_seed)
-    assert evaluator.evaluate(of_one_seed).tolist() == [len(labels)]
+    assert evaluate(of_one_seed).tolist() == [len(labels)]
 
 
 def test_pytorchs_vit_is_evaluated_without_dropout_and_trained_with_it(tiny_dataset, monkeypatch):

@@ -8,19 +8,21 @@ from pathlib import Path
 import jax
 import pytest
 import torch
-from jaxcompare.twin import speed
 
-from jaxcompare import compat
 from jaxcompare.cells import Cell
+from jaxcompare.compat import torch as compat
 from jaxcompare.config import DataConfig, TrainingConfig
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.split import training_subset
+from jaxcompare.jax_side import epochs as jax_epochs
+from jaxcompare.jax_side import side as jax_side
 from jaxcompare.measure.parity import Deviation
 from jaxcompare.models import layers
+from jaxcompare.side import Setup
 from jaxcompare.study import gates, worker
-from jaxcompare.study.worker import Setup
-from jaxcompare.training import gate
-from jaxcompare.training.engine import Engine
+from jaxcompare.torch_side import cell_step, gate
+from jaxcompare.torch_side import epochs as torch_epochs
+from jaxcompare.training.programs import Programs
 
 DATA = DataConfig("digits", train_size=40, subsets="independent", image_size=8)
 SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2, batch_size=32, lr=1e-3), Path())
@@ -32,7 +34,7 @@ def reference(request, shallow, tmp_path_factory):
     path = tmp_path_factory.mktemp("gate") / "reference.npz"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "_sleep_when_idle", lambda: None)
-        patch.setattr(worker, "_start_jax", lambda cell, setup, cache: setup.run_config(cell))
+        patch.setattr(jax_side, "configure_jax", lambda **_: None)
         worker.make_reference(request.param, SETUP, path)
         yield request.param, path
 
@@ -68,8 +70,8 @@ def test_pytorch_passes_the_gate(reference, control):
 
 
 @of_the_vit
-def test_the_gate_shuts_on_a_wrong_epsilon(reference, monkeypatch):
-    real = speed.build_model
+def test_the_gate_refuses_a_wrong_epsilon(reference, monkeypatch):
+    real = gate.build_model
 
     def with_another_epsilon(*args, **kwargs):
         model = real(*args, **kwargs)
@@ -78,11 +80,11 @@ def test_the_gate_shuts_on_a_wrong_epsilon(reference, monkeypatch):
                 module.eps = 1e-6
         return model
 
-    monkeypatch.setattr(speed, "build_model", with_another_epsilon)
+    monkeypatch.setattr(gate, "build_model", with_another_epsilon)
     assert pass_gate(reference, "eager").exceeds("float32")
 
 
-def test_the_gate_shuts_on_coarser_products(reference, monkeypatch):
+def test_the_gate_refuses_coarser_products(reference, monkeypatch):
     """As TF32's are: the inputs of every product rounded to 10 bits."""
     real = layers.matmul
 
@@ -98,7 +100,7 @@ def test_the_gate_shuts_on_coarser_products(reference, monkeypatch):
 @of_the_cnn
 def test_the_gate_sees_what_an_engine_compiles(reference, monkeypatch):
     """An engine whose programs round their input, however right the model is that they are made of."""
-    real = Engine.compile
+    real = Programs.compile
 
     def rounds(self, name, function, *args, **options):
         def rounded(state, batch):
@@ -106,7 +108,7 @@ def test_the_gate_sees_what_an_engine_compiles(reference, monkeypatch):
 
         return real(self, name, rounded, *args, **options)
 
-    monkeypatch.setattr(Engine, "compile", rounds)
+    monkeypatch.setattr(Programs, "compile", rounds)
     assert pass_gate(reference, "step").exceeds("float32")
 
 
@@ -134,14 +136,14 @@ def set_tf32():
 @pytest.mark.parametrize("tf32", [False, True])
 def test_manifests_say_whether_products_are_rounded(tf32, set_tf32):
     cell = Cell("cnn", "step", precision="tf32" if tf32 else "float32")
-    assert gate.build_manifest(cell, SETUP.run_config(Cell("cnn", "step")))["tf32"] is tf32
+    assert jax_epochs.build_manifest(cell, SETUP)["tf32"] is tf32
     set_tf32(tf32, tf32)
-    assert speed._build_manifest(dataclasses.replace(cell, engine="eager"), torch.device("cuda"))["tf32"] is tf32
+    assert torch_epochs._build_manifest(dataclasses.replace(cell, engine="eager"), torch.device("cuda"))["tf32"] is tf32
 
 
 def test_setting_up_a_float32_cell_turns_rounding_off(set_tf32):
     set_tf32(True, True)
-    speed.set_up(Cell("cnn", "eager"))
+    cell_step.start(Cell("cnn", "eager"))
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
 
@@ -158,8 +160,8 @@ def test_a_gate_that_does_not_open_leaves_its_cells_without_a_time(monkeypatch):
         return None
 
     monkeypatch.setattr(gates, "in_fresh_process", answer)
-    told = []
-    opened = gates.open_gates([Cell("cnn", "eager", "recipe"), Cell("cnn", "chunk", "host")], SETUP, told.append)
+    lines = []
+    opened = gates.open_gates([Cell("cnn", "eager", "recipe"), Cell("cnn", "chunk", "host")], SETUP, lines.append)
     assert opened == {
         Cell("cnn", "eager"): (
             {"logits": 0.5, "gradients": 0.0, "losses": 0.0},
@@ -167,7 +169,7 @@ def test_a_gate_that_does_not_open_leaves_its_cells_without_a_time(monkeypatch):
         ),
         Cell("cnn", "step"): ({"logits": 0.0, "gradients": 0.0, "losses": 0.0}, ""),
     }
-    assert told == [
+    assert lines == [
         "parity gates: 2 sides against PyTorch in float64, two at a time",
         "[1/2] parity gate: cnn PyTorch eager, float32: not timed: parity gate: logits off by 5.0e-01, 1e-05 allowed",
         "[2/2] parity gate: cnn JAX step, float32: passed",

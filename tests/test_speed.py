@@ -1,6 +1,5 @@
 """Timing: what a clock holds, what is compiled when, where a step's time goes, and what a planted fault does to it."""
 
-import contextlib
 import dataclasses
 import pickle
 import shutil
@@ -17,30 +16,34 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from jaxcompare.training.costs import count_costs
-from jaxcompare.twin import phases as twin_phases
-from jaxcompare.twin import speed as twin_speed
 from torch.utils.data import DataLoader, RandomSampler
 
-from jaxcompare import compat, models
-from jaxcompare.cells import Cell, JaxEngine
+from jaxcompare import models
+from jaxcompare.cells import Cell, JaxEngine, Timing
+from jaxcompare.compat import torch as compat
 from jaxcompare.config import DataConfig, InputError, TrainingConfig
 from jaxcompare.data import host, recipe
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.recipe import RecipeLoader, RecipeStream
 from jaxcompare.data.split import training_subset
+from jaxcompare.jax_side import cell_engine
+from jaxcompare.jax_side import epochs as jax_epochs
+from jaxcompare.jax_side import phases as jax_phases
+from jaxcompare.jax_side import side as jax_side
+from jaxcompare.jax_side.costs import count_costs
 from jaxcompare.measure import ceiling, clock
 from jaxcompare.measure.cost import layer_costs, training_bytes, training_flops
 from jaxcompare.measure.environment import process_peak_bytes
+from jaxcompare.side import Setup
 from jaxcompare.study import worker
 from jaxcompare.study.process import CellFailed, in_fresh_process
-from jaxcompare.study.worker import Setup
-from jaxcompare.training import engine as engine_module
-from jaxcompare.training import engines, plain
-from jaxcompare.training import phases as jax_phases
-from jaxcompare.training import speed as jax_speed
-from jaxcompare.training.engines import build_engine
+from jaxcompare.torch_side import cell_step
+from jaxcompare.torch_side import epochs as torch_epochs
+from jaxcompare.torch_side import phases as torch_phases
+from jaxcompare.torch_side.cell_batches import open_batches
+from jaxcompare.training import learner
 from jaxcompare.training.host_engine import HostEngine
+from jaxcompare.training.placement import Placement
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -64,20 +67,20 @@ def prepared_batches():
 @pytest.fixture
 def no_ceilings(monkeypatch):
     monkeypatch.setattr(clock, "TIMED_S", 0.0)
-    monkeypatch.setattr(jax_speed, "measure_ceilings", lambda *_: ceiling.Ceilings(1.0, 1.0))
-    monkeypatch.setattr(twin_speed, "_measure_ceilings", lambda *_: (1.0, 1.0))
+    monkeypatch.setattr(jax_epochs, "measure_ceilings", lambda *_: ceiling.Ceilings(1.0, 1.0))
+    monkeypatch.setattr(torch_epochs, "_measure_ceilings", lambda *_: (1.0, 1.0))
+
+
+def setup_of(**training):
+    return dataclasses.replace(SETUP, training=dataclasses.replace(SETUP.training, **training))
 
 
 def jax_timing(cell, epochs=3):
-    training = dataclasses.replace(SETUP.training, epochs=epochs)
-    setup = dataclasses.replace(SETUP, training=training)
-    loader = worker._build_loader(cell, setup)
-    return jax_speed.time_epochs(cell, setup.run_config(cell), setup.dataset, setup.seeds_of(cell), loader)
+    return jax_epochs.time_cell(cell, setup_of(epochs=epochs))
 
 
-def twin_timing(cell, epochs=3):
-    training = dataclasses.replace(SETUP.training, epochs=epochs)
-    return twin_speed.time_epochs(cell, SETUP.dataset, training, SETUP.batches_of(cell))
+def torch_timing(cell, epochs=3):
+    return torch_epochs.time_epochs(cell, setup_of(epochs=epochs))
 
 
 # Clocks.
@@ -111,7 +114,7 @@ def test_a_missing_synchronisation_is_caught_in_jax(monkeypatch, no_ceilings):
     cell = dataclasses.replace(STEP, batch_size=len(SETUP.dataset.train))
     assert len(jax_timing(cell, epochs=2).epoch_time_s) == 1
     asked = threading.Event()
-    real = engine_module.build_train_step
+    real = learner.build_train_step
 
     def build_train_step(*args):
         train_step = real(*args)
@@ -122,8 +125,8 @@ def test_a_missing_synchronisation_is_caught_in_jax(monkeypatch, no_ceilings):
 
         return held_up
 
-    monkeypatch.setattr(engine_module, "build_train_step", build_train_step)
-    monkeypatch.setattr(jax_speed, "wait", lambda tree: None)
+    monkeypatch.setattr(learner, "build_train_step", build_train_step)
+    monkeypatch.setattr(jax_epochs, "wait", lambda tree: None)
     try:
         with pytest.raises(RuntimeError, match="before the work was done"):
             jax_timing(cell, epochs=2)
@@ -136,20 +139,20 @@ def test_a_missing_synchronisation_is_caught_in_pytorch(monkeypatch, no_ceilings
     under_way = []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(query=lambda: not under_way))
-    loss = slowed(twin_speed.cross_entropy, lambda: under_way.append("a step"))
-    monkeypatch.setattr(twin_speed, "cross_entropy", loss)
-    monkeypatch.setattr(twin_speed, "synchronise", lambda device: under_way.clear())
-    assert len(twin_timing(EAGER, epochs=2).epoch_time_s) == 1
-    monkeypatch.setattr(twin_speed, "synchronise", lambda device: None)
+    loss = slowed(cell_step.cross_entropy, lambda: under_way.append("a step"))
+    monkeypatch.setattr(cell_step, "cross_entropy", loss)
+    monkeypatch.setattr(torch_epochs, "synchronise", lambda device: under_way.clear())
+    assert len(torch_timing(EAGER, epochs=2).epoch_time_s) == 1
+    monkeypatch.setattr(torch_epochs, "synchronise", lambda device: None)
     with pytest.raises(RuntimeError, match="before the work was done"):
-        twin_timing(EAGER, epochs=2)
+        torch_timing(EAGER, epochs=2)
 
 
 @pytest.mark.parametrize(
     "measure",
     [
         lambda: ceiling.measure_ceilings("float32"),
-        lambda: twin_speed._measure_ceilings(EAGER, torch.device("cpu")),
+        lambda: torch_epochs._measure_ceilings(EAGER, torch.device("cpu")),
     ],
     ids=["jax", "torch"],
 )
@@ -164,12 +167,12 @@ def test_ceilings_are_operations_and_bytes_over_the_median_time(measure, monkeyp
 # What is trained, compiled and counted.
 
 
-def test_the_twins_timed_loop_trains(monkeypatch, no_ceilings):
+def test_pytorchs_timed_loop_trains(monkeypatch, no_ceilings):
     """As many optimiser steps as batches and epochs, from the loss of the whole batch."""
     losses = []
-    real = twin_speed.cross_entropy
-    monkeypatch.setattr(twin_speed, "cross_entropy", lambda *a: losses.append(real(*a)) or losses[-1])
-    timing = twin_timing(EAGER, epochs=8)
+    real = cell_step.cross_entropy
+    monkeypatch.setattr(cell_step, "cross_entropy", lambda *a: losses.append(real(*a)) or losses[-1])
+    timing = torch_timing(EAGER, epochs=8)
     assert (len(timing.warm_up_time_s), len(timing.epoch_time_s), len(losses)) == (1, 7, 16)
     assert len(timing.first_step_time_s) == 2
     assert len(timing.page_faults) == 7
@@ -187,7 +190,7 @@ def test_every_input_feeds_both_frameworks(place, theirs_asked, ours_asked, monk
     real = host.HostLoader.epoch
     monkeypatch.setattr(host.HostLoader, "epoch", lambda self, epoch: asked.append(epoch) or real(self, epoch))
     monkeypatch.setattr(recipe, "WORKERS", 0)  # they are forked, and JAX runs in this process
-    theirs = twin_timing(dataclasses.replace(EAGER, input=place), epochs=2)
+    theirs = torch_timing(dataclasses.replace(EAGER, input=place), epochs=2)
     assert asked == theirs_asked
     asked.clear()
     ours = jax_timing(dataclasses.replace(STEP, input=place), epochs=2)
@@ -207,7 +210,7 @@ def test_a_batch_that_is_late_is_waited_for(framework, fake_clock, monkeypatch, 
 
     monkeypatch.setattr(host._Batches, "__getitem__", slowed(host._Batches.__getitem__, late))
     cell = dataclasses.replace(EAGER if framework == "torch" else STEP, input="host")
-    timing = (twin_timing if framework == "torch" else jax_timing)(cell, epochs=2)
+    timing = (torch_timing if framework == "torch" else jax_timing)(cell, epochs=2)
     assert timing.input_wait_s == timing.epoch_time_s == [2 * PLANTED_S]
 
 
@@ -263,7 +266,7 @@ def test_prepared_batches_are_the_pipelines_and_lie_as_xla_takes_them():
             assert part.dtype == other.dtype
             np.testing.assert_array_equal(part, other)
         assert batch.images.ctypes.data % 64 == 0
-    assert SETUP.batches_of(STEP) is None
+    assert not STEP.prepared
 
 
 @pytest.mark.parametrize(
@@ -274,12 +277,12 @@ def test_what_a_step_gets_is_the_pipelines(engine, place):
     loader, _ = host.build_loaders(SETUP.dataset, SETUP.training, workers=0)
     made = list(loader.epoch(0))
     if engine == "eager":
-        prepared, device = SETUP.batches_of(cell), torch.device("cpu")
-        with twin_speed._open_batches(cell, SETUP.dataset, SETUP.training, prepared, device) as batches:
+        with open_batches(cell, SETUP, torch.device("cpu")) as batches:
             got = [(images.permute(0, 2, 3, 1).numpy(), labels.numpy()) for images, labels in batches(1)]
     else:
         got = [
-            (np.asarray(batch.images), np.asarray(batch.labels)) for batch in worker._build_loader(cell, SETUP).epoch(1)
+            (np.asarray(batch.images), np.asarray(batch.labels))
+            for batch in cell_engine.build_loader(cell, SETUP).epoch(1)
         ]
     for (images, labels), batch in zip(got, made, strict=True):
         np.testing.assert_array_equal(images, batch.images)
@@ -292,7 +295,7 @@ def test_a_cell_of_jax_whose_batches_are_prepared_needs_no_pytorch(tmp_path):
         "import os, pickle, sys; from pathlib import Path; from jaxcompare.measure import ceiling, clock\n"
         "from jaxcompare.study import worker; clock.TIMED_S, ceiling.ceiling_sizes = 0.0, lambda _: (64, 1024)\n"
         "folder = Path(sys.argv[1]); "
-        "worker.time_cell(*pickle.loads((folder / 'cell').read_bytes()), folder / 'cache'); "
+        "worker.time_epochs(*pickle.loads((folder / 'cell').read_bytes()), folder / 'cache'); "
         "sys.exit('torch' in sys.modules or 'OMP_WAIT_POLICY' in os.environ)"  # the gates' own
     )
     assert subprocess.run([sys.executable, "-c", program, tmp_path], check=False).returncode == 0
@@ -324,7 +327,7 @@ def test_fast_cells_are_timed_for_a_second(monkeypatch):
 
 
 def test_what_a_batch_is_padded_to_is_recorded(no_ceilings):
-    """8 images are one slice, and there are 2 devices."""
+    """8 images are one micro-batch, and there are 2 devices."""
     assert jax_timing(dataclasses.replace(STEP, batch_size=8)).manifest["computed_batch_size"] == 16
     assert jax_timing(STEP).manifest["computed_batch_size"] == STEP.batch_size
 
@@ -359,22 +362,22 @@ def test_a_planted_recompilation_ends_a_pytorch_cell(monkeypatch, no_ceilings):
     # In the first step, and again in the fourth.
     monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1 + (len(calls) >= 4), 0, 0))
     with pytest.raises(RuntimeError, match=r"compiled 1 program\(s\) in epoch 2"):
-        twin_timing(dataclasses.replace(EAGER, engine="compile"))
+        torch_timing(dataclasses.replace(EAGER, engine="compile"))
 
 
 @pytest.mark.parametrize(
     ("measure", "from_cache", "message"),
     [
-        (worker.time_cell, True, "not compiled anew: train_step"),
-        (worker.time_warm_compilation, False, "compiled anew, though it had been compiled before: train_step"),
+        (worker.time_epochs, True, "not compiled anew: train_step"),
+        (worker.compile_warm, False, "compiled anew, though it had been compiled before: train_step"),
     ],
 )
 def test_cold_is_not_read_from_a_cache_and_warm_is(measure, from_cache, message, monkeypatch, tmp_path):
-    told = {"train_step": {"trace_s": 1.0, "lower_s": 1.0, "compile_s": 1.0, "from_cache": from_cache}}
-    monkeypatch.setattr(worker, "_start_jax", lambda cell, setup, cache: setup.run_config(cell))
-    monkeypatch.setattr(engines, "build_engine", lambda *_, **__: contextlib.nullcontext())
-    monkeypatch.setattr(jax_speed, "describe_compilation", lambda _: told)
-    monkeypatch.setattr(jax_speed, "time_epochs", lambda *_: jax_speed.Timing(compile_times=told))
+    times = {"train_step": {"trace_s": 1.0, "lower_s": 1.0, "compile_s": 1.0, "from_cache": from_cache}}
+    engine = SimpleNamespace(programs=SimpleNamespace(describe_times=lambda: times))
+    monkeypatch.setattr(jax_side, "configure_jax", lambda **_: None)
+    monkeypatch.setattr(jax_side, "build_engine", lambda *_: engine)
+    monkeypatch.setattr(jax_epochs, "time_cell", lambda *_: Timing(compile_times=times))
     with pytest.raises(RuntimeError, match=message):
         measure(STEP, SETUP, tmp_path)
 
@@ -384,12 +387,12 @@ def test_cold_is_not_read_from_a_cache_and_warm_is(measure, from_cache, message,
 def test_torch_compile_is_cold_then_warm_and_each_is_verified(tmp_path):
     """Real processes and a real compiler."""
     cell = dataclasses.replace(EAGER, engine="compile")
-    timing = in_fresh_process(worker.time_cell, cell, SETUP, tmp_path)
+    timing = in_fresh_process(worker.time_epochs, cell, SETUP, tmp_path)
     assert timing.programs == 1
-    warm = in_fresh_process(worker.time_warm_compilation, cell, SETUP, tmp_path)
+    warm = in_fresh_process(worker.compile_warm, cell, SETUP, tmp_path)
     assert warm["first step"]["step_s"] > 0
     with pytest.raises(CellFailed, match="did not compile anew: it found programs in a cache"):
-        in_fresh_process(worker.time_cell, cell, SETUP, tmp_path)
+        in_fresh_process(worker.time_epochs, cell, SETUP, tmp_path)
 
 
 def test_a_first_step_that_found_no_program_is_not_warm_and_one_that_did_is_not_cold(monkeypatch, no_ceilings):
@@ -397,56 +400,49 @@ def test_a_first_step_that_found_no_program_is_not_warm_and_one_that_did_is_not_
     monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1, 0, 0))
     cell = dataclasses.replace(EAGER, engine="compile")
     with pytest.raises(RuntimeError, match="did not find its programs in the cache"):
-        twin_speed.time_first_step(cell, SETUP.dataset, SETUP.training, SETUP.batches_of(cell))
+        torch_epochs.time_first_step(cell, SETUP)
     monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1, 1, 0))
     with pytest.raises(RuntimeError, match="did not compile anew: it found programs in a cache"):
-        twin_timing(cell)
+        torch_timing(cell)
 
 
 def test_a_control_changes_what_it_says(no_ceilings):
     vit, step = (dataclasses.replace(cell, model="vit", control="no-dropout") for cell in (EAGER, STEP))
-    model, *_ = twin_speed.build_training(vit, SETUP.dataset, SETUP.training, torch.device("cpu"))
+    model, *_ = cell_step.build_training(vit, SETUP, torch.device("cpu"))
     model(images := torch.ones(2, 3, 8, 8))
     assert torch.equal(model(images), model(images))
-    stated, *_ = twin_speed.build_training(
-        dataclasses.replace(vit, control=None), SETUP.dataset, SETUP.training, torch.device("cpu")
-    )
+    stated, *_ = cell_step.build_training(dataclasses.replace(vit, control=None), SETUP, torch.device("cpu"))
     assert not torch.equal(stated(images), stated(images))
     for control, rate in (("no-dropout", 0.0), (None, 0.1)):
-        cell = dataclasses.replace(step, control=control)
-        engine = jax_speed.build_cells_engine(cell, SETUP.run_config(cell), SETUP.dataset, [42], None)
-        assert engine.model.dropout_rate == rate
+        engine = cell_engine.build_engine(dataclasses.replace(step, control=control), SETUP)
+        assert engine.learner.model.dropout_rate == rate
     last = dataclasses.replace(EAGER, control="channels-last")
-    model, *_ = twin_speed.build_training(last, SETUP.dataset, SETUP.training, torch.device("cpu"))
+    model, *_ = cell_step.build_training(last, SETUP, torch.device("cpu"))
     assert model.features[3].weight.is_contiguous(memory_format=torch.channels_last)
-    prepared = SETUP.batches_of(last)
-    with twin_speed._open_batches(last, SETUP.dataset, SETUP.training, prepared, torch.device("cpu")) as batches:
+    with open_batches(last, SETUP, torch.device("cpu")) as batches:
         assert next(iter(batches(0)))[0].is_contiguous(memory_format=torch.channels_last)
-    assert twin_timing(last, epochs=2).manifest["layout"] == "NHWC"
-    assert twin_timing(EAGER, epochs=2).manifest["layout"] == "NCHW"
+    assert torch_timing(last, epochs=2).manifest["layout"] == "NHWC"
+    assert torch_timing(EAGER, epochs=2).manifest["layout"] == "NCHW"
 
 
 def test_a_loss_that_is_no_longer_finite_ends_a_cell(no_ceilings):
-    training = dataclasses.replace(SETUP.training, lr=1e30)
-    with pytest.raises(InputError, match="no longer finite"):
-        twin_speed.time_epochs(EAGER, SETUP.dataset, training, SETUP.batches_of(EAGER))
-    setup = dataclasses.replace(SETUP, training=training)
-    with pytest.raises(InputError, match="no longer finite"):
-        jax_speed.time_epochs(STEP, setup.run_config(STEP), setup.dataset, [42], None)
+    for time_them, cell in ((torch_epochs.time_epochs, EAGER), (jax_epochs.time_cell, STEP)):
+        with pytest.raises(InputError, match="no longer finite"):
+            time_them(cell, setup_of(lr=1e30))
 
 
 @pytest.mark.parametrize(("engine", "precision"), [("cudagraphs", "float32"), ("eager", "tf32")])
-def test_a_cell_that_needs_a_gpu_says_so(engine, precision):
-    with pytest.raises(InputError, match="a GPU that PyTorch can use"):
-        twin_timing(Cell("cnn", engine, "device", precision, 32))
+def test_a_cell_that_needs_a_gpu_says_so_before_anything_runs(engine, precision):
+    cell = Cell("cnn", engine, "device", precision, 32)
+    assert "a GPU" in cell.refusal(gpu=False)
+    assert cell.refusal(gpu=True) == ""
 
 
 def test_traces_and_programs_are_written(tmp_path):
-    loader = worker._build_loader(STEP, SETUP)
-    jax_speed.save_trace(STEP, SETUP.run_config(STEP), SETUP.dataset, [42], loader, tmp_path / "jax")
+    jax_epochs.save_trace(cell_engine.build_engine(STEP, SETUP), tmp_path / "jax")
     assert "HloModule" in (tmp_path / "jax" / "train_step.hlo.txt").read_text()
     assert list((tmp_path / "jax").rglob("*.xplane.pb"))
-    twin_speed.save_trace(EAGER, SETUP.dataset, SETUP.training, SETUP.batches_of(EAGER), tmp_path / "torch")
+    torch_epochs.save_trace(EAGER, SETUP, tmp_path / "torch")
     assert "aten::" in (tmp_path / "torch" / "trace.json").read_text()
 
 
@@ -457,9 +453,9 @@ PLANTED_S = 0.25
 
 def phases_of(framework):
     if framework == "torch":
-        return twin_phases.measure_phases(EAGER, SETUP.dataset, SETUP.training)
-    engine = build_engine(SETUP.run_config(STEP), SETUP.dataset, [42], compiled=False)
-    return jax_phases.measure_phases(engine, SETUP.dataset)
+        return torch_phases.measure_phases(EAGER, SETUP)
+    trained = cell_engine.build_cells_learner(STEP, SETUP)
+    return jax_phases.measure_phases(trained, SETUP.dataset, SETUP.training)
 
 
 def plant_in_jax(phase, clock, monkeypatch):
@@ -489,10 +485,10 @@ def plant_in_jax(phase, clock, monkeypatch):
 
 def plant_in_torch(phase, clock, monkeypatch):
     """Time on a device that does not keep up with Python, as a GPU does not."""
-    monkeypatch.setattr(twin_phases, "synchronise", clock.wait)
+    monkeypatch.setattr(torch_phases, "synchronise", clock.wait)
     place, name = {
         "copy": (torch.Tensor, "to"),
-        "forward": (twin_speed, "cross_entropy"),
+        "forward": (cell_step, "cross_entropy"),
         "backward": (torch.Tensor, "backward"),
         "update": (torch.optim.AdamW, "step"),
         "evaluation": (torch.Tensor, "argmax"),
@@ -511,8 +507,7 @@ def test_planted_time_is_found_in_its_phase(framework, phase, fake_clock, monkey
     elif framework == "torch":
         plant_in_torch(phase, fake_clock, monkeypatch)
     elif phase == "copy":
-        put = slowed(engine_module.Engine.put, lambda: fake_clock.on_device(PLANTED_S))
-        monkeypatch.setattr(engine_module.Engine, "put", put)
+        monkeypatch.setattr(Placement, "put", slowed(Placement.put, lambda: fake_clock.on_device(PLANTED_S)))
     else:
         plant_in_jax(phase, fake_clock, monkeypatch)
     found = dataclasses.asdict(phases_of(framework))
@@ -568,8 +563,7 @@ def test_every_timed_engine_of_jax_has_the_cells_dropout(engine, control, monkey
     def build(name, **arguments):
         raise Built(models.build_model(name, **arguments).dropout_rate)
 
-    for module in (engine_module, plain):
-        monkeypatch.setattr(module, "build_model", build)
+    monkeypatch.setattr(learner, "build_model", build)
     with pytest.raises(Built) as built:
         jax_timing(Cell("vit", engine, batch_size=32, control=control))
     assert built.value.args == (0.0 if control else 0.1,)
@@ -585,7 +579,7 @@ def test_the_timed_pytorch_has_the_cells_dropout(control, monkeypatch, no_ceilin
             return real(self, *args, **kwargs)
 
         monkeypatch.setattr(layer, "forward", forward)
-    twin_timing(dataclasses.replace(EAGER, model="vit", control=control), epochs=2)
+    torch_timing(dataclasses.replace(EAGER, model="vit", control=control), epochs=2)
     for seen in rates.values():
         assert len(seen) >= 4 * 4  # layers, steps
         assert set(seen) == {0.0 if control else 0.1}
@@ -593,10 +587,10 @@ def test_the_timed_pytorch_has_the_cells_dropout(control, monkeypatch, no_ceilin
 
 def test_the_timed_pytorch_has_as_many_threads_as_jax_may_use_and_says_so(monkeypatch, no_ceilings):
     seen = []
-    real = twin_speed.cross_entropy
-    monkeypatch.setattr(twin_speed, "cpu_cores", lambda: 3)
-    monkeypatch.setattr(twin_speed, "cross_entropy", lambda *a: seen.append(torch.get_num_threads()) or real(*a))
-    timing = twin_timing(EAGER, epochs=2)
+    real = cell_step.cross_entropy
+    monkeypatch.setattr(cell_step, "cpu_cores", lambda: 3)
+    monkeypatch.setattr(cell_step, "cross_entropy", lambda *a: seen.append(torch.get_num_threads()) or real(*a))
+    timing = torch_timing(EAGER, epochs=2)
     assert set(seen) == {3} == {timing.manifest["threads"]}
 
 
@@ -606,11 +600,11 @@ def test_the_recipes_loader_has_its_two_workers_where_it_is_timed(framework, mon
 
     def loader(*args, num_workers, multiprocessing_context, **kwargs):
         workers.append((num_workers, multiprocessing_context is not None))
-        return DataLoader(*args, **kwargs)  # none here: the twin's are forked, and JAX runs in this process
+        return DataLoader(*args, **kwargs)  # none here: PyTorch's are forked, and JAX runs in this process
 
     monkeypatch.setattr(recipe, "DataLoader", loader)
     cell = dataclasses.replace(EAGER if framework == "torch" else STEP, input="recipe")
-    (twin_timing if framework == "torch" else jax_timing)(cell, epochs=2)
+    (torch_timing if framework == "torch" else jax_timing)(cell, epochs=2)
     assert workers == [(2, True)]
 
 

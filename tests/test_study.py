@@ -18,23 +18,24 @@ import jax
 import pytest
 import synthetic_speed as synthetic
 from jax.experimental.compilation_cache import compilation_cache
-from jaxcompare.twin import speed as twin_speed
 from toy import build_toy
 
 import training_speed
-from jaxcompare import compat
 from jaxcompare.cells import Cell, Timing, load_cells
+from jaxcompare.compat import torch as compat
 from jaxcompare.config import DataConfig, InputError, TrainingConfig
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.split import training_subset
+from jaxcompare.jax_side import costs
+from jaxcompare.jax_side import side as jax_side
 from jaxcompare.measure import ceiling, clock, runtime
 from jaxcompare.measure.environment import cpu_cores
 from jaxcompare.measure.malloc import KEEP, PREFIXES, keep_freed_memory, malloc_settings, single_arena
-from jaxcompare.study import gates, process, study, worker
+from jaxcompare.side import Setup
+from jaxcompare.study import gates, measured, process, study, worker
 from jaxcompare.study.grid import Axes, build_grid, check_padding
 from jaxcompare.study.process import CellFailed, in_fresh_process
-from jaxcompare.study.worker import Setup
-from jaxcompare.training import costs
+from jaxcompare.torch_side import cell_step
 
 DATA = DataConfig("digits", train_size=64, subsets="independent")
 SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2), Path("no batches"))
@@ -53,7 +54,7 @@ def test_the_default_matrix_has_every_engine_and_its_baselines(gpu):
     for model in ("cnn", "vit"):
         assert {Cell(model, "eager"), Cell(model, "eager", "recipe"), Cell(model, "epoch")} < set(cells)
     assert any(cell.engine == "cudagraphs" for cell in cells) is gpu
-    assert not any(cell.refusal for cell in cells)
+    assert not any(cell.refusal(gpu) for cell in cells)
     assert {cell.engine for cell in cells} == {"eager", "compile", "op", "traced", "jit", "step", "epoch"} | (
         {"cudagraphs"} if gpu else set()
     )
@@ -64,7 +65,7 @@ def test_axes_that_are_given_are_combined():
     axes = Axes(("vit",), ("eager", "epoch"), ("arrays", "device"), ("float32", "bfloat16"), (64, 128), (1, 2))
     cells = build_grid(axes, gpu=False)
     assert len(set(cells)) == len(cells) == 2**5
-    refused = {(cell.engine, cell.input, cell.seeds) for cell in cells if cell.refusal}
+    refused = {(cell.engine, cell.input, cell.seeds) for cell in cells if cell.refusal(False)}
     assert refused == {("epoch", "arrays", 1), ("epoch", "arrays", 2), ("eager", "arrays", 2), ("eager", "device", 2)}
     sweep = build_grid(Axes(("cnn",), batch_sizes=(128, 16, 512)), gpu=False)
     assert {(cell.engine, cell.input) for cell in sweep if cell.batch_size == 16} == {
@@ -114,16 +115,16 @@ def test_a_process_that_fails_is_one_line(failure, message):
 
 
 @pytest.fixture
-def untold(monkeypatch):
-    """An environment without a word to the allocator; what a test adds goes again."""
+def unset_malloc(monkeypatch):
+    """An environment without a setting of the allocator; what a test adds goes again."""
     for name in [*KEEP, *(name for name in os.environ if name.startswith(PREFIXES))]:
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     return monkeypatch
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is told")
-def test_a_fresh_process_keeps_freed_memory(untold):
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is set")
+def test_a_fresh_process_keeps_freed_memory(unset_malloc):
     """Pages that are cleared again in every step are a cost by chance."""
     large, small, settings = in_fresh_process(in_processes.faults_of_blocks_taken_again)
     assert settings == ""
@@ -134,16 +135,16 @@ def test_a_fresh_process_keeps_freed_memory(untold):
     assert max(large, small) < 1_000
 
 
-def test_what_the_user_tells_the_allocator_stays_and_is_said(untold):
-    untold.setenv("MALLOC_TOP_PAD_", "4096")
-    untold.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
+def test_what_the_user_sets_of_the_allocator_stays_and_is_said(unset_malloc):
+    unset_malloc.setenv("MALLOC_TOP_PAD_", "4096")
+    unset_malloc.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
     keep_freed_memory()
     assert malloc_settings().startswith("GLIBC_TUNABLES=glibc.malloc.arena_max=1, MALLOC_MMAP_MAX_=0, ")
     assert "MALLOC_TOP_PAD_=4096" in malloc_settings()
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is told")
-def test_plain_jit_keeps_its_large_blocks(untold):
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is set")
+def test_plain_jit_keeps_its_large_blocks(unset_malloc):
     """XLA asks for them from a thread."""
     keep_freed_memory()
     found = {
@@ -155,11 +156,11 @@ def test_plain_jit_keeps_its_large_blocks(untold):
     assert "MALLOC_ARENA_MAX" not in os.environ
 
 
-def test_the_allocators_settings_are_the_users_where_there_are_any(untold):
+def test_the_allocators_settings_are_the_users_where_there_are_any(unset_malloc):
     with single_arena():
         assert malloc_settings() == ""  # as glibc has it by default
     keep_freed_memory()
-    untold.setenv("MALLOC_ARENA_MAX", "2")
+    unset_malloc.setenv("MALLOC_ARENA_MAX", "2")
     with single_arena():
         assert os.environ["MALLOC_ARENA_MAX"] == "2"
     assert os.environ["MALLOC_ARENA_MAX"] == "2"
@@ -221,8 +222,8 @@ class Calls(list):
             "make_reference": None,
             "prepare_batches": None,
             "pass_gate": {"logits": 0.0, "gradients": 0.0, "losses": 0.0},
-            "time_cell": lambda cell: CellFailed("no compiler") if cell.engine == "compile" else made_up_timing(),
-            "time_warm_compilation": {"train_step": {"trace_s": 1.0, "lower_s": 1.0, "compile_s": 1.0}},
+            "time_epochs": lambda cell: CellFailed("no compiler") if cell.engine == "compile" else made_up_timing(),
+            "compile_warm": {"train_step": {"trace_s": 1.0, "lower_s": 1.0, "compile_s": 1.0}},
             "measure_phases": {k: v for k, v in synthetic.phases(synthetic.EAGER).items() if k.endswith("_ms")},
             "count_costs": synthetic.costs,
             "measure_inputs": [
@@ -245,7 +246,8 @@ def calls(monkeypatch):
     made = Calls()
     for module in (gates, study):
         monkeypatch.setattr(module, "in_fresh_process", made.answer)
-    monkeypatch.setattr(study, "find_commit", lambda: "abc")
+    for module in (measured, study):
+        monkeypatch.setattr(module, "find_commit", lambda: "abc")
     return made
 
 
@@ -257,57 +259,59 @@ def made_up_timing():
 
 
 def run(tmp_path, cells=CELLS, repeats=2):
-    told = []
-    measured = study.load_measured(tmp_path, SETUP, cells)
-    study.run_study(cells, repeats, SETUP, measured, told.append)
-    return measured, told
+    lines = []
+    found = measured.load_measured(tmp_path, SETUP, cells)
+    study.run_study(cells, repeats, SETUP, found, lines.append)
+    return found, lines
 
 
 def test_repeats_go_round_and_what_fails_is_a_row(calls, tmp_path):
-    measured, told = run(tmp_path)
-    assert load_cells(tmp_path / "cells.jsonl") == measured.cells
-    assert [record.repeat for record in measured.cells] == [0] * 4 + [1] * 4
-    assert [record.cell for record in measured.cells[:4]] == CELLS
+    found, lines = run(tmp_path)
+    assert load_cells(tmp_path / "cells.jsonl") == found.cells
+    assert [record.repeat for record in found.cells] == [0] * 4 + [1] * 4
+    assert [record.cell for record in found.cells[:4]] == CELLS
     # Later rounds have every cell too, each in another order.
-    assert {record.cell for record in measured.cells[4:]} == set(CELLS)
-    assert [record.cell for record in measured.cells[4:]] != CELLS
+    assert {record.cell for record in found.cells[4:]} == set(CELLS)
+    assert [record.cell for record in found.cells[4:]] != CELLS
     # The compiler is asked once, and a cell that cannot be not at all.
-    timed = [cell.engine for name, cell in calls if name == "time_cell"]
+    timed = [cell.engine for name, cell in calls if name == "time_epochs"]
     assert (timed[:3], sorted(timed[3:])) == (["eager", "compile", "step"], ["eager", "step"])
-    messages = {cell: {r.message for r in measured.cells if r.cell == cell} for cell in CELLS}
+    messages = {cell: {r.message for r in found.cells if r.cell == cell} for cell in CELLS}
     assert messages[CELLS[1]] == {"no compiler"}
-    assert messages[CELLS[3]] == {CELLS[3].refusal}
-    assert [cell for name, cell in calls if name == "time_warm_compilation"] == [Cell("cnn", "step")]
+    assert messages[CELLS[3]] == {CELLS[3].refusal(False)}
+    assert [cell for name, cell in calls if name == "compile_warm"] == [Cell("cnn", "step")]
     # Gates come before any clock.
     names = [name for name, _ in calls]
-    assert names.index("time_cell") > max(i for i, name in enumerate(names) if name == "pass_gate")
-    assert [len(measured.others[name]) for name in ("inputs", "phases", "costs")] == [8, 2, 1]
-    assert told.count("  not measured: no compiler") == 1
-    assert any("about 1 min left" in line for line in told)
+    assert names.index("time_epochs") > max(i for i, name in enumerate(names) if name == "pass_gate")
+    assert [len(found.others[name]) for name in ("inputs", "phases", "costs")] == [8, 2, 1]
+    assert lines.count("  not measured: no compiler") == 1
+    assert any("about 1 min left" in line for line in lines)
 
 
-def test_a_cell_whose_gate_is_shut_is_not_timed(calls, tmp_path):
+def test_a_cell_whose_gate_is_refused_is_not_timed(calls, tmp_path):
     opened = calls.answers["pass_gate"]
     calls.answers["pass_gate"] = lambda gate: opened | {"logits": 0.5 * (gate.engine == "step")}
-    measured, _ = run(tmp_path, [Cell("cnn", "eager"), Cell("cnn", "chunk"), Cell("cnn", "op")], repeats=1)
-    assert [record.message for record in measured.cells] == [
+    found, _ = run(tmp_path, [Cell("cnn", "eager"), Cell("cnn", "chunk"), Cell("cnn", "op")], repeats=1)
+    assert [record.message for record in found.cells] == [
         "",
         "parity gate: logits off by 5.0e-01, 1e-05 allowed",
         "",
     ]
-    assert [cell.engine for name, cell in calls if name == "time_cell"] == ["eager", "op"]
+    assert [cell.engine for name, cell in calls if name == "time_epochs"] == ["eager", "op"]
     # Nothing beside the cells is measured where none can be.
     calls.clear()
     with pytest.raises(InputError, match=r"no cell can be measured; the first: parity gate: logits off by 5\.0e-01"):
-        run(tmp_path / "none", [Cell("cnn", "chunk"), CELLS[3]])
+        run(tmp_path / "none", [Cell("cnn", "chunk"), CELLS[3], Cell("cnn", "cudagraphs")])
+    # What needs a GPU is refused before a gate is tried.
+    assert [cell for name, cell in calls if name == "pass_gate"] == [Cell("cnn", "step")]
     assert {name for name, _ in calls} == {"make_reference", "pass_gate"}
     assert not list((tmp_path / "none").glob("*"))
 
 
 def test_details_can_be_left_out(calls, tmp_path):
-    measured = study.load_measured(tmp_path, SETUP, CELLS)
-    study.run_study(CELLS, 1, SETUP, measured, lambda _: None, details=False)
-    assert {name: len(found) for name, found in measured.others.items()} == {"inputs": 0, "phases": 0, "costs": 1}
+    found = measured.load_measured(tmp_path, SETUP, CELLS)
+    study.run_study(CELLS, 1, SETUP, found, lambda _: None, details=False)
+    assert {name: len(lines) for name, lines in found.others.items()} == {"inputs": 0, "phases": 0, "costs": 1}
     assert training_speed.command_of(dataclasses.replace(training_speed.Args(), details=False)).endswith(
         " --no-details"
     )
@@ -363,11 +367,11 @@ def test_batches_that_cannot_be_prepared_end_the_command(calls, tmp_path):
 
 
 def test_a_failed_warm_compilation_leaves_the_cold_one(calls, tmp_path):
-    calls.answers["time_warm_compilation"] = CellFailed("compiled anew")
-    measured, told = run(tmp_path, [Cell("cnn", "step")], repeats=1)
-    assert (measured.cells[0].message, measured.cells[0].warm_compile_times) == ("", {})
-    assert measured.cells[0].epoch_time_s == [1.0]
-    assert "  no warm compilation: compiled anew" in told
+    calls.answers["compile_warm"] = CellFailed("compiled anew")
+    found, lines = run(tmp_path, [Cell("cnn", "step")], repeats=1)
+    assert (found.cells[0].message, found.cells[0].warm_compile_times) == ("", {})
+    assert found.cells[0].epoch_time_s == [1.0]
+    assert "  no warm compilation: compiled anew" in lines
 
 
 def test_a_measurement_goes_on_where_it_stopped(calls, tmp_path, monkeypatch):
@@ -385,9 +389,9 @@ def test_a_measurement_goes_on_where_it_stopped(calls, tmp_path, monkeypatch):
         run(tmp_path)
     kept = load_cells(tmp_path / "cells.jsonl")
     assert len(kept) == 2
-    measured, _ = run(tmp_path)
-    assert measured.cells[:2] == kept
-    assert {(record.cell, record.repeat) for record in measured.cells} == {(c, r) for r in range(2) for c in CELLS}
+    found, _ = run(tmp_path)
+    assert found.cells[:2] == kept
+    assert {(record.cell, record.repeat) for record in found.cells} == {(c, r) for r in range(2) for c in CELLS}
     calls.clear()
     run(tmp_path)
     assert calls == []
@@ -408,19 +412,20 @@ def test_a_measurement_goes_on_where_it_stopped(calls, tmp_path, monkeypatch):
         ({}, "--malloc is default there and MALLOC_MMAP_MAX_=0, MALLOC_TOP_PAD_=67108864"),
     ],
 )
-def test_another_measurement_in_the_folder_is_refused(calls, tmp_path, change, message, untold):
+def test_another_measurement_in_the_folder_is_refused(calls, tmp_path, change, message, unset_malloc):
     run(tmp_path)
     before = (tmp_path / "cells.jsonl").read_text()
     if not change:
         keep_freed_memory()
     with pytest.raises(InputError, match=message):
-        study.load_measured(tmp_path, dataclasses.replace(SETUP, **change), CELLS)
+        measured.load_measured(tmp_path, dataclasses.replace(SETUP, **change), CELLS)
     assert (tmp_path / "cells.jsonl").read_text() == before
 
 
 def test_a_measurement_of_another_commit_can_be_read_and_not_gone_on_with(calls, tmp_path, monkeypatch):
     run(tmp_path)
-    monkeypatch.setattr(study, "find_commit", lambda: "def")
+    for module in (measured, study):
+        monkeypatch.setattr(module, "find_commit", lambda: "def")
     run(tmp_path)
     with pytest.raises(InputError, match="begun at commit abc; this is def"):
         run(tmp_path, repeats=3)
@@ -453,9 +458,8 @@ def processes(request, monkeypatch):
             raise CellFailed(failure)
         return result
 
-    def start_jax(cell, setup, cache):
+    def configure(cache, **_):
         read_from(cache if isinstance(cache, Path) else before)
-        return setup.run_config(cell)
 
     def read_from(cache):
         jax.config.update("jax_compilation_cache_dir", str(cache))
@@ -467,13 +471,13 @@ def processes(request, monkeypatch):
         (gates, "in_fresh_process", call),
         (study, "in_fresh_process", call),
         (study, "WORKERS", (0,)),
-        (worker, "_start_jax", start_jax),
+        (jax_side, "configure_jax", configure),
         # What a process of its own may change, and this one may not.
         (process, "_end_with_parent", lambda: None),
         (worker, "_sleep_when_idle", lambda: None),
         (compat, "keep_torch_programs", lambda folder: None),
         (runtime, "configure_jax", lambda **_: None),
-        (twin_speed, "cpu_cores", cpu_cores),
+        (cell_step, "cpu_cores", cpu_cores),
         # What takes long.
         (costs, "build_model", build_toy),
         (clock, "TIMED_S", 0.0),
@@ -485,7 +489,7 @@ def processes(request, monkeypatch):
     read_from(before)
 
 
-def test_the_command_measures_and_shows(processes, untold, run_script, capsys, tmp_path):
+def test_the_command_measures_and_shows(processes, unset_malloc, run_script, capsys, tmp_path):
     """A cell of each framework; the other two kinds say why they are not measured."""
     words = "--dataset digits --train-size 64 --image-size 8 --batch-sizes 32 --models cnn --epochs 4 --repeats 1"
     words += f" --engines eager cudagraphs step --trace {tmp_path}/trace --out {tmp_path}/out"
@@ -531,8 +535,8 @@ def test_the_command_measures_and_shows(processes, untold, run_script, capsys, t
         (("--workers", "2"), "--workers: every input"),
     ],
 )
-def test_mistakes_are_one_line_before_anything_is_measured(words, message, untold, fail_script, tmp_path):
-    untold.setattr(study, "find_gpu", lambda: False)
+def test_mistakes_are_one_line_before_anything_is_measured(words, message, unset_malloc, fail_script, tmp_path):
+    unset_malloc.setattr(study, "find_gpu", lambda: False)
     assert message in fail_script(training_speed, *words, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -540,8 +544,8 @@ def test_mistakes_are_one_line_before_anything_is_measured(words, message, untol
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [
-        ("jaxcompare.twin.speed, jaxcompare.twin.phases", "jax"),
-        ("jaxcompare.training.speed, jaxcompare.training.host_engine", "torch"),
+        ("jaxcompare.torch_side.side, jaxcompare.torch_side.phases", "jax"),
+        ("jaxcompare.jax_side.side, jaxcompare.training.engines", "torch"),
     ],
 )
 def test_what_a_cell_trains_with_imports_one_framework(modules, absent):

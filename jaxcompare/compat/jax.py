@@ -2,12 +2,9 @@
 
 import contextlib
 import logging
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from jaxcompare.config import InputError
 
 if TYPE_CHECKING:
     import jax
@@ -200,25 +197,6 @@ def cache_folder() -> str | None:
     """Where compiled programs are kept between processes, JAX_COMPILATION_CACHE_DIR's if the user has set it; None:
     nowhere."""
     return jax_setting("jax_compilation_cache_dir")
-
-
-def start_jax() -> "Sequence[jax.Device]":
-    """JAX's devices, which it finds when it is first asked.
-
-    Relies on what it raises where it finds none, an AssertionError among others. Seen with jax 0.10.2.
-
-    Raises:
-        InputError: it finds none.
-    """
-    import jax
-
-    try:
-        return jax.devices()
-    except Exception as error:
-        asked = os.environ.get("JAX_PLATFORMS", "")
-        reason = " ".join(str(error).split())[:200] or "it finds no device"
-        named = f"JAX_PLATFORMS={asked}: " if asked else ""
-        raise InputError(f"{named}JAX does not start ({reason}); unset it, or install what it names") from None
 
 
 def keep_jax_programs(folder: str | None) -> None:

@@ -19,7 +19,7 @@ from jaxcompare.training.placement import Placement, choose_placement
 
 def build_engine(cell: Cell, setup: Setup) -> Engine:
     """Ready to train: what it compiles ahead is compiled."""
-    learner = build_cells_learner(cell, setup, DROPOUT_RATE if cell.dropout else 0.0)
+    learner = build_cells_learner(cell, setup)
     if not cell.packaged:
         return PlainEngine(cell.engine, learner, build_loader(cell, setup), cell.batch_size)
     config = describe_run(cell, setup)
@@ -28,9 +28,15 @@ def build_engine(cell: Cell, setup: Setup) -> Engine:
     return HostEngine(config, learner, setup.dataset, build_loader(cell, setup))
 
 
-def build_cells_learner(cell: Cell, setup: Setup, dropout_rate: float) -> Learner:
+def build_cells_learner(cell: Cell, setup: Setup, dropout_rate: float | None = None) -> Learner:
     """A packaged cell's is placed as in training. A plain one's is whole on one device, and its convolutions are XLA's
-    own, which are its fastest outside a loop; of dropout's generators none is."""
+    own, which are its fastest outside a loop; of dropout's generators none is.
+
+    Args:
+        dropout_rate: by default the cell's.
+    """
+    if dropout_rate is None:
+        dropout_rate = DROPOUT_RATE if cell.dropout else 0.0
     devices, seeds = jax.local_devices(), setup.seeds_of(cell)
     placement = choose_placement(cell.model, len(seeds), devices) if cell.packaged else Placement((devices[0],))
     return build_learner(

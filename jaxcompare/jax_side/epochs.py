@@ -40,6 +40,8 @@ def time_cell(cell: Cell, setup: Setup) -> Timing:
         peak = peak_bytes()
     programs = engine.programs
     plans = [sum(plan) for name, plan in programs.plans.items() if name.startswith("train")]
+    size = engine.learner.placement.computed_batch_size(cell.batch_size)
+    computed = {"computed_batch_size": size} if cell.packaged else {}
     # The ceilings' own arrays come after the peak is read.
     ceilings = measure_ceilings(cell.precision)
     return dataclasses.replace(
@@ -51,7 +53,7 @@ def time_cell(cell: Cell, setup: Setup) -> Timing:
         memory={"allocator": peak["device"], "process": peak["process"], "plan": max(plans, default=None)},
         ceiling_flops_per_s=ceilings.flops_per_s,
         copy_bytes_per_s=ceilings.copy_bytes_per_s,
-        manifest=engine.manifest | build_manifest(cell, setup),
+        manifest=computed | build_manifest(cell, setup),
         environment=describe_environment("jax"),
     )
 

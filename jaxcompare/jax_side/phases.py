@@ -23,10 +23,9 @@ def measure_phases(learner: Learner, dataset: Dataset, training: TrainingConfig)
     on_device = placement.put(batches[0])
     state = jax.jit(placement.over_seeds(learner.init_one))(learner.put_seeds())
     with jax.default_matmul_precision(MATMUL_PRECISION[learner.precision]):
-        functions = build_loss(model, micro_batching), build_gradient(model, micro_batching)
-        loss, gradient = (jax.jit(placement.over_seeds(function)) for function in functions)
-        train_step = placement.over_seeds(build_train_step(model, learner.tx, micro_batching))
-        step = jax.jit(train_step, donate_argnums=0)
+        loss = jax.jit(placement.over_seeds(build_loss(model, micro_batching)))
+        gradient = jax.jit(placement.over_seeds(build_gradient(model, micro_batching)))
+        step = jax.jit(placement.over_seeds(build_train_step(model, learner.tx, micro_batching)), donate_argnums=0)
         forward_ms, _ = time_calls(lambda: loss(state, on_device), jax.block_until_ready)
         gradient_ms, _ = time_calls(lambda: gradient(state, on_device), jax.block_until_ready)
 
@@ -38,13 +37,5 @@ def measure_phases(learner: Learner, dataset: Dataset, training: TrainingConfig)
         step_ms, dispatch_ms = time_calls(train, jax.block_until_ready)
         evaluate = jax.jit(placement.over_seeds(build_eval_step(model, micro_batching)))
         evaluation_ms, _ = time_calls(lambda: evaluate(state.params, on_device), jax.block_until_ready)
-    return Phases(
-        input_ms,
-        copy_ms,
-        forward_ms,
-        gradient_ms - forward_ms,
-        step_ms - gradient_ms,
-        step_ms,
-        dispatch_ms,
-        evaluation_ms,
-    )
+    backward_ms, update_ms = gradient_ms - forward_ms, step_ms - gradient_ms
+    return Phases(input_ms, copy_ms, forward_ms, backward_ms, update_ms, step_ms, dispatch_ms, evaluation_ms)

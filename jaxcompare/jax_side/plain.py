@@ -32,16 +32,15 @@ class PlainEngine(Engine):
         super().__init__(learner)
         self._loader, self._waits = loader, name != "jit"
         self._opened = contextlib.ExitStack()
-        (seed,), shape = learner.seeds, learner.image_shape
-        self._key = jax.random.key(seed)
+        (self._seed,), shape = learner.seeds, learner.image_shape
         blank = Batch(jnp.zeros((batch_size, *shape)), jnp.zeros(batch_size, jnp.int32), jnp.ones(batch_size))
 
         def init(key: jax.Array) -> TrainState:
             return init_state(learner.model, learner.tx, key, blank.images)
 
         with self._precision():
-            self._init = prepare(name, self.programs, "init", init, self._key)
-            step, state = learner.build_train_step(), self._init(self._key)
+            self._init = prepare(name, self.programs, "init", init, jax.random.key(self._seed))
+            step, state = learner.build_train_step(), self.init()
             self._step = prepare(name, self.programs, "train_step", step, state, blank, donate_argnums=0)
 
     def _precision(self) -> contextlib.AbstractContextManager[object]:
@@ -50,7 +49,7 @@ class PlainEngine(Engine):
 
     def init(self) -> TrainState:
         with self._precision():
-            return self._init(self._key)
+            return self._init(jax.random.key(self._seed))
 
     def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
         metrics, start = [], time.perf_counter()

@@ -12,7 +12,6 @@ from jaxcompare.jax_side.gate import run_gate
 from jaxcompare.measure.clock import Phases
 from jaxcompare.measure.parity import Outcome, Reference
 from jaxcompare.measure.runtime import configure_jax
-from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.side import Setup
 from jaxcompare.training.execution import check_precision
 
@@ -46,8 +45,7 @@ class JaxSide:
         from jaxcompare.jax_side.phases import measure_phases
 
         start(cell, True)
-        learner = build_cells_learner(cell, setup, DROPOUT_RATE if cell.dropout else 0.0)
-        return measure_phases(learner, setup.dataset, setup.training_of(cell))
+        return measure_phases(build_cells_learner(cell, setup), setup.dataset, setup.training_of(cell))
 
     def save_trace(self, cell: Cell, setup: Setup, folder: Path) -> None:
         start(cell, False)

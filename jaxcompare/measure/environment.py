@@ -9,9 +9,12 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxcompare.compat import jax as compat
+from jaxcompare.config import InputError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "torchvision", "numpy")
 
@@ -42,7 +45,7 @@ def describe_environment(framework: str, *, torch_device: str = "cpu") -> dict[s
     if framework == "jax":
         import jax
 
-        devices = compat.start_jax()
+        devices = start_jax()
         environment |= {"backend": jax.default_backend(), "device": devices[0].device_kind, "devices": len(devices)}
         environment["matmul_precision"] = compat.matmul_precision()
         environment["compilation_cache"] = compat.cache_folder() is not None
@@ -53,6 +56,23 @@ def describe_environment(framework: str, *, torch_device: str = "cpu") -> dict[s
         environment |= {"backend": "gpu" if gpu else "cpu", "devices": 1, "threads": torch.get_num_threads()}
         environment["device"] = torch.cuda.get_device_name() if gpu else "cpu"
     return environment
+
+
+def start_jax() -> Sequence[Any]:
+    """JAX's devices, which it looks for when it is first asked.
+
+    Raises:
+        InputError: it finds none.
+    """
+    import jax
+
+    try:
+        return jax.devices()
+    except Exception as error:  # an AssertionError without a word among them
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        reason = " ".join(str(error).split())[:200] or "it finds no device"
+        named = f"JAX_PLATFORMS={asked}: " if asked else ""
+        raise InputError(f"{named}JAX does not start ({reason}); unset it, or install what it names") from None
 
 
 PACKAGE = Path(__file__).parents[1]

@@ -6,6 +6,7 @@ folder: measured later, they would not stand beside these.
 
 import contextlib
 import dataclasses
+import functools
 import random
 import tempfile
 import time
@@ -168,38 +169,38 @@ def _cost_job(model: ModelName, setup: Setup, measured: Measured) -> Job:
 
 def _input_jobs(repeat: int, setup: Setup, measured: Measured) -> list[Job]:
     """The input pipelines by themselves, where they are missing."""
-    jobs = []
-    for workers in WORKERS:
-        place = {"repeat": repeat, "workers": workers}
 
-        def run(place: dict[str, Any] = place) -> None:
-            for values in in_fresh_process(worker.measure_inputs, place["workers"], setup):
-                measured.add("inputs", place, values)
+    def run(workers: int) -> None:
+        for values in in_fresh_process(worker.measure_inputs, workers, setup):
+            measured.add("inputs", {"repeat": repeat, "workers": workers}, values)
 
-        if not measured.has("inputs", place):
-            jobs.append(Job(f"input pipelines alone, {workers} workers", run))
-    return jobs
+    return [
+        Job(f"input pipelines alone, {workers} workers", functools.partial(run, workers))
+        for workers in WORKERS
+        if not measured.has("inputs", {"repeat": repeat, "workers": workers})
+    ]
 
 
 def _phase_jobs(cells: Sequence[Cell], setup: Setup, measured: Measured) -> list[Job]:
     """The phases of the cell that stands for its framework, where they are missing. Once: they say where to look, and
     nothing is compared by them."""
-    jobs = []
-    for cell in cells:
-        place = {"repeat": 0, "cell": dataclasses.asdict(cell)}
-        stands_for_all = (cell.engine, cell.input, cell.seeds) in (("eager", "device", 1), ("step", "device", 1))
-        in_matrix = (cell.batch_size, cell.control) == (cells[0].batch_size, None)
 
-        def failed(cell: Cell = cell) -> bool:
-            return any(record.cell == cell and record.message for record in measured.cells)
+    def is_missing(cell: Cell) -> bool:
+        failed = any(record.cell == cell and record.message for record in measured.cells)
+        return not failed and not measured.has("phases", {"cell": dataclasses.asdict(cell)})
 
-        def run(cell: Cell = cell, place: dict[str, Any] = place, failed: Callable[[], bool] = failed) -> None:
-            if not failed():
-                measured.add("phases", place, in_fresh_process(worker.measure_phases, cell, setup))
+    def run(cell: Cell) -> None:
+        if is_missing(cell):
+            place = {"repeat": 0, "cell": dataclasses.asdict(cell)}
+            measured.add("phases", place, in_fresh_process(worker.measure_phases, cell, setup))
 
-        if stands_for_all and in_matrix and not failed() and not measured.has("phases", place):
-            jobs.append(Job(f"{cell.model} {cell.title}: phases of a step", run))
-    return jobs
+    return [
+        Job(f"{cell.model} {cell.title}: phases of a step", functools.partial(run, cell))
+        for cell in cells
+        if (cell.engine, cell.input, cell.seeds) in (("eager", "device", 1), ("step", "device", 1))
+        and (cell.batch_size, cell.control) == (cells[0].batch_size, None)
+        and is_missing(cell)
+    ]
 
 
 def find_gpu() -> bool:

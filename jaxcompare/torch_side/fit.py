@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import numpy as np
 import torch
@@ -11,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from jaxcompare.config import RunConfig, TrainingConfig
 from jaxcompare.data.batch import Batch, Loader
 from jaxcompare.data.split import Dataset, training_subset
-from jaxcompare.measure.environment import describe_environment, git_commit
-from jaxcompare.records import History, RunRecord, after_epoch
+from jaxcompare.measure.run import begin_record
+from jaxcompare.records import RunRecord, after_epoch
 from jaxcompare.torch_side.models import build_model
 
 
@@ -66,22 +65,8 @@ def fit(
     torch.manual_seed(training.seed)
     model = build_model(config.model, num_classes=len(dataset.class_names), image_size=config.data.image_size)
     optimiser = build_optimiser(model, training)
-    record = RunRecord(
-        config=config,
-        status="running",
-        params=sum(parameter.numel() for parameter in model.parameters()),
-        dataset_title=dataset.title,
-        data_fingerprint=dataset.fingerprint,
-        train_images=len(dataset.train),
-        test_images=len(dataset.test),
-        num_classes=len(dataset.class_names),
-        history=History(),
-        compile_times={},
-        execution={"engine": "eager"} | dataset.facts,
-        environment=describe_environment("torch"),
-        git_commit=git_commit(),
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    params = sum(parameter.numel() for parameter in model.parameters())
+    record = begin_record(config, dataset, params=params, compile_times={}, execution={"engine": "eager"})
     train_loader, test_loader = build_loaders(dataset, training, config.data.workers, config.epoch_images)
     with train_loader:
         for epoch in range(training.epochs):

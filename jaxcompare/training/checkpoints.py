@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxcompare.records import RunRecord, from_line, run_values, to_line
@@ -129,7 +130,7 @@ def _from_bytes(content: bytes, like: TrainState) -> TrainState:
     for leaf, plain in zip(jax.tree.leaves(like), jax.tree.leaves(_without_keys(like)), strict=True):
         values = np.frombuffer(content, plain.dtype, plain.size, start).reshape(plain.shape)
         start += values.nbytes
-        leaves.append(jax.random.wrap_key_data(values) if _is_key(leaf) else values)
+        leaves.append(jax.random.wrap_key_data(jnp.asarray(values)) if _is_key(leaf) else values)
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 

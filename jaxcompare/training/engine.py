@@ -31,11 +31,6 @@ class Engine(abc.ABC):
         self.first_step_time_s: list[float] = []
         """Takes the seconds of each step of the first epoch, waited for, where steps are not compiled ahead."""
 
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """What a fairness manifest says of this engine alone."""
-        return {}
-
     @abc.abstractmethod
     def init(self) -> TrainState:
         """A fresh state."""
@@ -90,10 +85,6 @@ class StackedEngine(Engine):
             "conv_lowering": getattr(self.learner.model, "lowering", None),
             "planned_bytes": {name: sum(plan) for name, plan in self.programs.plans.items()},
         }
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        return {"computed_batch_size": self.learner.placement.computed_batch_size(self.config.training.batch_size)}
 
     def init(self) -> TrainState:
         """A fresh stacked state, one for each seed."""

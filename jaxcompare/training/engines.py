@@ -15,7 +15,7 @@ from jaxcompare.config import RunConfig
 from jaxcompare.data.split import Dataset, training_subset
 from jaxcompare.training.device_engine import DeviceEngine
 from jaxcompare.training.engine import StackedEngine
-from jaxcompare.training.evaluators import DeviceEvaluator, Evaluator, HostEvaluator
+from jaxcompare.training.evaluators import Evaluator, evaluate_on_device, evaluate_on_host_batches
 from jaxcompare.training.host_engine import HostEngine
 from jaxcompare.training.learner import build_learner
 from jaxcompare.training.placement import choose_placement
@@ -35,7 +35,7 @@ def build_engine(
     learner = build_learner(config.model, training, config.execution.precision, dataset, seeds, placement)
     if config.execution.input == "device":
         engine = DeviceEngine(config, learner, dataset)
-        return engine, DeviceEvaluator(engine, engine.init().params, dataset)
+        return engine, evaluate_on_device(engine, dataset)
     # Imported here: PyTorch and torchvision take seconds, and device input needs neither.
     from jaxcompare.data.host import build_loaders
 
@@ -44,4 +44,4 @@ def build_engine(
     drawn = training_subset(dataset, config.data, seed)
     loader, tests = build_loaders(drawn, config.training, config.data.workers, config.epoch_images, beside_jax=True)
     engine = HostEngine(config, learner, dataset, loader)
-    return engine, HostEvaluator(engine, engine.init().params, tests)
+    return engine, evaluate_on_host_batches(engine, tests)

@@ -1,6 +1,6 @@
 """Evaluation: correct predictions on the test split, dropout off. Beside an engine, whose programs it joins."""
 
-from typing import Protocol
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,46 +13,32 @@ from jaxcompare.training.engine import StackedEngine
 from jaxcompare.training.host_engine import blank_batch
 from jaxcompare.training.step import Params
 
-
-class Evaluator(Protocol):
-    """Ready to evaluate."""
-
-    def evaluate(self, params: Params) -> np.ndarray:
-        """Correct predictions on the test split for each seed, of stacked parameters."""
-        ...
+Evaluator = Callable[[Params], np.ndarray]
+"""Correct predictions on the test split for each seed, of stacked parameters."""
 
 
-class HostEvaluator:
-    """Test batches of a loader, copied to the device as they come."""
-
-    def __init__(self, engine: StackedEngine, params: Params, loader: Loader):
-        learner, self._put, self._loader = engine.learner, engine.learner.placement.put, loader
-        batch = self._put(blank_batch(learner, engine.config.training.batch_size))
-        evaluate = learner.placement.over_seeds(learner.build_eval_step())
-        self._evaluate = engine.programs.compile("evaluate", evaluate, params, batch)
-
-    def evaluate(self, params: Params) -> np.ndarray:
-        correct = [self._evaluate(params, self._put(batch)) for batch in self._loader.epoch(0)]
-        return np.sum(jax.device_get(correct), axis=0)
+def evaluate_on_host_batches(engine: StackedEngine, loader: Loader) -> Evaluator:
+    """Of a loader's test batches, copied to the device as they come."""
+    learner, put = engine.learner, engine.learner.placement.put
+    batch = put(blank_batch(learner, engine.config.training.batch_size))
+    evaluate = learner.placement.over_seeds(learner.build_eval_step())
+    program = engine.programs.compile("evaluate", evaluate, engine.init().params, batch)
+    return lambda params: np.sum(jax.device_get([program(params, put(batch)) for batch in loader.epoch(0)]), axis=0)
 
 
-class DeviceEvaluator:
-    """The test images in device memory."""
+def evaluate_on_device(engine: StackedEngine, dataset: Dataset) -> Evaluator:
+    """Of the test images in device memory."""
+    placement, size = engine.learner.placement, engine.config.training.batch_size
+    eval_step = engine.learner.build_eval_step()
 
-    def __init__(self, engine: StackedEngine, params: Params, dataset: Dataset):
-        placement, size = engine.learner.placement, engine.config.training.batch_size
-        eval_step = engine.learner.build_eval_step()
+    def evaluate(params: Params, split: DeviceSplit) -> jax.Array:
+        def body(correct: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
+            return correct + eval_step(params, test_batch(split, index, size)), None
 
-        def evaluate(params: Params, split: DeviceSplit) -> jax.Array:
-            def body(correct: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
-                return correct + eval_step(params, test_batch(split, index, size)), None
+        indices = jnp.arange(count_batches(len(split.labels), size), dtype=jnp.int32)
+        return jax.lax.scan(body, jnp.zeros(()), indices)[0]
 
-            indices = jnp.arange(count_batches(len(split.labels), size), dtype=jnp.int32)
-            return jax.lax.scan(body, jnp.zeros(()), indices)[0]
-
-        self._split = put_split(dataset.test, dataset.statistics, placement.put)
-        mapped = placement.over_seeds(evaluate, engine.seeds_per_call)
-        self._evaluate = engine.programs.compile("evaluate", mapped, params, self._split)
-
-    def evaluate(self, params: Params) -> np.ndarray:
-        return jax.device_get(self._evaluate(params, self._split))
+    split = put_split(dataset.test, dataset.statistics, placement.put)
+    mapped = placement.over_seeds(evaluate, engine.seeds_per_call)
+    program = engine.programs.compile("evaluate", mapped, engine.init().params, split)
+    return lambda params: jax.device_get(program(params, split))

@@ -3,20 +3,17 @@
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import Any
 
 import jax
 import numpy as np
 
 from jaxcompare.config import RunConfig
 from jaxcompare.data.split import Dataset
-from jaxcompare.measure.environment import describe_environment, git_commit
 from jaxcompare.measure.memory import peak_bytes
+from jaxcompare.measure.run import begin_record
 from jaxcompare.measure.timing import CompileGuard
-from jaxcompare.records import History, RunRecord, after_epoch
+from jaxcompare.records import RunRecord, after_epoch
 from jaxcompare.training.checkpoints import Checkpoint, Checkpoints
-from jaxcompare.training.engine import StackedEngine
 from jaxcompare.training.engines import build_engine
 from jaxcompare.training.programs import explain_memory
 from jaxcompare.training.step import Metrics, Params
@@ -65,10 +62,13 @@ def fit_seeds(
         A record per seed, and the parameters after the last epoch as NumPy arrays with a leading axis of seeds.
     """
     with explain_memory(len(seeds)):
-        engine, evaluator = build_engine(config, dataset, seeds)
+        engine, evaluate = build_engine(config, dataset, seeds)
     with explain_memory(len(seeds)), engine:
         state = engine.init()
-        records, begun = _begin(engine, dataset), 0
+        execution, compile_times = engine.facts, engine.programs.describe_times()
+        params = engine.learner.count_params()
+        record = begin_record(config, dataset, params=params, compile_times=compile_times, execution=execution)
+        records, begun = [dataclasses.replace(record, config=config.with_seed(seed)) for seed in seeds], 0
         if checkpoints and (found := checkpoints.latest(state)):
             state = jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), found.state, state)
             records, begun = _go_on(found, records), found.epoch
@@ -82,7 +82,7 @@ def fit_seeds(
                 state, metrics, input_wait_s = engine.train_epoch(state, epoch, on_step or (lambda done: None))
                 jax.block_until_ready((state, metrics))
                 trained = time.perf_counter()
-                correct = evaluator.evaluate(state.params)
+                correct = evaluate(state.params)
                 evaluated = time.perf_counter()
                 guard.check(during=f"epoch {epoch + 1}")
                 # One transfer per epoch: reading a metric within the epoch would stop the device.
@@ -109,27 +109,6 @@ def fit_seeds(
     if on_epoch:
         on_epoch(list(records))
     return records, params
-
-
-def _begin(engine: StackedEngine, dataset: Dataset) -> list[RunRecord]:
-    """A record for each seed, before its first epoch."""
-    config = engine.config
-    shared: dict[str, Any] = {
-        "status": "running",
-        "params": engine.learner.count_params(),
-        "dataset_title": dataset.title,
-        "data_fingerprint": dataset.fingerprint,
-        "train_images": config.data.train_size or len(dataset.train),
-        "test_images": len(dataset.test),
-        "num_classes": len(dataset.class_names),
-        "history": History(),
-        "compile_times": engine.programs.describe_times(),
-        "execution": engine.facts | dataset.facts,
-        "environment": describe_environment("jax"),
-        "git_commit": git_commit(),
-        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    return [RunRecord(config=config.with_seed(seed), **shared) for seed in engine.learner.seeds]
 
 
 def _go_on(found: Checkpoint, fresh: list[RunRecord]) -> list[RunRecord]:
