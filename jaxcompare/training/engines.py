@@ -7,6 +7,7 @@
 Host input is prepared by torchvision and copied batch by batch; device input (`data.device`) never leaves the device.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -30,7 +31,10 @@ def build_engine(
         config: what to run; its seed gives way to `seeds`, of which host input serves one.
         devices: by default all of this process's.
     """
-    training = config.training
+    images = config.epoch_images or config.data.train_size or len(dataset.train)
+    # Of a batch larger than an epoch the rest would be padding, computed and masked.
+    training = dataclasses.replace(config.training, batch_size=min(config.training.batch_size, images))
+    config = dataclasses.replace(config, training=training)
     placement = choose_placement(config.model, len(seeds), devices or jax.local_devices())
     learner = build_learner(config.model, training, config.execution.precision, dataset, seeds, placement)
     if config.execution.input == "device":

@@ -9,7 +9,7 @@ import jax
 
 from jaxcompare.compat import jax as compat
 from jaxcompare.config import InputError, Precision
-from jaxcompare.measure.memory import MemoryPlan, plan_memory
+from jaxcompare.measure.memory import MemoryPlan, available_bytes, plan_memory
 from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.measure.timing import CompileTimes, compile_ahead
 
@@ -24,17 +24,33 @@ class Programs:
         self.plans: dict[str, MemoryPlan] = {}
 
     def compile(self, name: str, function: Callable, *args: Any, **jit_options: Any) -> jax.stages.Compiled:
-        """Compile for the shapes of `args`, and keep the program; a name's earlier one gives way."""
+        """Compile for the shapes of `args`, and keep the program; a name's earlier one gives way.
+
+        Raises:
+            InputError: it needs more memory than this machine's CPU has free. There the system would kill the process.
+        """
         with jax.default_matmul_precision(MATMUL_PRECISION[self._precision]):
             compiled, times = compile_ahead(function, *args, **jit_options)
         self.compiled[name], self.times[name] = compiled, times
         if plan := plan_memory(compiled):
             self.plans[name] = plan
+            _check_room(name, plan)
         return compiled
 
     def describe_times(self) -> dict[str, dict[str, Any]]:
         """What each took to compile, as a record has it."""
         return {name: dataclasses.asdict(times) for name, times in self.times.items()}
+
+
+def _check_room(name: str, plan: MemoryPlan) -> None:
+    devices, room = jax.local_devices(), available_bytes()
+    # XLA plans for each device; on CPUs all of them share one memory. Arguments are there already.
+    needed = plan.more * len(devices)
+    if devices[0].platform == "cpu" and room is not None and needed > room:
+        raise InputError(
+            f"--batch-size: {name} needs {needed / 1e9:,.1f} GB of memory beyond the images, {room / 1e9:,.1f} GB are "
+            "free; lower it, or --image-size"
+        )
 
 
 @contextlib.contextmanager
