@@ -16,8 +16,18 @@ FLAGS = ["--dataset", "digits", "--image-size", "8", "--epochs", "6", "--checkpo
 
 
 def start(out: Path, flags: list[str]) -> subprocess.Popen:
-    words = [sys.executable, str(ROOT / "experiments" / "full_comparison.py"), *FLAGS, *flags, "--out", str(out)]
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, "-u", str(ROOT / "experiments" / "full_comparison.py"), *FLAGS, *flags, "--out", str(out)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+
+def follow(process: subprocess.Popen, epochs: int | None = None) -> bool:
+    """Wait for so many epochs, or for the end; whether it has ended."""
+    assert process.stdout
+    for line in process.stdout:
+        if epochs is not None and (epochs := epochs - (" epoch " in line)) < 1:
+            return False
+    assert process.wait() == 0
+    return True
 
 
 def read(out: Path) -> dict[tuple[str, int], dict]:
@@ -38,21 +48,19 @@ def main(kills: int, seed: int, flags: list[str]) -> int:
     moments, done, same, finished = random.Random(seed), 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole"
-        for out in (Path(folder) / "cold", whole):
-            began = time.monotonic()
-            assert start(out, flags).wait() == 0
-        seconds = time.monotonic() - began
-        print(f"undisturbed: {seconds:.1f} s", flush=True)
+        follow(start(whole, flags))
+        epochs, seconds = zip(
+            *((len(run["history"]["train_loss"]), run["history"]["epoch_time_s"][-1]) for run in read(whole).values())
+        )
         while done < kills:
-            out, process = Path(folder) / f"killed-{done}", None
-            while process is None or process.returncode:
+            out, ended = Path(folder) / f"killed-{done}", False
+            while not ended:
                 complete = {key: run for key, run in read(out).items() if run["status"] == "complete"}
                 process = start(out, flags)
-                try:
-                    # Half of the time goes before the first epoch.
-                    process.communicate(timeout=moments.uniform(0.3, 1) * seconds)
-                    assert not process.returncode
-                except subprocess.TimeoutExpired:
+                ended = follow(process, moments.randrange(1, max(epochs) + 1))
+                if not ended:
+                    # Somewhere in the next epoch, its evaluation, checkpoint and records.
+                    time.sleep(moments.uniform(0, 3 * max(seconds)))
                     process.kill()
                     process.communicate()
                     done += 1
