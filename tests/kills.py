@@ -49,18 +49,18 @@ def main(kills: int, seed: int, flags: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole"
         follow(start(whole, flags))
-        epochs, seconds = zip(
-            *((len(run["history"]["train_loss"]), run["history"]["epoch_time_s"][-1]) for run in read(whole).values())
-        )
+        histories = [run["history"] for run in read(whole).values()]
+        epochs = len(histories[0]["train_loss"])
+        seconds = max(history["epoch_time_s"][-1] for history in histories)
         while done < kills:
             out, ended = Path(folder) / f"killed-{done}", False
             while not ended:
                 complete = {key: run for key, run in read(out).items() if run["status"] == "complete"}
                 process = start(out, flags)
-                ended = follow(process, moments.randrange(1, max(epochs) + 1))
+                ended = follow(process, moments.randrange(1, epochs + 1))
                 if not ended:
                     # Somewhere in the next epoch, its evaluation, checkpoint and records.
-                    time.sleep(moments.uniform(0, 3 * max(seconds)))
+                    time.sleep(moments.uniform(0, 3 * seconds))
                     process.kill()
                     process.communicate()
                     done += 1

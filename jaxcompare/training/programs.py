@@ -13,7 +13,6 @@ from jaxcompare.measure.memory import MemoryPlan, available_bytes, plan_memory
 from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.measure.timing import CompileTimes, compile_ahead
 
-
 PLAN_MARGIN = 1.25
 """Of what a CPU's program takes over what XLA plans: a ViT at 224 pixels took 18 GB, 15 planned."""
 
