@@ -210,7 +210,7 @@ class HostLoader:
                 if not compat.is_dead_worker(error):
                     raise
                 raise InputError(
-                    "a worker was killed: out of memory, or stopped from outside; fewer --workers"
+                    "a loader worker was killed: out of memory, or stopped from outside; take fewer --workers"
                 ) from None
             # Workers hand tensors over in shared memory; `.numpy()` is a view of it, not a copy.
             yield Batch(*(part.numpy() for part in parts))
