@@ -85,6 +85,7 @@ def _row(record: CellRecord) -> dict[str, Any]:
         "programs": record.programs,
         "input_wait": _median_share(record.input_wait_s, record.epoch_time_s),
         "page_faults": statistics.median(record.page_faults),
+        "others_share": record.others_share,
         "ceiling_flops_per_s": record.ceiling_flops_per_s,
         "copy_bytes_per_s": record.copy_bytes_per_s,
         **{f"{name}_bytes": record.memory.get(name) for name in ("allocator", "plan", "process")},

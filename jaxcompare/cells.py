@@ -154,6 +154,8 @@ class Timing:
     page_faults: list[WholeFromZero] = dataclasses.field(default_factory=list)
     """Of each epoch after the warm-up: pages that the process touched for the first time, or anew after giving them
     back."""
+    others_share: FromZero | None = None
+    """Of the cores that the process may run on, the share that other work took during its timed epochs."""
     compile_times: Phases = dataclasses.field(default_factory=dict)
     """Of each program compiled ahead (JAX): see `measure.timing.CompileTimes`. torch.compile compiles in its first
     step."""

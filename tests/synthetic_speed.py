@@ -54,6 +54,7 @@ def timed(cell: Cell, step_ms: float, repeat: int = 0, **changes) -> CellRecord:
         "warm_up_time_s": [epoch_s + first_run_s],
         "first_step_time_s": torch_steps if cell.framework == "torch" else [],
         "page_faults": [7] * 2,
+        "others_share": 0.0,
         "input_wait_s": [epoch_s / 4] * 2 if cell.input in ("recipe", "host") else [],
         "compile_times": _programs(1.0) if ahead else {},
         "warm_compile_times": {} if repeat else _programs(0.2) if ahead else first_step if cell.compiled else {},

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from jaxcompare.cells import Timing
 from jaxcompare.compat import jax as compat
 from jaxcompare.measure.environment import cpu_cores, page_faults
+from jaxcompare.measure.others import watch_others
 
 T = TypeVar("T")
 
@@ -104,6 +105,7 @@ def time_epochs(
     times: list[float] = []
     waits: list[float] = []
     faults: list[int] = []
+    others = watch_others()
     while len(times) < epochs or sum(times[1:]) < TIMED_S:
         epoch = len(times)
         (result, waited), seconds = time_epoch(functools.partial(run, epoch), wait, settle)
@@ -111,11 +113,14 @@ def time_epochs(
         waits.append(waited)
         faults.append(page_faults())
         check(epoch, result)
+        if not epoch:
+            others = watch_others()
     return Timing(
         warm_up_time_s=times[:1],
         epoch_time_s=times[1:],
         input_wait_s=waits[1:],
         page_faults=[after - before for before, after in itertools.pairwise(faults)],
+        others_share=others(),
     )
 
 
