@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -50,6 +51,23 @@ class Estimate:
 
 
 @dataclasses.dataclass(frozen=True)
+class Spread:
+    """A middle, the median where nothing else is said, and the least and the greatest value."""
+
+    middle: float
+    low: float
+    high: float
+    decided: bool = True
+    """Whether what it says is shown by an interval elsewhere."""
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Of what was measured; None of nothing."""
+    found = pd.array(list(values), dtype="Float64").dropna().to_numpy(float)
+    return Spread(float(np.median(found)), found.min(), found.max()) if found.size else None
+
+
+@dataclasses.dataclass(frozen=True)
 class Equivalence:
     """Whether a mean difference is shown to lie within a margin, on both sides of 0."""
 
@@ -72,6 +90,11 @@ class PowerLaw:
     max_residual: float
     """Largest |log(error / fit)| of the seeds' geometric mean error: 0.05 is 5 % off. It speaks of the law's form, not
     of the scatter between seeds."""
+
+    @property
+    def exponent(self) -> Estimate:
+        """`b` with its interval."""
+        return Estimate(self.b, self.b_interval)
 
 
 def interval_method(count: int, of: str = "seeds") -> str:
