@@ -88,6 +88,8 @@ def test_a_sweep_is_paired_by_seed_and_in_order():
     np.testing.assert_allclose(values[:, 1], 0.5 - 0.004 * np.array([-1, 0, 1, 2, -2]))
     efficiency = analyse(sweep)
     np.testing.assert_allclose([d.mean for d in efficiency.difference], [0.2, 0.1, -0.1])
+    ends = stats.ttest_rel(sweep.values("best")["cnn"], values).confidence_interval()
+    np.testing.assert_allclose([d.interval.low for d in efficiency.difference], ends.low)
     # Errors of 40 and 50 % at 10,000, of 35 and 25 % at 100,000: straight lines in log-log meet there.
     images = sweep.first.test_images
     counted = {error: (images * error + 0.5) / (images + 1) for error in (0.25, 0.35, 0.4, 0.5)}

@@ -10,8 +10,8 @@ import pandas as pd
 
 from jaxcompare.analysis.comparison import check_one_commit, check_one_recipe, executed_alike
 from jaxcompare.analysis.crossover import Crossover, crossover_size, extrapolated_crossover
-from jaxcompare.analysis.outcome import MODELS, Metric, finite, leader
-from jaxcompare.analysis.statistics import Estimate, Interval, PowerLaw, estimate, fit_power_law
+from jaxcompare.analysis.outcome import MODELS, Metric, leader, plain
+from jaxcompare.analysis.statistics import Estimate, PowerLaw, estimate, fit_power_law
 from jaxcompare.config import InputError, ModelName
 
 
@@ -156,10 +156,11 @@ def analyse(sweep: Sweep, metric: Metric = "best") -> Efficiency:
 
 
 def summarise_sweep(sweep: Sweep) -> dict[str, Any]:
-    """The numbers of a sweep: `summary.json`. Accuracies and differences are fractions,
-    times seconds, None what was not measured or has no bound."""
-    config, nothing = sweep.first.config, [None] * len(sweep.sizes)
-    return {
+    """The numbers of a sweep: `summary.json`. Accuracies and differences are fractions, times seconds; leads are in the
+    order of the sizes looked at, and a change is the two sizes that it lies between, and the new leader."""
+    config, nothing = sweep.first.config, dict.fromkeys(sweep.models, [None] * len(sweep.sizes))
+    seconds = (sweep.seconds or nothing).items()
+    summary = {
         "dataset": sweep.first.dataset,
         "epochs": config.training.epochs,
         "epoch_images": config.epoch_images,
@@ -167,43 +168,14 @@ def summarise_sweep(sweep: Sweep) -> dict[str, Any]:
         "sizes": sweep.sizes,
         "seeds": sweep.seeds,
         "left_out": sweep.left_out.to_dict("records"),
-        "training_time_s": {
-            model: dict(zip(map(str, sweep.sizes), (sweep.seconds or {}).get(model, nothing), strict=True))
-            for model in sweep.models
-        },
-        **{metric: _summarise_metric(efficiency) for metric, efficiency in sweep.analyses.items()},
+        "training_time_s": {model: dict(zip(sweep.sizes, of_model, strict=True)) for model, of_model in seconds},
     }
-
-
-def _summarise_metric(efficiency: Efficiency) -> dict[str, Any]:
-    of = {
-        column: {str(size): {"mean": one.mean, "interval": _ends(one.interval)} for size, one in estimates.items()}
-        for column, estimates in efficiency.estimates.items()
-    }
-    laws = {
-        model: {"a": law.a, "b": law.b, "b_interval": _ends(law.b_interval), "max_residual": law.max_residual}
-        for model, law in efficiency.power_law.items()
-    }
-    return {
-        "difference": of.pop("difference", {}),
-        "accuracy": of,
-        "crossover": _crossover(efficiency.crossover),
-        "power_law": laws,
-        "extrapolated_crossover": _crossover(efficiency.extrapolated),
-    }
-
-
-def _ends(interval: Interval | None) -> list[float | None] | None:
-    return None if interval is None else [finite(interval.low), finite(interval.high)]
-
-
-def _crossover(crossover: Crossover | None) -> dict[str, Any] | None:
-    """Leads in the order of the sizes looked at; a change is the two sizes that it lies between, and the new leader."""
-    if crossover is None:
-        return None
-    return {
-        "leads": list(crossover.leads),
-        "changes": [list(change) for change in crossover.changes],
-        "size": crossover.size,
-        "interval": _ends(crossover.interval),
-    }
+    for metric, found in sweep.analyses.items():
+        summary[metric] = {
+            "accuracy": {model: found.estimates[model].to_dict() for model in sweep.models},
+            "difference": found.estimates.get("difference", pd.Series(dtype=object)).to_dict(),
+            "crossover": found.crossover,
+            "power_law": found.power_law,
+            "extrapolated_crossover": found.extrapolated,
+        }
+    return plain(summary)

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from jaxcompare.analysis.comparison import executed_alike
-from jaxcompare.analysis.statistics import Estimate, Spread, estimate
+from jaxcompare.analysis.statistics import Estimate, Interval, Spread, estimate
 from jaxcompare.config import ModelName
 
 Metric = Literal["best", "final"]
@@ -132,7 +132,7 @@ def summarise(runs: pd.DataFrame) -> dict[str, Any]:
                 "compiled": one.compiled,
                 "epochs": int(one.done),
                 "status": next(iter(one.lost.values()), "complete"),
-                "seeds": {str(seed): finite(best) for seed, best in one.seeds.items()},
+                "seeds": plain(one.seeds),
             }
             for one in by_model(runs).itertuples()
         },
@@ -141,6 +141,15 @@ def summarise(runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def finite(value: float) -> float | None:
-    """As JSON has it: None for what was not measured."""
-    return float(value) if math.isfinite(value) else None
+def plain(value: Any) -> Any:
+    """As JSON has it: an interval is its ends, an object its fields, and None what was not measured or has no bound."""
+    match value:
+        case Interval():
+            return [plain(value.low), plain(value.high)]
+        case dict():
+            return {str(name): plain(one) for name, one in value.items()}
+        case list() | tuple():
+            return [plain(one) for one in value]
+        case float():
+            return float(value) if math.isfinite(value) else None
+    return plain(vars(value)) if dataclasses.is_dataclass(value) else value

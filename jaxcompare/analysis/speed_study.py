@@ -23,7 +23,7 @@ from jaxcompare.analysis.contrast import (
     share,
 )
 from jaxcompare.analysis.dispatch import FixedCost, Way, fixed_cost, swept
-from jaxcompare.analysis.outcome import finite
+from jaxcompare.analysis.outcome import plain
 from jaxcompare.analysis.roofline import common_roofs, flops_per_s
 from jaxcompare.analysis.speed import at_main_size, baseline, best, cells_of, in_matrix, pairs, verdict_pairs
 from jaxcompare.analysis.speed_checks import check_alike, check_one_measurement, repeated_pairs
@@ -209,49 +209,40 @@ class SpeedStudy:
 
     def summary(self) -> dict[str, Any]:
         """The numbers as JSON has them; None: no finite number."""
-        return {
-            "contrasts": [
-                {
-                    "kind": one.pair.kind,
-                    "name": one.pair.name,
-                    "model": one.cell.model,
-                    "above": [cell.execution for cell in one.pair.above],
-                    "below": [cell.execution for cell in one.pair.below],
-                    **_numbers("ratio", one.ratio),
-                    **_numbers("again", one.again),
-                    **_numbers("share", one.share if one.pair.kind == "stage" else None),
-                }
-                for one in self.contrasts
-            ],
-            "repeated": {name: sum(getattr(one, name) for one in self.repeated) for name in COUNTS}
-            | {"ratios": len(self.repeated)},
-            "allocator": [
-                {"model": one.cell.model, "cell": one.cell.execution}
-                | (_numbers("there", one.there) if one.there != ITSELF else {})
-                for one in self.allocated.itertuples()
-            ],
-            "break_even": [
-                {
-                    "model": one.cell.model,
-                    "cell": one.cell.execution,
-                    "steps": finite(one.steps[0]),
-                    "decided": one.over.direction != 0,
-                }
-                for one in self.break_evens
-            ],
-            "half_fixed_batch_size": [
-                {"model": model, "engine": engine, "precision": precision, "size": finite(fit.half_size.mean)}
-                for (model, engine, precision), fit in self.fits.items()
-            ],
-            "not_measured": [
-                {"model": cell.model, "cell": cell.execution, "message": message}
-                for cell, message in self.failures.items()
-            ],
-        }
+        return plain(
+            {
+                "contrasts": [
+                    {
+                        "kind": one.pair.kind,
+                        "name": one.pair.name,
+                        "model": one.cell.model,
+                        "above": [cell.execution for cell in one.pair.above],
+                        "below": [cell.execution for cell in one.pair.below],
+                        **_numbers("ratio", one.ratio),
+                        **_numbers("again", one.again),
+                        **_numbers("share", one.share),
+                    }
+                    for one in self.contrasts
+                ],
+                "repeated": {name: sum(getattr(one, name) for one in self.repeated) for name in COUNTS}
+                | {"ratios": len(self.repeated)},
+                "allocator": [_name(one.cell) | _numbers("there", one.there) for one in self.allocated.itertuples()],
+                "break_even": [
+                    _name(one.cell) | {"steps": one.steps[0], "decided": one.over.direction != 0}
+                    for one in self.break_evens
+                ],
+                "half_fixed_batch_size": [
+                    {"model": model, "engine": engine, "precision": precision, "size": fit.half_size.mean}
+                    for (model, engine, precision), fit in self.fits.items()
+                ],
+                "not_measured": [_name(cell) | {"message": message} for cell, message in self.failures.items()],
+            }
+        )
+
+
+def _name(cell: Cell) -> dict[str, Any]:
+    return {"model": cell.model, "cell": cell.execution}
 
 
 def _numbers(name: str, found: Ratio | None) -> dict[str, Any]:
-    if found is None:
-        return {}
-    ends = [found.interval.low, found.interval.high] if found.interval else None
-    return {name: found.value, f"{name}_interval": ends}
+    return {} if found is None or found == ITSELF else {name: found.value, f"{name}_interval": found.interval}

@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -76,45 +75,22 @@ def break_even_curves(study: SpeedStudy) -> Figure:
 
 
 def _cumulative_seconds(axes: Axes, study: SpeedStudy, cells: Sequence[Cell]) -> None:
-    """One model's lines, until half as far again as the last crossing."""
-    costs = {one.cell: (one.one_time_s.middle, one.step_time_s.middle) for one in _rows(study, cells)}
-    found = {one.cell: one for one in study.break_evens if one.cell in costs}
-    crossings = {cell: one.steps[0] for cell, one in found.items() if 0 < one.steps[0] < math.inf}
-    last = 1.5 * max(crossings.values(), default=200.0)
-    steps = np.array([0.0, last])
-    for cell, (once, step) in costs.items():
-        style = style_of(cell) | {"marker": None, "linewidth": 2}
-        axes.plot(steps, once + steps * step, label=engine_label(cell), **style)
+    """One model's lines, until half as far again as the last crossing; the legend says where each crosses."""
+    paid = {one.cell: one for one in study.break_evens if one.cell in cells and 0 < one.steps[0] < math.inf}
+    last = 1.5 * max((one.steps[0] for one in paid.values()), default=200.0)
+    for row in _rows(study, cells):
+        once, step, style = row.one_time_s.middle, row.step_time_s.middle, style_of(row.cell)
+        label = engine_label(row.cell)
+        if one := paid.get(row.cell):
+            crossing = one.steps[0]
+            label += f": {crossing:,.0f} steps{'' if one.over.direction else ', undecided'}"
+            dot = {"color": style["color"], "marker": style["marker"], "edgecolor": "black", "linewidth": 0.6}
+            axes.scatter(crossing, once + crossing * step, s=36, zorder=3, **dot)
+        axes.plot((0, last), (once, once + last * step), label=label, **style | {"marker": None, "linewidth": 2})
     axes.set(xlabel="optimiser steps", ylabel="cumulative seconds, compilation included", xlim=(0, last))
     axes.set_ylim(0)
-    low, top = 0, axes.get_ylim()[1]
-    for place, (cell, crossing) in enumerate(sorted(crossings.items(), key=lambda item: -item[1])):
-        once, step = costs[cell]
-        point = (crossing, once + crossing * step)
-        style = {name: style_of(cell)[name] for name in ("color", "marker")}
-        axes.scatter(*point, s=36, zorder=3, edgecolor="black", linewidth=0.6, **style)
-        # From the last crossing to the first each number is lower, so that none covers another; near the axis, to the
-        # right.
-        near = point[1] < (0.1 + 0.06 * place) * top
-        offset = (40 + 90 * low, 2) if near else (14, -20 - 17 * place)
-        low += near
-        decided = "" if found[cell].over.direction else ", undecided"
-        _mark(axes, f"{crossing:,.0f}{decided}", point, offset, style["color"])
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-
-
-def _mark(axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], colour: str) -> None:
-    """Beside a point, `offset` in typographic points, joined to it by a line."""
-    axes.annotate(
-        text,
-        point,
-        offset,
-        textcoords="offset points",
-        fontsize=8,
-        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "relpos": (0, 0.5)},
-        bbox={"facecolor": "white", "edgecolor": colour, "linewidth": 0.8, "pad": 1.5},
-    )
 
 
 def speed_matrix(study: SpeedStudy) -> Figure:
@@ -172,14 +148,15 @@ def compile_bars(study: SpeedStudy) -> Figure:
     frame = comparable(study.frame)
     cells = [cell for cell in cells_of(frame) if cell.compiled]
     models = [model for model in LABELS if any(cell.model == model for cell in cells)]
-    cells_by_model = {model: [cell for cell in cells if cell.model == model] for model in models}
-    figure, axes_of = panels(len(models), height=1.8 + 0.75 * max(map(len, cells_by_model.values())))
-    for axes, (model, cells) in zip(axes_of, cells_by_model.items(), strict=True):
-        for place, row in enumerate(_rows(study, cells)):
+    of_models = [_rows(study, [cell for cell in cells if cell.model == model]) for model in models]
+    figure, axes_of = panels(len(models), height=1.8 + 0.75 * max(map(len, of_models)))
+    for axes, rows in zip(axes_of, of_models, strict=True):
+        for place, row in enumerate(rows):
             _stack(axes, place - 0.19, _pieces(row, "cold"))
             _stack(axes, place + 0.19, _pieces(row, "warm"))
-        axes.set_yticks(range(len(cells)), [f"{engine_label(cell)}\ncold / warm" for cell in cells])
-        axes.set(title=LABELS[model], xlabel="seconds, upper bar cold, lower bar warm", ylim=(len(cells) - 0.5, -0.5))
+        axes.set_yticks(range(len(rows)), [f"{engine_label(row.cell)}\ncold / warm" for row in rows])
+        axes.set(title=LABELS[rows[0].cell.model], xlabel="seconds, upper bar cold, lower bar warm")
+        axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x", alpha=0.3)
         axes.set_axisbelow(True)
         axes.margins(x=0.12)

@@ -44,6 +44,7 @@ SPEED: Columns = CELL | {
     "Compile warm, s": ("warm_compile_s", number(".1f")),
 }
 
+
 BREAK_EVEN: Columns = CELL | {
     "Against": ("eager", _title),
     "Paid once, s": ("paid", number(".1f")),
