@@ -11,12 +11,17 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import tyro
 
 import guard
 from jaxcompare.config import DataConfig, InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console, JustifyMethod
+
+    from jaxcompare.report.tables import Table
 
 Args = TypeVar("Args")
 
@@ -130,6 +135,18 @@ def seeds(first: int, count: int) -> list[int]:
     if first + count > 2**32:
         raise InputError(f"--seeds: {count} seeds from --seed {first} go beyond {2**32 - 1}")
     return list(range(first, first + count))
+
+
+def show_table(screen: "Console", table: "Table", justify: "JustifyMethod" = "left") -> None:
+    """A report's table, without its notes, on the terminal."""
+    from rich.table import Table as Printed
+
+    printed = Printed(title=table.title)
+    for column in table.header:
+        printed.add_column(column, justify=justify)
+    for row in table.rows:
+        printed.add_row(*row)
+    screen.print(printed)
 
 
 @functools.cache

@@ -27,6 +27,7 @@ EXPERIMENT: Experiment = "data_efficiency"
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from jaxcompare.analysis.data_efficiency import Sweep
     from jaxcompare.records import RunRecord
 
 
@@ -118,41 +119,33 @@ def main(args: Args) -> None:
         screen.print(f"[bold]{number} of {len(configs)}[/]")
         records += training_runs.train(screen, EXPERIMENT, config, seeds, dataset, path, args.keep)
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included\n")
-    save_results(records, args.out)
-    show(screen, records)
+    show(screen, save_results(records, args.out))
     screen.print(f"Written: {args.out}/runs.jsonl, {args.out}/summary.json, {args.out}/figures/", markup=False)
     training_runs.check_converged(records, path)
 
 
-def save_results(records: Sequence["RunRecord"], out: Path) -> None:
+def save_results(records: Sequence["RunRecord"], out: Path) -> "Sweep":
     """summary.json and figure 2, from records alone."""
     from jaxcompare.analysis.data_efficiency import build_sweep, summarise_sweep
     from jaxcompare.records import summary_json, write_atomically
-    from jaxcompare.report.figures import data_efficiency, save_figure
+    from jaxcompare.report.figure import save_figure
+    from jaxcompare.report.run_figures import data_efficiency
+    from jaxcompare.run_frame import per_run, to_frame
 
-    sweep = build_sweep(records)
+    sweep = build_sweep(per_run(to_frame(records)))
     write_atomically(out / "summary.json", summary_json(summarise_sweep(sweep)))
     save_figure(data_efficiency(sweep.analyses["best"]), out / "figures", "figure2_data_efficiency")
+    return sweep
 
 
-def show(screen: "Console", records: Sequence["RunRecord"]) -> None:
+def show(screen: "Console", sweep: "Sweep") -> None:
     """The printed summary: accuracies and differences by size, and where the lead changes."""
-    from rich.table import Table
+    from jaxcompare.report.crossover_words import describe_crossover
+    from jaxcompare.report.run_tables import efficiency_table
 
-    from jaxcompare.analysis.data_efficiency import build_sweep
-    from jaxcompare.report.crossover_text import describe_crossover
-    from jaxcompare.report.tables import METRIC_TITLES, efficiency_rows
-
-    for metric, efficiency in build_sweep(records).analyses.items():
-        header, rows = efficiency_rows(efficiency)
-        table = Table(title=METRIC_TITLES[metric])
-        for column in header:
-            table.add_column(column, justify="right")
-        for row in rows:
-            table.add_row(*row)
-        screen.print(table)
-        if efficiency.crossover:
-            screen.print(describe_crossover(efficiency) + "\n")
+    for efficiency in sweep.analyses.values():
+        console.show_table(screen, efficiency_table(efficiency), "right")
+        screen.print(describe_crossover(efficiency) + "\n")
 
 
 if __name__ == "__main__":

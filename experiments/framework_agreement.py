@@ -63,7 +63,8 @@ def main(args: Args) -> None:
     from jaxcompare.data.datasets import load_dataset
     from jaxcompare.data.split import training_subset
     from jaxcompare.records import find_complete
-    from jaxcompare.report.agreement import agreement_table
+    from jaxcompare.report.run_tables import agreement_table
+    from jaxcompare.run_frame import per_run, to_frame
     from jaxcompare.study.process import in_fresh_process
 
     data = args.data.resolve(len(seeds))
@@ -82,7 +83,7 @@ def main(args: Args) -> None:
             in_fresh_process(run_one, config, dataset, path)
 
     records = [find_complete(path, EXPERIMENT, config, dataset.fingerprint) for config in configs]
-    print("\n" + agreement_table([record for record in records if record]).markdown())
+    print("\n" + agreement_table(per_run(to_frame([record for record in records if record]))).markdown())
 
 
 if __name__ == "__main__":

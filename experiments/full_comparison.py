@@ -176,16 +176,14 @@ def ask(
 
 def show_score(screen: "Console", records: Sequence["RunRecord"], prediction: Prediction) -> None:
     """How the prediction did."""
-    from rich.table import Table
-
     from jaxcompare.analysis.predictions import score_predictions
-    from jaxcompare.report.tables import score_rows
+    from jaxcompare.report.run_tables import score_table
+    from jaxcompare.run_frame import per_run, to_frame
 
-    for score in (score for score in score_predictions(records) if score.prediction == prediction):
-        table = Table("", "Predicted", "Measured", "Score", title="Your prediction")
-        for row in score_rows(score):
-            table.add_row(*row)
-        screen.print(table)
+    for score in score_predictions(per_run(to_frame(records))):
+        if score.prediction == prediction:
+            screen.print("Your prediction")
+            console.show_table(screen, score_table(score))
 
 
 def explain(screen: "Console", args: Args, dataset: "Dataset") -> None:
@@ -194,9 +192,9 @@ def explain(screen: "Console", args: Args, dataset: "Dataset") -> None:
     import numpy as np
     from rich.table import Table
 
-    from jaxcompare.analysis.comparison import LABELS
     from jaxcompare.measure.cost import layer_costs
     from jaxcompare.models import build_model
+    from jaxcompare.report.text import LABELS
 
     classes = len(dataset.class_names)
     images = np.zeros((1, *dataset.train.images.shape[1:]), np.float32)
@@ -226,29 +224,34 @@ def explain(screen: "Console", args: Args, dataset: "Dataset") -> None:
 
 def save_results(records: Sequence["RunRecord"], out: Path) -> None:
     """summary.json and the figures, from records alone."""
-    from jaxcompare.analysis.comparison import check_comparable, summarise
+    from jaxcompare.analysis.comparison import check_comparable
+    from jaxcompare.analysis.outcome import summarise
     from jaxcompare.analysis.predictions import score_predictions
     from jaxcompare.records import summary_json, write_atomically
-    from jaxcompare.report.figures import complete_comparison, save_figure, training_curves
+    from jaxcompare.report.figure import save_figure
+    from jaxcompare.report.run_figures import complete_comparison, training_curves
+    from jaxcompare.run_frame import per_run, to_frame
 
-    check_comparable(records)
-    summary = summarise(records) | {"predictions": [score.summary() for score in score_predictions(records)]}
+    frame = to_frame(records)
+    runs = per_run(frame)
+    check_comparable(runs)
+    summary = summarise(runs) | {"predictions": [score.summary() for score in score_predictions(runs)]}
     write_atomically(out / "summary.json", summary_json(summary))
-    save_figure(training_curves(records), out / "figures", "figure1_training")
-    save_figure(complete_comparison(records), out / "figures", "figure3_comparison")
+    save_figure(training_curves(frame), out / "figures", "figure1_training")
+    save_figure(complete_comparison(frame), out / "figures", "figure3_comparison")
 
 
 def summarise(screen: "Console", records: Sequence["RunRecord"], out: Path) -> None:
     """The printed summary."""
     from rich.table import Table
 
-    from jaxcompare.analysis.comparison import LABELS, by_model
+    from jaxcompare.report.text import LABELS
 
     table = Table(title="Summary")
     for column in ("model", "best test accuracy", "final", "s/epoch (mean)", "compile, s", "status"):
         table.add_column(column, justify="left" if column in ("model", "status") else "right")
     for r in records:
-        seed = f" seed {r.config.training.seed}" if len(records) > len(by_model(records)) else ""
+        seed = f" seed {r.config.training.seed}" if len(records) > len({r.config.model for r in records}) else ""
         table.add_row(
             LABELS[r.config.model] + seed,
             f"{100 * r.best_test_accuracy:.2f} %",

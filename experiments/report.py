@@ -37,10 +37,11 @@ class Args:
 def main(args: Args) -> None:
     if not args.results:
         raise InputError("RESULTS: name at least one folder, for example runs/full_comparison")
-    from jaxcompare.report.figures import save_figure
-    from jaxcompare.report.html import build_page, draw_pictures
+    from jaxcompare.report.blocks import replace_blocks
+    from jaxcompare.report.figure import save_figure
+    from jaxcompare.report.html import build_page
+    from jaxcompare.report.pictures import draw_pictures
     from jaxcompare.report.results import PAGE_ONLY, gather
-    from jaxcompare.report.tables import replace_blocks
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TruncatedLine)
@@ -56,7 +57,7 @@ def main(args: Args) -> None:
     page = build_page(results, pictures)
     for picture in pictures:
         save_figure(picture.figure, args.out / "figures", picture.name)
-    write_atomically(args.out / "summary.json", summary_json(results.summary()))
+    write_atomically(args.out / "summary.json", summary_json(results.summary))
     write_atomically(args.out / "report.html", page)
     for document, text in filled.items():
         write_atomically(document, text)

@@ -63,8 +63,8 @@ def train(
     """
     import jax
 
-    from jaxcompare.analysis.comparison import LABELS
     from jaxcompare.records import find_complete, save_records
+    from jaxcompare.report.text import LABELS
     from jaxcompare.training.checkpoints import Checkpoints
     from jaxcompare.training.fit import fit_seeds
     from jaxcompare.training.weights import save_weights, weights_path
@@ -167,14 +167,14 @@ class Training:
 
     def show_epoch(self, records: Sequence["RunRecord"]) -> None:
         """Of several seeds, their mean."""
-        from jaxcompare.analysis.comparison import mean
+        from statistics import fmean
 
         epoch = len(records[0].history.train_loss)
         if not self._epoch:
             compile_time_s, compiled = records[0].compile_time_s, records[0].compiled
             self._bar.console.print(f"{self._label} compiled in {compile_time_s:.1f} s ({compiled} cache)")
         self._epoch = epoch
-        last = {name: mean(getattr(r.history, name)[-1] for r in records) for name in vars(records[0].history)}
+        last = {name: fmean(getattr(r.history, name)[-1] for r in records) for name in vars(records[0].history)}
         self._bar.console.print(
             f"{self._label} epoch {self._epoch:>{len(str(self._epochs))}}/{self._epochs}  "
             f"loss {last['train_loss']:.4f}  train {100 * last['train_accuracy']:5.2f} %  "
@@ -195,11 +195,13 @@ def check_folder(path: Path, experiment: Experiment, config: RunConfig, fingerpr
     """
     from jaxcompare.analysis.comparison import differing
     from jaxcompare.records import load_records
+    from jaxcompare.run_frame import recipe_of
 
+    asked = recipe_of(config, fingerprint)
     for record in load_records(path) if path.exists() else []:
         if record.experiment != experiment:
             raise InputError(f"--out: {path} holds runs of {record.experiment}; give another --out")
-        if found := differing(record, config, fingerprint, *but):
+        if found := differing(recipe_of(record.config, record.data_fingerprint), asked, *but):
             name, there, here = found
             raise InputError(f"--out: {path} holds runs whose {name} is {there}, here it is {here}; give another --out")
 

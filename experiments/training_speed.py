@@ -155,15 +155,15 @@ def command_of(args: Args) -> str:
 def show(out: Path) -> None:
     """Every table, and the figures as files."""
     from jaxcompare.measurements import LINES
-    from jaxcompare.report.figures import save_figure
-    from jaxcompare.report.html import draw_pictures
+    from jaxcompare.report.figure import save_figure
+    from jaxcompare.report.pictures import draw_pictures
     from jaxcompare.report.results import gather
 
     results = gather([out])
     assert results.speed
     if results.speed.times.empty:
         raise InputError(f"no cell could be measured; the first: {results.speed.frame.message.iloc[0]}")
-    for tables in results.tables().values():
+    for tables in results.tables.values():
         print("\n" + "\n\n".join(table.markdown() for table in tables))
     for picture in draw_pictures(results):
         save_figure(picture.figure, out / "figures", picture.name)

@@ -2,8 +2,8 @@
 
 Data flows one way:
 
-    data (images -> batches) -> training (batches -> run record) -> analysis (records -> numbers, sentences)
-    -> report (figures, tables, page)
+    data (images -> batches) -> training (batches -> run record) -> analysis (records -> frames of numbers)
+    -> report (figures, tables, words, page)
 
 and imports point one way, which `lint-imports` checks (pyproject.toml): compat, config, fields, sizes <- records
 <- cells <- models, data <- measure <- training, side <- jax_side, torch_side <- study <- experiments; measure

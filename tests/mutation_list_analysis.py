@@ -64,32 +64,60 @@ MUTATIONS: list[Mutation] = [
         ("records: the first epoch's time stands for all", "sum(times) / len(times) if times", "times[0] if times"),
     ),
     *of(
+        "jaxcompare/run_frame.py",
+        "tests/test_analysis.py",
+        ("runs: best and final swapped", '"best": of.test_accuracy.max()', '"best": of.test_accuracy.last()'),
+        (
+            "runs: an epoch's time is all of them",
+            '"epoch_time_s": of.epoch_time_s.mean()',
+            '"epoch_time_s": of.epoch_time_s.sum()',
+        ),
+        ("runs: the first epoch's training accuracy", "of.train_accuracy.last()", "of.train_accuracy.first()"),
+    ),
+    *of(
+        "jaxcompare/report/text.py",
+        "tests/test_analysis.py tests/test_report.py",
+        ("text: labels swapped", '{"cnn": "CNN", "vit": "ViT"}', '{"cnn": "ViT", "vit": "CNN"}'),
+    ),
+    *of(
+        "jaxcompare/analysis/outcome.py",
+        "tests/test_analysis.py",
+        (
+            "outcome: seeds not paired",
+            "(values.cnn - values.vit).tolist()",
+            "(values.cnn.to_numpy() - values.vit.to_numpy()[::-1]).tolist()",
+        ),
+        ("outcome: the difference the other way round", "(values.cnn - values.vit)", "(values.vit - values.cnn)"),
+        ("outcome: runs without a partner count", '.transform("nunique") == len(MODELS)', '.transform("nunique") > 0'),
+        ("outcome: the slower is the faster", "seconds.idxmin()", "seconds.idxmax()"),
+    ),
+    *of(
         "jaxcompare/analysis/comparison.py",
-        RECORDS
-        + " tests/test_analysis.py tests/test_report.py -k 'no_comparison or difference or summary or named or commit'",
+        RECORDS + " -k 'no_comparison or commit'",
         (
-            "comparison: best and final swapped",
-            '"best": lambda record: record.best_test_accuracy',
-            '"best": lambda record: record.final_test_accuracy',
+            "comparison: commits not looked at",
+            "    check_one_recipe(runs)\n    check_one_commit(runs)\n",
+            "    check_one_recipe(runs)\n",
         ),
-        ("comparison: labels swapped", '{"cnn": "CNN", "vit": "ViT"}', '{"cnn": "ViT", "vit": "CNN"}'),
-        (
-            "comparison: seeds not paired",
-            "seeds] for model in LABELS}",
-            "seeds][:: 1 if model == 'cnn' else -1] for model in LABELS}",
-        ),
-        (
-            "comparison: the difference the other way round",
-            "[value(cnn) - value(vit) for",
-            "[value(vit) - value(cnn) for",
-        ),
-        ("comparison: commits not looked at", "    check_one_commit(records)\n", ""),
         (
             "comparison: 60,000 images in one model only",
             '("test_images", "num_classes", *(() if "train_size" in but else ("train_images",)))',
             '("test_images", "num_classes")',
         ),
         ("comparison: other test images", '("test_images", "num_classes", *', '("num_classes", *'),
+    ),
+    *of(
+        "jaxcompare/analysis/data_efficiency.py",
+        "tests/test_analysis.py",
+        ("sweep: the smallest block", "return max(blocks", "return min(blocks"),
+        ("sweep: seeds not paired", 'values["cnn"] - values["vit"]', 'values["cnn"] - values["vit"][::-1]'),
+    ),
+    *of(
+        "jaxcompare/analysis/targets.py",
+        "tests/test_analysis.py tests/test_speed_tables.py -k 'accuracy'",
+        ("targets: above, not at", "frame.test_accuracy >= target", "frame.test_accuracy > target"),
+        ("targets: without compilation", "found.seconds + found.compile_time_s", "found.seconds"),
+        ("targets: the last epoch", '.drop_duplicates("run").assign', '.drop_duplicates("run", keep="last").assign'),
     ),
     *of(
         "experiments/training_runs.py",
@@ -101,12 +129,12 @@ MUTATIONS: list[Mutation] = [
         "tests/test_statistics.py",
         ("statistics: a one-sided t", "stats.t.ppf((1 + level) / 2, count - 1)", "stats.t.ppf(level, count - 1)"),
         ("statistics: the plain percentile", "math.sqrt(count / (count - 1)) * _students_t(count)", "1.96"),
-        ("statistics: repeats not paired", "            paired=True,\n", "            paired=False,\n"),
+        ("statistics: repeats not paired", "statistic, paired=True,", "statistic, paired=False,"),
         ("statistics: the bootstrap of five", "BOOTSTRAP_FROM = 10", "BOOTSTRAP_FROM = 5"),
     ),
     *of(
         "jaxcompare/analysis/crossover.py",
-        "tests/test_crossover.py tests/test_crossover_text.py",
+        "tests/test_crossover.py tests/test_crossover_words.py",
         ("crossover: leads not corrected", "half_width(rows, 1 - (1 - LEVEL) / sizes)", "half_width(rows)"),
         ("crossover: of accuracies, not log errors", "np.log(vit) - np.log(cnn))", "vit - cnn)"),
         ("crossover: seeds not paired", "vit - cnn, np.log(vit)", "vit[::-1] - cnn, np.log(vit[::-1])"),
@@ -114,23 +142,16 @@ MUTATIONS: list[Mutation] = [
         ("crossover: the old leader stays", "Change(after, by, new)", "Change(after, by, old)"),
     ),
     *of(
-        "jaxcompare/report/crossover_text.py",
-        "tests/test_crossover_text.py",
-        (
-            "crossover: the other model is named",
-            "where = tuple(size for size, lead in zip(sizes, leads, strict=True) if lead == model)",
-            "where = tuple(size for size, lead in zip(sizes, leads, strict=True) if lead and lead != model)",
-        ),
+        "jaxcompare/report/crossover_words.py",
+        "tests/test_crossover_words.py",
+        ("crossover: the other model is named", "strict=True) if lead == model)", "strict=True) if lead != model)"),
         ("crossover: no place is open", "if b > a + 1]", "if b < a]"),
     ),
     *of(
-        "jaxcompare/report/agreement.py",
-        "tests/test_report.py -k agreement",
-        (
-            "agreement: of two other seeds",
-            "for seed in sorted(first)] for side in (first, second)]",
-            "for seed in sorted(side, reverse=side is second)] for side in (first, second)]",
-        ),
+        "jaxcompare/analysis/agreement.py",
+        "tests/test_analysis.py -k agreement",
+        ("agreement: the difference the other way round", "(first - second)", "(second - first)"),
+        ("agreement: runs that did not end", '[of_arm & (runs.status == "complete")]', "[of_arm]"),
     ),
     *of(
         "jaxcompare/analysis/speed.py",
@@ -223,7 +244,11 @@ MUTATIONS: list[Mutation] = [
     *of(
         "jaxcompare/report/speed_tables.py",
         TABLES,
-        ("verdict: another study is not asked", "again=again, when=", "again=None, when="),
+        (
+            "verdict: another study is not asked",
+            'say("best", one, again, study.when)',
+            'say("best", one, None, study.when)',
+        ),
     ),
     *of(
         "jaxcompare/cells.py",
@@ -245,9 +270,33 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
-        "jaxcompare/report/tables.py",
+        "jaxcompare/report/templates/words.jinja",
         "tests/test_report.py -k chance",
         ("tables: chance at another level", "intervals * (1 - level)", "intervals * level"),
+    ),
+    *of(
+        "jaxcompare/report/tables.py",
+        "tests/test_report.py -k 'columns or chance'",
+        ("tables: what is missing is written", "absent if _missing(v) else text(v)", "text(v)"),
+        (
+            "tables: a value stands for its intervals",
+            'getattr(value, "interval", None) is not None',
+            "value is not None",
+        ),
+    ),
+    *of(
+        "jaxcompare/analysis/speed_details.py",
+        TABLES,
+        (
+            "details: steps are epochs",
+            "[n / math.ceil(RECIPE_IMAGES / one.cell.batch_size) for n in one.steps]",
+            "list(one.steps)",
+        ),
+        (
+            "details: pipelines the other way round",
+            "found.jaxcompare / found.recipe",
+            "found.recipe / found.jaxcompare",
+        ),
     ),
     *of(
         "jaxcompare/measure/environment.py",
@@ -261,13 +310,9 @@ MUTATIONS: list[Mutation] = [
         ("crossover: the first of several turns", "turn = int(turns[-1])", "turn = int(turns[0])"),
     ),
     *of(
-        "jaxcompare/report/crossover_text.py",
-        "tests/test_crossover_text.py",
-        (
-            "extrapolation: the CNN stays lower",
-            "{LABELS[crossover.leads[0]]}'s fitted power law stays",
-            "{LABELS['cnn']}'s fitted power law stays",
-        ),
+        "jaxcompare/report/crossover_words.py",
+        "tests/test_crossover_words.py -k extrapolation",
+        ("extrapolation: the CNN stays lower", "stays = crossover.leads[0] if", 'stays = "cnn" if'),
     ),
     *of(
         "jaxcompare/jax_side/side.py",

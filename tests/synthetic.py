@@ -4,10 +4,22 @@ import dataclasses
 
 from test_records import record
 
+from jaxcompare.analysis.data_efficiency import build_sweep
 from jaxcompare.config import DataConfig, ExecutionConfig, TrainingConfig
 from jaxcompare.records import History, RunRecord
+from jaxcompare.run_frame import per_run, to_frame
 
 PARAMS = {"cnn": 620_362, "vit": 809_354}
+
+
+def runs_of(records):
+    """A row a run."""
+    return per_run(to_frame(records))
+
+
+def sweep_of(records):
+    """The largest complete one."""
+    return build_sweep(runs_of(records))
 
 
 def run(

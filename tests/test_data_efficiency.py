@@ -15,7 +15,7 @@ import full_comparison
 import report
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.records import SCHEMA, load_records, save_records
-from jaxcompare.report.commands import rebuild_commands
+from jaxcompare.report.commands import training_commands
 from jaxcompare.training import fit as fit_module
 from jaxcompare.training.fit import fit
 
@@ -215,7 +215,7 @@ def test_commands_in_the_report_ask_for_the_same_runs(monkeypatch):
         for r in SWEEP
     ]
     # Also where the largest size's own runs are not there.
-    (line,) = rebuild_commands([r for r in records if r.train_images < 1000])
+    (line,) = training_commands(synthetic.runs_of([r for r in records if r.train_images < 1000]))
     monkeypatch.setattr(sys, "argv", shlex.split(line)[1:])
     args = console._parse(data_efficiency.Args, data_efficiency.PRESETS)
     asked = {
@@ -226,7 +226,7 @@ def test_commands_in_the_report_ask_for_the_same_runs(monkeypatch):
     assert asked == {r.config for r in records}
 
     gap = synthetic.comparison(seeds=3)
-    lines = rebuild_commands([r for r in gap if r.config.training.seed != 1])
+    lines = training_commands(synthetic.runs_of([r for r in gap if r.config.training.seed != 1]))
     assert [line.partition("--seed ")[2] for line in lines] == ["0 --seeds 1", "2 --seeds 1"]
     monkeypatch.setattr(sys, "argv", shlex.split(lines[1])[1:])
     args = console._parse(full_comparison.Args, full_comparison.PRESETS)

@@ -24,7 +24,9 @@ from jaxcompare.jax_side.costs import Costs
 from jaxcompare.measure.clock import Phases
 from jaxcompare.records import RunRecord
 from jaxcompare.report.results import Results
-from jaxcompare.report.summary import summary_table
+from jaxcompare.report.run_tables import summary_table
+from jaxcompare.run_frame import per_run
+from jaxcompare.run_frame import to_frame as frame_of_runs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -94,6 +96,7 @@ CSV = next(csv.reader(io.StringIO(to_csv(to_frame([synthetic_speed.timed(synthet
         ("cells.csv", CSV),
         ("phases.jsonl", fields_of(Phases)),
         ("costs.jsonl", fields_of(Costs)),
+        ("Runs as a frame", [*frame_of_runs([]), *per_run(frame_of_runs([]))]),
     ],
 )
 def test_every_field_of_a_record_is_described(file, fields):
@@ -126,33 +129,25 @@ def test_no_file_is_filled_unless_all_can_be(fail_script, tmp_path):
     assert good.read_text() == text
     other.write_text("<!-- verdict -->\n<!-- /verdict -->\n")
     report.main(report.Args((folder,), out, (good, other)))
-    assert good.read_text() == text.replace("old", summary_table(synthetic.comparison(), None).markdown())
-    assert other.read_text().startswith("<!-- verdict -->\n- The CNN came out ahead")
+    assert good.read_text() == text.replace(
+        "old", summary_table(synthetic.runs_of(synthetic.comparison()), None).markdown()
+    )
+    assert other.read_text().startswith("<!-- verdict -->\n- The CNN")
 
 
 def test_the_summary_has_what_was_measured():
-    runs = synthetic.comparison()
-    table = summary_table(runs, None)
-    assert list(table.header) == [
-        "Model",
-        "Parameters",
-        "Test accuracy, best (last) epoch",
-        "Seconds an epoch",
-        "Machine",
-    ]
-    assert table.rows == [
-        ["CNN", "620,362", "75.00 % (74.00 %)", "10.0", "2 cores of CPU"],
-        ["ViT", "809,354", "65.00 % (64.00 %)", "50.0", "2 cores of CPU"],
-    ]
+    def table(runs, study=None):
+        made = summary_table(synthetic.runs_of(runs), study)
+        return [dict(zip(made.header, row, strict=True)) for row in made.rows]
+
+    runs, ratio = synthetic.comparison(), "JAX's time over PyTorch's, best of each"
+    cnn, vit = table(runs)
+    assert list(cnn.values()) == ["CNN", "620,362", "75.00 %", "74.00 %", "10.0", "2 cores of CPU"]
+    assert list(vit.values()) == ["ViT", "809,354", "65.00 %", "64.00 %", "50.0", "2 cores of CPU"]
     cells = {synthetic_speed.EAGER: 100.0, synthetic_speed.STEP: 50.0}
     speed, once = (synthetic_speed.speed(synthetic_speed.study(cells, repeats)) for repeats in (3, 1))
-    timed = summary_table(runs, speed)
-    assert timed.header[4] == "JAX's time over PyTorch's, best of each"
-    assert [row[4] for row in timed.rows] == ["0.50 (0.50 to 0.50): faster", "-"]
-    assert "3 fresh processes each, batches of 128, float32" in timed.notes[0]
-    assert [row[4] for row in summary_table(runs, once).rows] == ["0.50: faster in one repeat", "-"]
-    elsewhere = [dataclasses.replace(r, environment=r.environment | {"cpu": "another"}) for r in runs]
-    assert summary_table(elsewhere, speed).rows[0][-1] == "2 cores of another; ratio: 2 cores of CPU"
-    apart = [runs[0], dataclasses.replace(runs[1], environment=elsewhere[1].environment)]
-    assert [row[3] for row in summary_table(apart, None).rows] == ["executed differently"] * 2
-    assert "summary" not in Results(speed=speed).tables()
+    assert [row[ratio] for row in table(runs, speed)] == ["0.50 (0.50 to 0.50): faster", "-"]
+    assert [row[ratio] for row in table(runs, once)] == ["0.50: faster in one repeat", "-"]
+    elsewhere = [runs[0], dataclasses.replace(runs[1], environment=runs[1].environment | {"cpu": "another"})]
+    assert [row["Seconds an epoch"] for row in table(elsewhere)] == ["executed differently"] * 2
+    assert "summary" not in Results(speed=speed).tables

@@ -9,11 +9,13 @@ import html5lib
 import pytest
 import synthetic
 
-from jaxcompare.analysis.data_efficiency import analyse, build_sweep
+from jaxcompare.analysis.data_efficiency import analyse
 from jaxcompare.records import Prediction, save_records, summary_json
-from jaxcompare.report.figures import data_efficiency
-from jaxcompare.report.html import build_page, draw_pictures
+from jaxcompare.report.html import build_page
+from jaxcompare.report.pictures import draw_pictures
 from jaxcompare.report.results import Results, gather
+from jaxcompare.report.run_figures import data_efficiency
+from jaxcompare.run_frame import to_frame
 
 SIZES = {1000: 0.5, 10_000: 0.6, 100_000: 0.65}
 VIT = {1000: 0.3, 10_000: 0.5, 100_000: 0.75}
@@ -23,7 +25,8 @@ EVIL = '$\\alpha$ <img src="http://evil.example/x.png" onerror=alert(1)> & "quot
 def results(**changes):
     prediction = Prediction("vit", "cnn", 3.25, EVIL)
     return Results(
-        synthetic.comparison(prediction=prediction, **changes), build_sweep(synthetic.sweep(SIZES, VIT, **changes))
+        to_frame(synthetic.comparison(prediction=prediction, **changes)),
+        synthetic.sweep_of(synthetic.sweep(SIZES, VIT, **changes)),
     )
 
 
@@ -80,7 +83,7 @@ def test_text_from_records_is_escaped(page):
 
 def test_every_number_of_the_summary_is_on_the_page(page):
     text = unescape(re.sub(r"<[^>]*>", " ", page))
-    summary = json.loads(summary_json(results(dataset_title=EVIL).summary()))
+    summary = json.loads(summary_json(results(dataset_title=EVIL).summary))
     numbers = [leaf for leaf in leaves(summary) if isinstance(leaf, int | float) and not isinstance(leaf, bool)]
     assert len(numbers) > 80
     for number in numbers:
@@ -101,13 +104,15 @@ def test_every_number_of_the_summary_is_on_the_page(page):
         assert sentence in text
 
 
-def test_every_figure_is_on_the_page_with_its_numbers_in_words(page):
+def test_every_figure_is_on_the_page_and_names_the_table_that_has_its_numbers(page):
     pictures = draw_pictures(results())
     assert [picture.name[:7] for picture in pictures] == ["figure1", "figure2", "figure3"]
     labels = re.findall(r'<svg role="img" aria-label="([^"]*)"', page)
     assert len(labels) == page.count("<svg") == 3
-    assert "75.00 %" in labels[0]
-    assert "50.0 % at 1,000" in labels[1]
+    titles = [table.title for tables in results().tables.values() for table in tables]
+    for picture, label in zip(pictures, map(unescape, labels), strict=True):
+        assert label.startswith(picture.caption)
+        assert label.split("“")[1].split("”")[0] in titles
 
 
 def test_predictions_are_on_the_page_with_their_scores(page):
@@ -130,19 +135,17 @@ def test_a_part_of_the_results_makes_a_page_too(part):
     assert ("Figure 2." in text) is (part == "sweep")
 
 
-def test_limits_say_what_the_records_lack(page):
-    assert "one run a model: its difference has no interval" in page
-    diverged = [
-        dataclasses.replace(r, status="diverged") if r.config.model == "vit" else r for r in results().comparison
-    ]
-    assert "these do not count: ViT, seed 0: diverged after 2 of 2 epochs" in build_page(Results(diverged), [])
-    assert "less data is fewer optimiser steps too" in page
-    whole = results()
-    assert "one run a model: its" not in build_page(Results(synthetic.comparison(seeds=2)), [])
-    other = [dataclasses.replace(r, environment=r.environment | {"cpu": "another"}) for r in whole.comparison]
-    elsewhere = dataclasses.replace(whole, comparison=other)
-    assert "The runs come from several machines" in build_page(elsewhere, [])
-    assert "The runs come from several machines" not in page
+def test_limits_follow_the_records(page):
+    def limits(made):
+        return re.findall("<li>(.*?)</li>", build_page(made, []))
+
+    whole, records = results(), synthetic.comparison()
+    assert len(limits(whole)) == 6
+    assert len(limits(Results(to_frame(synthetic.comparison(seeds=2))))) == 2
+    diverged = [dataclasses.replace(r, status="diverged") if r.config.model == "vit" else r for r in records]
+    assert "ViT, seed 0: diverged after 2 of 2 epochs" in " ".join(limits(Results(to_frame(diverged))))
+    other = [dataclasses.replace(r, environment=r.environment | {"cpu": "another"}) for r in records]
+    assert len(limits(Results(to_frame(other), whole.sweep))) == 7
 
 
 def test_folders_are_merged_in_any_order(tmp_path):
@@ -152,8 +155,8 @@ def test_folders_are_merged_in_any_order(tmp_path):
     save_records(tmp_path / "copy" / "runs.jsonl", records[:3])
     save_records(tmp_path / "full" / "runs.jsonl", synthetic.comparison())
     folders = [tmp_path / name for name in ("a", "b", "copy", "full")]
-    merged = gather(folders).summary()
-    assert merged == gather(folders[::-1]).summary()
+    merged = gather(folders).summary
+    assert merged == gather(folders[::-1]).summary
     assert merged["data_efficiency"]["seeds"] == [0, 1, 2, 3, 4]
     assert set(merged["full_comparison"]["models"]) == {"cnn", "vit"}
 
@@ -166,19 +169,19 @@ def test_figure_2_holds_the_sweeps_values():
         else r
         for r in synthetic.sweep(SIZES, VIT)
     ]
-    efficiency = analyse(build_sweep(records))
+    efficiency = analyse(synthetic.sweep_of(records))
     by_size, by_seconds = data_efficiency(efficiency).axes
     for model, line in zip(
         ("cnn", "vit"), [line for line in by_size.lines if line.get_marker() != "None"], strict=True
     ):
-        means = [100 * e.mean for e in efficiency.accuracy[model]]
-        assert list(line.get_xdata()) == list(efficiency.sweep.sizes)
+        means = [100 * e.mean for e in efficiency.estimates[model]]
+        assert list(line.get_xdata()) == efficiency.sweep.sizes
         assert list(line.get_ydata()) == pytest.approx(means)
     bands = [collection for collection in by_size.collections if len(collection.get_paths()[0].vertices) > 6]
     for model, band in zip(("cnn", "vit"), bands, strict=True):
         edges = band.get_paths()[0].vertices[:, 1]
-        assert edges.min() == pytest.approx(100 * min(e.interval.low for e in efficiency.accuracy[model]))
-        assert edges.max() == pytest.approx(100 * max(e.interval.high for e in efficiency.accuracy[model]))
+        assert edges.min() == pytest.approx(100 * min(e.interval.low for e in efficiency.estimates[model]))
+        assert edges.max() == pytest.approx(100 * max(e.interval.high for e in efficiency.estimates[model]))
     (mark,) = [line for line in by_size.lines if line.get_linestyle() == ":"]
     assert mark.get_xdata()[0] == pytest.approx(efficiency.crossover.size)
     assert len(by_size.lines) == 2 * 5 + 2 + 1  # every seed, both means, the crossover
@@ -187,5 +190,5 @@ def test_figure_2_holds_the_sweeps_values():
         assert list(points.get_xdata()) == pytest.approx(
             [size / 1000 * 2 * (1 if model == "cnn" else 5) for size in SIZES]
         )
-        for (low, high), e in zip((s[:, 1] for s in ranges.get_segments()), efficiency.accuracy[model], strict=True):
+        for (low, high), e in zip((s[:, 1] for s in ranges.get_segments()), efficiency.estimates[model], strict=True):
             assert (low, high) == pytest.approx((100 * e.interval.low, 100 * e.interval.high))

@@ -333,8 +333,8 @@ def test_runs_of_different_commits_are_no_comparison_and_no_sweep():
         (check_comparable, synthetic.comparison(git_commit=ONE)),
         (build_sweep, synthetic.sweep({100: 0.5, 200: 0.6}, {100: 0.4, 200: 0.5}, seeds=2, git_commit=ONE)),
     ):
-        check(runs)
-        mixed = [*runs[:-1], dataclasses.replace(runs[-1], git_commit=OTHER)]
+        check(synthetic.runs_of(runs))
+        mixed = synthetic.runs_of([*runs[:-1], dataclasses.replace(runs[-1], git_commit=OTHER)])
         with pytest.raises(InputError, match=f"runs of different commits: {ONE} and {OTHER}") as refused:
             check(mixed)
         assert "\n" not in str(refused.value)
@@ -348,12 +348,12 @@ def test_runs_on_other_numbers_of_images_are_no_comparison(name):
     one, other = synthetic.comparison()
     other = dataclasses.replace(other, **{name: 60_000})
     with pytest.raises(InputError, match=f"{name} is {getattr(one, name)} in one, 60000 in another"):
-        check_comparable([one, other])
+        check_comparable(synthetic.runs_of([one, other]))
     if name == "train_images":
-        check_one_recipe([one, other], "train_size")
+        check_one_recipe(synthetic.runs_of([one, other]), "train_size")
     else:
         with pytest.raises(InputError, match=name):
-            check_one_recipe([one, other], "train_size")
+            check_one_recipe(synthetic.runs_of([one, other]), "train_size")
 
 
 def test_nothing_is_trained_beside_complete_runs_of_another_commit(tmp_path, monkeypatch):

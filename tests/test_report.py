@@ -2,7 +2,6 @@
 
 import dataclasses
 import html
-import json
 import math
 import re
 from functools import partial
@@ -10,26 +9,27 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic
+from test_analysis import agreeing
 from test_records import record
 
-from jaxcompare.analysis.comparison import check_comparable, summarise, time_to_accuracy
-from jaxcompare.analysis.data_efficiency import build_sweep
+from jaxcompare.analysis.comparison import check_comparable
+from jaxcompare.analysis.statistics import Estimate, Interval, Spread
 from jaxcompare.config import ExecutionConfig, InputError, TrainingConfig
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.models import build_model
 from jaxcompare.records import History, summary_json
-from jaxcompare.report.agreement import agreement_table
-from jaxcompare.report.figures import complete_comparison, save_figure, training_curves
+from jaxcompare.report.blocks import replace_blocks
+from jaxcompare.report.figure import save_figure
 from jaxcompare.report.results import PAGE_ONLY, gather
-from jaxcompare.report.tables import (
-    accuracy_time_table,
-    chance_note,
-    comparison_table,
-    efficiency_tables,
-    replace_blocks,
-)
+from jaxcompare.report.run_figures import complete_comparison, training_curves
+from jaxcompare.report.run_tables import accuracy_time_table, agreement_table, comparison_table, efficiency_tables
+from jaxcompare.report.tables import make_table
+from jaxcompare.report.text import number
+from jaxcompare.report.words import say
+from jaxcompare.run_frame import per_run, to_frame
 
 RECORDS = [record("cnn"), record("vit", params=809_354, losses=(2.2,))]
 
@@ -37,23 +37,6 @@ RECORDS = [record("cnn"), record("vit", params=809_354, losses=(2.2,))]
 def with_config(base, framework="jax", seed=42, **execution):
     config = dataclasses.replace(base.config, framework=framework, execution=ExecutionConfig("step", **execution))
     return dataclasses.replace(base, config=config.with_seed(seed))
-
-
-def test_summary_has_the_promised_keys():
-    summary = summarise([*RECORDS[:1], record("vit", status="diverged", history=History())])
-    assert summary["models"]["cnn"] == {
-        "params": 620_362,
-        "best_test_accuracy": 0.5,
-        "final_test_accuracy": 0.5,
-        "epoch_time_s": 3.0,
-        "compile_time_s": 3.5,
-        "compiled": "cold",
-        "epochs": 2,
-        "status": "complete",
-        "seeds": {"42": 0.5},
-    }
-    assert summary["models"]["vit"]["best_test_accuracy"] is None
-    json.dumps(summary, allow_nan=False)
 
 
 def two_seeds():
@@ -65,146 +48,86 @@ def two_seeds():
     ]
 
 
-def test_several_seeds_are_their_mean_with_the_range_beside_it():
-    summary = summarise(two_seeds())["models"]["cnn"]
-    assert summary["best_test_accuracy"] == pytest.approx(0.45)
-    assert summary["seeds"] == {"42": 0.5, "43": 0.4}
-    table = comparison_table(two_seeds()).markdown()
-    assert "| CNN | 620,362 | 2 of 20 | 45.00 (40.00 to 50.00) % |" in table
-    assert "mean (and range) of seeds 42, 43" in table
-    figure = training_curves(two_seeds())
+def comparison(records):
+    """The table's row of each model."""
+    table = comparison_table(per_run(to_frame(records)))
+    return {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
+
+
+def test_the_comparison_table_has_means_and_ranges():
+    cnn = comparison(two_seeds())["CNN"]
+    assert list(cnn.values())[:4] == ["CNN", "620,362", "2 of 20", "45.00 (40.00 to 50.00) %"]
+    rows = comparison(RECORDS)
+    assert list(rows["CNN"].values())[2:] == ["2 of 20", "50.00 %", "50.00 %", "3.0", "3.5 (cold)"]
+    assert list(rows["ViT"].values())[2:] == ["1 of 20", "40.00 %", "40.00 %", "2.0", "3.5 (cold)"]
+    lost = comparison([RECORDS[0], record("vit", status="diverged", history=History())])["ViT"]
+    assert lost["Epochs"] == "0 of 20 (seed 42 diverged)"
+    assert lost["Best test accuracy¹"] == "-"
+
+
+def test_figures_have_means_and_each_seed():
+    frame = to_frame(two_seeds())
+    figure = training_curves(frame)
     assert figure.axes[1].lines[2].get_ydata().tolist() == pytest.approx([35, 45])
-    assert [bar.get_height() for bar in complete_comparison(two_seeds()).axes[1].patches] == pytest.approx([45, 45])
-    check_comparable(two_seeds())
+    assert [bar.get_height() for bar in complete_comparison(frame).axes[1].patches] == pytest.approx([45, 45])
+    check_comparable(per_run(frame))
     with pytest.raises(InputError, match="seeds are"):
-        check_comparable(two_seeds()[:3])
+        check_comparable(per_run(to_frame(two_seeds()[:3])))
 
 
 def test_times_of_runs_executed_differently_are_not_shown():
     runs = [RECORDS[0], with_config(RECORDS[1], input="host")]
-    assert "| 3.0 |" in comparison_table(runs).markdown()
+    assert comparison(runs)["CNN"]["Seconds per epoch²"] == "3.0"
     for other in (
         dataclasses.replace(runs[1], execution={"seeds": 2}),
         dataclasses.replace(runs[1], environment=runs[1].environment | {"cpu": "another"}),
     ):
-        assert comparison_table([runs[0], other]).markdown().count("| executed differently |") == 2
-        assert not complete_comparison([runs[0], other]).axes[2].patches
+        rows = comparison([runs[0], other])
+        assert {row["Seconds per epoch²"] for row in rows.values()} == {"executed differently"}
+        assert not complete_comparison(to_frame([runs[0], other])).axes[2].patches
 
 
-def test_comparison_table_says_what_the_records_say():
-    table = comparison_table(RECORDS).markdown()
-    assert "| CNN | 620,362 | 2 of 20 | 50.00 % | 50.00 % | 3.0 | 3.5 (cold) |" in table
-    assert "| ViT | 809,354 | 1 of 20 | 40.00 % | 40.00 % | 2.0 | 3.5 (cold) |" in table
-    assert "one run a model, so no interval" in table
-    assert "step engine, host input, float32" in table
-
-
-def test_time_to_accuracy_is_that_of_the_first_epoch_that_reaches_it():
-    # Epochs of 2 and 4 s, to 40 and 50 %; compilation 3.5 s. The ViT's one epoch of 2 s reaches 40 %.
-    assert time_to_accuracy(RECORDS[0], 0.4) == 2.0
-    assert time_to_accuracy(RECORDS[0], 0.41) == 6.0
-    assert time_to_accuracy(RECORDS[0], 0.51) == math.inf
-    table = accuracy_time_table(RECORDS).markdown()
-    assert "| 40 % | 2.0 (5.5) | 2.0 (5.5) |" in table
-    assert "| 50 % | 6.0 (9.5) | not reached |" in table
-    assert "| 60 %" not in table
-    assert "| 50 % | 6.0 (9.5), 1 of 2 seeds |" in accuracy_time_table(two_seeds()[:2]).markdown()
-    elsewhere = dataclasses.replace(RECORDS[1], environment=RECORDS[1].environment | {"cpu": "another"})
-    assert accuracy_time_table([RECORDS[0], elsewhere]).rows == []
-
-
-def agreeing():
-    runs = []
-    for framework, place, accuracies in (
-        ("jax", "host", (0.60, 0.62)),
-        ("torch", "host", (0.59, 0.60)),
-        ("jax", "device", (0.61, 0.61)),
-    ):
-        for model in ("cnn", "vit"):
-            for seed, accuracy in enumerate(accuracies):
-                base = record(model, history=History([1.0], [0.5], [accuracy], [1.0], [1.0], [0.0]))
-                runs.append(with_config(base, framework, seed, input=place))
-    return runs
-
-
-def test_agreement_table_takes_the_difference_of_means():
-    runs = agreeing()
-    table = agreement_table(runs).markdown()
-    between = "| CNN | JAX, host input / PyTorch eager | 61.00 (60.00, 62.00) | 59.50 (59.00, 60.00) | +1.50 |"
-    assert f"{between} -1.657 to +4.657 | not shown (2) | 2 (3) |" in table
-    assert "4 intervals of 90 %: on average 0.4 of them miss by chance." in table
-    assert "origin" not in table
-    assert (
-        "| ViT | JAX, device input / JAX, host input | 61.00 (61.00, 61.00) | 61.00 (60.00, 62.00) | +0.00 |" in table
-    )
-    low = History([1.0], [0.5], [0.4], [1.0], [1.0], [0.0])
-    apart = [r if r.config.framework == "jax" else dataclasses.replace(r, history=low) for r in runs]
-    row = "| 61.00 (60.00, 62.00) | 40.00 (40.00, 40.00) | +21.00 | +14.686 to +27.314 | excluded (2) | 2 |"
-    assert row in agreement_table(apart).markdown()
-    short = dataclasses.replace(runs[0].config, training=TrainingConfig(epochs=5))
-    with pytest.raises(InputError, match="epochs is 20 in one, 5 in another"):
-        agreement_table([*runs, dataclasses.replace(runs[0], config=short)]).markdown()
-    unfinished = [dataclasses.replace(runs[0], status="diverged"), *runs[1:]]
-    with pytest.raises(
-        InputError, match=r"CNN: complete seeds are \[1\] of JAX, host input, \[0, 1\] of PyTorch eager"
-    ):
-        agreement_table(unfinished).markdown()
-    with pytest.raises(InputError, match="CNN: several runs of JAX, host input from one seed"):
-        agreement_table([*runs, runs[0]]).markdown()
-
-
-def test_an_agreement_of_one_seed_is_not_shown():
-    rows = agreement_table([r for r in agreeing() if r.config.training.seed == 0]).rows
-    assert [row[-3:] for row in rows] == [("one seed, no interval", f"not shown ({m})", "1") for m in (2, 2, 1.5, 1.5)]
-
-
-def test_an_agreement_is_shown_by_its_interval_and_not_by_its_mean():
-    runs = agreeing()
-    close = [
-        with_config(
-            dataclasses.replace(r, history=runs[0].history),
-            r.config.framework,
-            r.config.training.seed,
-            input=r.config.execution.input,
-        )
-        for r in runs
+def test_times_to_accuracy_stand_beside_each_other():
+    rows = accuracy_time_table(to_frame(RECORDS)).rows
+    assert rows == [
+        ("30 %", "2.0 (5.5)", "2.0 (5.5)"),
+        ("40 %", "2.0 (5.5)", "2.0 (5.5)"),
+        ("50 %", "6.0 (9.5)", "not reached"),
     ]
-    assert {row[-2] for row in agreement_table(close).rows} == {"shown (2)", "shown (1.5)"}
-    scattered = [
-        r if r.config.framework == "torch" or r.config.training.seed else with_accuracy(r, 0.55) for r in close
-    ]
-    row = agreement_table(scattered).rows[0]
-    assert row[4] == "-2.50"
-    assert row[-2] == "not shown (2)"
+    assert accuracy_time_table(to_frame(two_seeds()[:2])).rows[-1] == ("50 %", "6.0 (9.5), 1 of 2 seeds")
 
 
-def with_accuracy(base, accuracy):
-    return dataclasses.replace(base, history=History([1.0], [0.5], [accuracy], [1.0], [1.0], [0.0]))
-
-
-def test_an_agreement_of_several_origins_says_what_differs():
-    runs = agreeing()
-    versions = runs[0].environment["versions"] | {"torch": "1.0"}
-    other = dataclasses.replace(
-        runs[0], git_commit="abcdef0123", environment=runs[0].environment | {"versions": versions}
-    )
-    (note,) = [note for note in agreement_table([other, *runs[1:]]).notes if "origin" in note]
-    assert "commits" in note
-    assert "abcdef0," in note or "abcdef0;" in note
-    assert "torch 1.0, " in note or ", 1.0" in note
-    assert "jax " not in note
-    assert "processors" not in note
+def test_an_agreement_is_a_row_a_model():
+    table = agreement_table(per_run(to_frame(agreeing())))
+    sides = "61.00 (60.00, 62.00)", "59.50 (59.00, 60.00)"
+    assert table.rows[0][2:] == (*sides, "+1.50", "-1.657 to +4.657", "not shown", "2", "2", "3")
+    assert table.notes[-1] == say("chance", 4, 0.9)
+    one = agreement_table(per_run(to_frame([r for r in agreeing() if r.config.training.seed == 0])))
+    assert {row[-4:-2] for row in one.rows} == {("one seed, no interval", "not shown")}
+    assert [row[-2:] for row in one.rows] == [(margin, "1") for margin in ("2", "2", "1.5", "1.5")]
 
 
 def test_a_table_says_how_many_of_its_intervals_miss_by_chance():
-    assert chance_note(0) == ""
     for intervals, level, expected in ((12, 0.95, (12, 95, 0.6)), (4, 0.9, (4, 90, 0.4)), (240, 0.95, (240, 95, 12))):
-        assert tuple(map(float, re.findall(r"[\d.]*\d", chance_note(intervals, level)))) == expected
+        assert tuple(map(float, re.findall(r"[\d.]*\d", say("chance", intervals, level)))) == expected
     sizes = {1000: 0.5, 10_000: 0.6, 100_000: 0.7}
-    tables = efficiency_tables(build_sweep(synthetic.sweep(sizes, dict.fromkeys(sizes, 0.4))))
-    assert [chance_note(count) in table.notes for table, count in zip(tables, (9, 9, 2), strict=True)] == [True] * 3
-    one = efficiency_tables(build_sweep(synthetic.sweep(sizes, sizes, seeds=1)))
+    tables = efficiency_tables(synthetic.sweep_of(synthetic.sweep(sizes, dict.fromkeys(sizes, 0.4))))
+    assert [table.notes[-1] for table in tables] == [say("chance", count, 0.95) for count in (9, 9, 2)]
+    one = efficiency_tables(synthetic.sweep_of(synthetic.sweep(sizes, sizes, seeds=1)))
     assert not [note for table in one for note in table.notes if "by chance" in note]
+
+
+def test_a_table_is_its_columns_and_a_dash_for_what_is_missing():
+    rows = pd.DataFrame(
+        {"a": [Estimate(0.5, Interval(0.25, 1.5, "")), None], "b": [Spread(1, 1, math.inf), Spread(2, 2, 2)]}
+    )
+    columns = {"A": ("a", number(".2f")), "B": ("b", number(".0f", 10))}
+    table = make_table(rows, columns, "", "a note", title="T")
+    assert table.header == ("A", "B")
+    assert table.rows == [("0.50 (0.25 to 1.50)", "10 (10 to never)"), ("-", "20")]
+    assert table.notes == ["a note", say("chance", 1, 0.95)]
+    assert table.markdown().startswith("T:\n\n| A | B |\n| --- | --- |\n| 0.50 (0.25 to 1.50) | 10 (10 to never) |\n")
+    assert make_table([], columns).rows == []
 
 
 def test_blocks_are_replaced_and_nothing_else(tmp_path):
@@ -238,14 +161,14 @@ def test_a_file_without_whole_and_known_blocks_is_refused(text, message, tmp_pat
 def test_figures_are_drawn_the_same_each_time(tmp_path, draw):
     contents = []
     for folder in (tmp_path / "a", tmp_path / "b"):
-        save_figure(draw(RECORDS), folder, "figure")
+        save_figure(draw(to_frame(RECORDS)), folder, "figure")
         assert (folder / "figure.png").stat().st_size > 10_000
         contents.append((folder / "figure.svg").read_text())
     assert contents[0] == contents[1]
 
 
 def test_curves_hold_the_records_values():
-    figure = training_curves(RECORDS)
+    figure = training_curves(to_frame(RECORDS))
     loss, accuracy, seconds = figure.axes
     assert loss.lines[0].get_ydata().tolist() == [2.0, 1.5]
     assert accuracy.lines[1].get_ydata().tolist() == [40.0]
@@ -285,8 +208,8 @@ def test_runs_that_are_no_comparison_are_refused():
         ({"config": RECORDS[0].config}, "several runs of cnn from one seed"),
     ):
         with pytest.raises(InputError, match=message):
-            check_comparable([RECORDS[0], dataclasses.replace(other, **change)])
-    check_comparable(RECORDS)
+            check_comparable(per_run(to_frame([RECORDS[0], dataclasses.replace(other, **change)])))
+    check_comparable(per_run(to_frame(RECORDS)))
 
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -304,6 +227,11 @@ def test_the_documents_the_summary_and_the_page_are_the_committed_records():
             assert replace_blocks(document, blocks) == text, document.name
             filled += names
     assert sorted(filled) == sorted(blocks)
-    assert (RESULTS / "report" / "summary.json").read_text() == summary_json(results.summary())
+    assert all(
+        len(note.split()) <= 60 for tables in results.tables.values() for table in tables for note in table.notes
+    )
+    assert len(results.verdict) <= 5
+    assert all(len(line.split()) <= 25 for line in results.verdict)
+    assert (RESULTS / "report" / "summary.json").read_text() == summary_json(results.summary)
     page = (RESULTS / "report" / "report.html").read_text()
-    assert summary_json(results.summary()) in html.unescape(page)
+    assert summary_json(results.summary) in html.unescape(page)

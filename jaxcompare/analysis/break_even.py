@@ -9,6 +9,7 @@ import pandas as pd
 
 from jaxcompare.analysis.contrast import Pair, Ratio, image_times, ratio
 from jaxcompare.analysis.speed import best_eager, cells_of, comparable
+from jaxcompare.analysis.statistics import Spread
 from jaxcompare.cells import Cell
 
 
@@ -35,6 +36,10 @@ class BreakEven:
     def seconds(self) -> list[float]:
         """Of training until then."""
         return [cost.once_s + n * cost.step_s for cost, n in zip(self.costs, self.steps, strict=True)]
+
+    def reach(self, values: Sequence[float]) -> Spread:
+        """The medians' value, and the range of it and each repeat's; decided where the ratio is."""
+        return Spread(values[0], min(values), max(values), decided=self.over.direction != 0)
 
 
 def break_even_steps(compiled: Cost, eager: Cost) -> float:

@@ -34,11 +34,15 @@ class Ratio(NamedTuple):
         return 1 if low > 1 else -1 if high < 1 else 0
 
 
+ITSELF = Ratio(1.0, None)
+"""What others are over."""
+
+
 class Pair(NamedTuple):
     """What is compared: times of `above`, multiplied, over those of `below`."""
 
     kind: str
-    """Of the comparison, one of `speed.KINDS`."""
+    """Of the comparison, see `speed.pairs`."""
     name: str
     above: tuple[Cell, ...]
     below: tuple[Cell, ...]
@@ -75,6 +79,11 @@ class Contrast:
     def confirmed(self) -> bool:
         """Whether the other study's ratio is within this one's interval, or close to it."""
         return self.again is not None and (self.change <= CLOSE or _holds(self.ratio, self.again))
+
+    @property
+    def found_again(self) -> bool | None:
+        """Whether it is confirmed; None without another study."""
+        return self.confirmed if self.again else None
 
     @property
     def confirmed_backwards(self) -> bool:
@@ -178,3 +187,11 @@ def change(times: pd.DataFrame, other: pd.DataFrame, pair: Pair) -> Ratio:
         spread = float(t.ppf(0.975, freedom)) * math.sqrt(spread)
     low, high = math.exp(middle - spread), math.exp(middle + spread)
     return Ratio(value, Interval(min(low, value), max(high, value), "Welch"))
+
+
+def points_and_reach(values: Sequence[Sequence[float]]) -> tuple[list[float], np.ndarray | None]:
+    """Of positive values over repeats, a list a point: medians, and (2, points) how far their intervals reach down and
+    up; None with one repeat."""
+    points = [median_ratio([of_point], [1]) for of_point in values]
+    reach = [(one.value - one.interval.low, one.interval.high - one.value) for one in points if one.interval]
+    return [one.value for one in points], np.transpose(reach) if reach else None

@@ -2,125 +2,126 @@
 
 import dataclasses
 import itertools
-import math
-from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, get_args
 
 import numpy as np
-from jaxtyping import Float
+import pandas as pd
 
-from jaxcompare.analysis.comparison import (
-    METRICS,
-    Metric,
-    check_one_commit,
-    check_one_recipe,
-    executed_alike,
-    finite,
-    mean,
-)
+from jaxcompare.analysis.comparison import check_one_commit, check_one_recipe, executed_alike
 from jaxcompare.analysis.crossover import Crossover, crossover_size, extrapolated_crossover
-from jaxcompare.analysis.statistics import Estimate, Interval, PowerLaw, estimate, fit_power_law
+from jaxcompare.analysis.outcome import MODELS, Metric, leader, plain
+from jaxcompare.analysis.statistics import Estimate, PowerLaw, estimate, fit_power_law
 from jaxcompare.config import InputError, ModelName
-from jaxcompare.records import RunRecord
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Sweep:
     """Complete runs of one recipe: every model, size and seed once."""
 
-    models: tuple[ModelName, ...]
-    sizes: tuple[int, ...]
-    """Training images, ascending."""
-    seeds: tuple[int, ...]
-    runs: dict[tuple[ModelName, int, int], RunRecord]
-    """By model, size and seed."""
-    left_out: tuple[str, ...]
-    """What the records hold beside these, in words: runs that are not complete, or that have no partner."""
+    runs: pd.DataFrame
+    """A row a run, see `run_frame.per_run`; models, sizes and seeds in order."""
+    left_out: pd.DataFrame
+    """The runs that are not complete, or, of status complete, that have no partner: model, size, seed, status."""
 
     @property
-    def first(self) -> RunRecord:
+    def first(self) -> Any:
         """Any run, for what all share."""
-        return self.runs[self.models[0], self.sizes[0], self.seeds[0]]
+        return self.runs.iloc[0]
+
+    @property
+    def models(self) -> list[ModelName]:
+        return list(self.runs.model.unique())
+
+    @property
+    def sizes(self) -> list[int]:
+        """Training images, ascending."""
+        return self.runs.train_images.unique().tolist()
+
+    @property
+    def seeds(self) -> list[int]:
+        return self.runs.seed.unique().tolist()
+
+    def values(self, column: str) -> dict[ModelName, np.ndarray]:
+        """A number of each run, by model: (seeds, sizes)."""
+        of_models = self.runs.groupby("model", sort=False)
+        return {m: rows.pivot(index="seed", columns="train_images", values=column).to_numpy() for m, rows in of_models}
+
+    @cached_property
+    def seconds(self) -> dict[ModelName, list[float]] | None:
+        """In the epochs of a run, by model and at each size, mean over seeds; None if not executed alike."""
+        alike = executed_alike(self.runs)
+        return {model: table.mean(axis=0).tolist() for model, table in self.values("time_s").items()} if alike else None
 
     @cached_property
     def analyses(self) -> "dict[Metric, Efficiency]":
         """In each metric, computed once."""
-        return {metric: analyse(self, metric) for metric in METRICS}
-
-    def of(self, model: ModelName, size: int) -> list[RunRecord]:
-        """A model's runs on so many images, in the order of the seeds."""
-        return [self.runs[model, size, seed] for seed in self.seeds]
-
-    def values(self, model: ModelName, value: Callable[[RunRecord], float]) -> Float[np.ndarray, "seeds sizes"]:
-        """A number of each of a model's runs."""
-        return np.array([[value(self.runs[model, size, seed]) for size in self.sizes] for seed in self.seeds])
+        return {metric: analyse(self, metric) for metric in get_args(Metric)}
 
 
-def build_sweep(records: Sequence[RunRecord]) -> Sweep:
-    """The largest complete set of runs that the records hold: every seed kept has every model at every size kept.
+def build_sweep(runs: pd.DataFrame) -> Sweep:
+    """The largest complete set of runs that there is: every seed kept has every model at every size kept.
 
     Raises:
         InputError: runs of different recipes, a run twice, or no seed complete for every model at some size.
     """
-    check_one_recipe(records, "train_size")
-    check_one_commit(records)
-    runs: dict[tuple[ModelName, int, int], RunRecord] = {}
-    left_out = []
-    for record in records:
-        config = record.config
-        key = (config.model, record.train_images, config.training.seed)
-        if record.status != "complete":
-            left_out.append(
-                f"{config.model}, {record.train_images:,} images, seed {config.training.seed}: {record.status}"
-            )
-        elif key in runs:
-            raise InputError(f"{key[0]}, {key[1]:,} images: several runs from seed {key[2]}; give each seed once")
-        else:
-            runs[key] = record
-    models = tuple(model for model in get_args(ModelName) if any(key[0] == model for key in runs))
-    paired = {
-        size: set.intersection(*({seed for m, s, seed in runs if (m, s) == (model, size)} for model in models))
-        for size in sorted({size for _, size, _ in runs})
-    }
-    sizes, seeds = _largest_block(paired)
+    check_one_recipe(runs, "train_size")
+    check_one_commit(runs)
+    complete = runs[runs.status == "complete"]
+    for twice in complete[complete.duplicated(["model", "train_images", "seed"])].itertuples():
+        of_run = f"{twice.model}, {twice.train_images:,} images"
+        raise InputError(f"{of_run}: several runs from seed {twice.seed}; give each seed once")
+    counts = complete.groupby(["train_images", "seed"]).model.nunique()
+    paired = counts[counts == complete.model.nunique()].reset_index().groupby("train_images").seed.agg(set)
+    sizes, seeds = _largest_block(paired.to_dict())
     if not seeds:
         raise InputError("data efficiency: no seed is complete for every model at any size; train the missing runs")
-    kept = {key: record for key, record in runs.items() if key[1] in sizes and key[2] in seeds}
-    left_out += [
-        f"{model}, {size:,} images, seed {seed}: not at every size for every model"
-        for model, size, seed in runs.keys() - kept.keys()
-    ]
-    return Sweep(models, sizes, seeds, kept, tuple(sorted(left_out)))
+    kept = complete[complete.train_images.isin(sizes) & complete.seed.isin(seeds)]
+    left_out = runs.drop(kept.index)[["model", "train_images", "seed", "status"]]
+    order = pd.Series(range(len(MODELS)), MODELS)
+    kept = kept.sort_values(["model", "train_images", "seed"], key=lambda column: column.map(order).fillna(column))
+    return Sweep(kept, left_out.sort_values(["model", "train_images", "seed"]))
 
 
-def _largest_block(paired: dict[int, set[int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _largest_block(paired: dict[int, set[int]]) -> tuple[tuple[int, ...], set[int]]:
     """The sizes, and the seeds that all of them have, of which there are most runs; of equals, that of more sizes."""
-    best: tuple[tuple[int, ...], tuple[int, ...]] = (), ()
-    for count in range(len(paired), 0, -1):
-        for sizes in itertools.combinations(paired, count):
-            seeds = tuple(sorted(set.intersection(*(paired[size] for size in sizes))))
-            if len(sizes) * len(seeds) > len(best[0]) * len(best[1]):
-                best = sizes, seeds
-    return best
+    counts = range(len(paired), 0, -1)
+    blocks = [
+        (sizes, set.intersection(*(paired[size] for size in sizes)))
+        for sizes in itertools.chain.from_iterable(itertools.combinations(paired, count) for count in counts)
+    ]
+    return max(blocks, key=lambda block: len(block[0]) * len(block[1]), default=((), set()))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Efficiency:
     """What a sweep comes to, in one metric. Accuracies are fractions."""
 
     sweep: Sweep
     metric: Metric
-    accuracy: dict[ModelName, list[Estimate]]
-    """By model, at each size."""
-    difference: list[Estimate]
-    """CNN minus ViT at each size, paired by seed; empty with one model."""
+    estimates: pd.DataFrame
+    """An `Estimate` of each size (index) and model (columns); with both, of the `difference` CNN minus ViT, paired by
+    seed, too."""
+    change: Estimate | None
+    """How much the difference changes from the smallest to the largest size."""
     crossover: Crossover | None
     """None with one model or one size."""
     power_law: dict[ModelName, PowerLaw]
     """Of the test error; empty below three sizes, or where a model makes no error."""
     extrapolated: Crossover | None
     """Which power law is lower beyond the largest size: an extrapolation. None without power laws or a difference."""
+
+    @property
+    def difference(self) -> list[Estimate]:
+        """CNN minus ViT at each size; empty with one model."""
+        return list(self.estimates.get("difference", ()))
+
+    def leader_at(self, place: int) -> ModelName | None:
+        """Who is ahead at a size: beside other sizes only if it is shown for all of them together."""
+        found = self.difference[place]
+        if self.crossover is None or found.interval is None:
+            return leader(found)
+        return self.crossover.leads[place]
 
 
 def _fraction(estimate: Estimate) -> Estimate:
@@ -133,84 +134,48 @@ def _fraction(estimate: Estimate) -> Estimate:
 
 def analyse(sweep: Sweep, metric: Metric = "best") -> Efficiency:
     """Means, paired differences, crossover and power laws."""
-    values = {model: sweep.values(model, METRICS[metric]) for model in sweep.models}
-    accuracy = {model: [_fraction(estimate(column.tolist())) for column in table.T] for model, table in values.items()}
+    values, sizes = sweep.values(metric), sweep.sizes
+    estimates: dict[str, list[Estimate]] = {
+        model: [_fraction(estimate(column.tolist())) for column in table.T] for model, table in values.items()
+    }
     errors = {model: 1 - table for model, table in values.items()}
-    fitted = len(sweep.sizes) >= 3 and all((table > 0).all() for table in errors.values())
-    laws = {model: fit_power_law(sweep.sizes, table) for model, table in errors.items()} if fitted else {}
-    if len(values) < 2:
-        return Efficiency(sweep, metric, accuracy, [], None, laws, None)
-    differences = values["cnn"] - values["vit"]
-    # Half a wrong image more in one image more: an error of 0 has no logarithm.
-    images = sweep.first.test_images
-    counted = {model: (images * table + 0.5) / (images + 1) for model, table in errors.items()}
-    return Efficiency(
-        sweep,
-        metric,
-        accuracy,
-        [estimate(column.tolist()) for column in differences.T],
-        crossover_size(sweep.sizes, counted["cnn"], counted["vit"]) if len(sweep.sizes) > 1 else None,
-        laws,
-        extrapolated_crossover(sweep.sizes, errors["cnn"], errors["vit"]) if fitted else None,
-    )
+    fitted = len(sizes) >= 3 and all((table > 0).all() for table in errors.values())
+    laws = {model: fit_power_law(sizes, table) for model, table in errors.items()} if fitted else {}
+    crossover = extrapolated = change = None
+    if len(values) > 1:
+        differences = values["cnn"] - values["vit"]
+        estimates["difference"] = [estimate(column.tolist()) for column in differences.T]
+        change = estimate((differences[:, -1] - differences[:, 0]).tolist())
+        extrapolated = extrapolated_crossover(sizes, errors["cnn"], errors["vit"]) if fitted else None
+    if len(values) > 1 and len(sizes) > 1:
+        # Half a wrong image more in one image more: an error of 0 has no logarithm.
+        images = sweep.first.test_images
+        counted = {model: (images * table + 0.5) / (images + 1) for model, table in errors.items()}
+        crossover = crossover_size(sizes, counted["cnn"], counted["vit"])
+    return Efficiency(sweep, metric, pd.DataFrame(estimates, index=sizes), change, crossover, laws, extrapolated)
 
 
 def summarise_sweep(sweep: Sweep) -> dict[str, Any]:
-    """The numbers of a sweep: `summary.json`. Accuracies and differences are fractions, times seconds, None what was
-    not measured or has no bound."""
-    first, alike = sweep.first, executed_alike(list(sweep.runs.values()))
-
-    def times(model: ModelName, size: int) -> float | None:
-        """Seconds in the epochs of a run."""
-        return mean(math.fsum(r.history.epoch_time_s) for r in sweep.of(model, size)) if alike else None
-
-    return {
-        "dataset": first.dataset_title,
-        "epochs": first.config.training.epochs,
-        "epoch_images": first.config.epoch_images,
-        "subsets": first.config.data.subsets,
-        "sizes": list(sweep.sizes),
-        "seeds": list(sweep.seeds),
-        "left_out": list(sweep.left_out),
-        "training_time_s": {model: {str(size): times(model, size) for size in sweep.sizes} for model in sweep.models},
-        **{metric: _summarise_metric(efficiency) for metric, efficiency in sweep.analyses.items()},
+    """The numbers of a sweep: `summary.json`. Accuracies and differences are fractions, times seconds; leads are in the
+    order of the sizes looked at, and a change is the two sizes that it lies between, and the new leader."""
+    config, nothing = sweep.first.config, dict.fromkeys(sweep.models, [None] * len(sweep.sizes))
+    seconds = (sweep.seconds or nothing).items()
+    summary = {
+        "dataset": sweep.first.dataset,
+        "epochs": config.training.epochs,
+        "epoch_images": config.epoch_images,
+        "subsets": config.data.subsets,
+        "sizes": sweep.sizes,
+        "seeds": sweep.seeds,
+        "left_out": sweep.left_out.to_dict("records"),
+        "training_time_s": {model: dict(zip(sweep.sizes, of_model, strict=True)) for model, of_model in seconds},
     }
-
-
-def _summarise_metric(efficiency: Efficiency) -> dict[str, Any]:
-    sizes = efficiency.sweep.sizes
-
-    def by_size(estimates: list[Estimate]) -> dict[str, Any]:
-        return {str(size): _plain(estimate) for size, estimate in zip(sizes, estimates, strict=False)}
-
-    laws = {
-        model: {"a": law.a, "b": law.b, "b_interval": _ends(law.b_interval), "max_residual": law.max_residual}
-        for model, law in efficiency.power_law.items()
-    }
-    return {
-        "accuracy": {model: by_size(estimates) for model, estimates in efficiency.accuracy.items()},
-        "difference": by_size(efficiency.difference),
-        "crossover": _crossover(efficiency.crossover),
-        "power_law": laws,
-        "extrapolated_crossover": _crossover(efficiency.extrapolated),
-    }
-
-
-def _plain(estimate: Estimate) -> dict[str, Any]:
-    return {"mean": estimate.mean, "interval": _ends(estimate.interval)}
-
-
-def _ends(interval: Interval | None) -> list[float | None] | None:
-    return None if interval is None else [finite(interval.low), finite(interval.high)]
-
-
-def _crossover(crossover: Crossover | None) -> dict[str, Any] | None:
-    """Leads in the order of the sizes looked at; a change is the two sizes that it lies between, and the new leader."""
-    if crossover is None:
-        return None
-    return {
-        "leads": list(crossover.leads),
-        "changes": [list(change) for change in crossover.changes],
-        "size": crossover.size,
-        "interval": _ends(crossover.interval),
-    }
+    for metric, found in sweep.analyses.items():
+        summary[metric] = {
+            "accuracy": {model: found.estimates[model].to_dict() for model in sweep.models},
+            "difference": found.estimates.get("difference", pd.Series(dtype=object)).to_dict(),
+            "crossover": found.crossover,
+            "power_law": found.power_law,
+            "extrapolated_crossover": found.extrapolated,
+        }
+    return plain(summary)

@@ -1,14 +1,20 @@
 """What a full comparison comes to, in numbers and categories; nothing is decided that an interval does not show."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Literal
+import math
+from functools import cached_property
+from typing import Any, Literal, get_args
 
-from jaxcompare.analysis.comparison import LABELS, METRICS, Metric, Pair, difference, faster, leader, mean, pair_up
-from jaxcompare.analysis.data_efficiency import Efficiency
-from jaxcompare.analysis.statistics import Estimate, estimate
+import pandas as pd
+
+from jaxcompare.analysis.comparison import executed_alike
+from jaxcompare.analysis.statistics import Estimate, Interval, Spread, estimate
 from jaxcompare.config import ModelName
-from jaxcompare.records import RunRecord
+
+Metric = Literal["best", "final"]
+"""A column of `run_frame.per_run`."""
+
+MODELS: tuple[ModelName, ...] = get_args(ModelName)
 
 Why = Literal[
     "no difference", "both", "both or dropout", "test alone", "generalises less", "generalises less or dropout"
@@ -18,53 +24,60 @@ in the test alone; the one that is behind in the test is ahead in training. Or d
 training alone, and could be the reason."""
 
 
-@dataclasses.dataclass(frozen=True)
+def leader(difference: Estimate) -> ModelName | None:
+    """Who is ahead by a difference CNN minus ViT: by its interval or, of one seed, by its sign; None: not shown."""
+    sign = difference.sign if difference.interval else (difference.mean > 0) - (difference.mean < 0)
+    return "cnn" if sign == 1 else "vit" if sign == -1 else None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Outcome:
     """Complete runs of both models, paired by seed."""
 
-    pair: Pair
+    runs: pd.DataFrame
+    """A row a run, see `run_frame.per_run`."""
 
     @property
-    def first(self) -> RunRecord:
+    def first(self) -> Any:
         """Any run, for what all share."""
-        return self.pair["cnn"][0]
+        return self.runs.iloc[0]
 
     @property
     def seeds(self) -> int:
         """Runs of each model."""
-        return len(self.pair["cnn"])
+        return self.runs.seed.nunique()
 
-    @property
-    def faster(self) -> tuple[ModelName, float] | None:
-        """See `comparison.faster`."""
-        return faster(self.pair)
+    def by_seed(self, column: str) -> pd.DataFrame:
+        """A number of each run: (seeds, models)."""
+        return self.runs.pivot(index="seed", columns="model", values=column)
 
-    def difference(self, metric: Metric = "best") -> Estimate:
-        """CNN minus ViT."""
-        return difference(self.pair, metric)
+    def difference(self, column: str = "best") -> Estimate:
+        """CNN minus ViT, paired by seed."""
+        values = self.by_seed(column)
+        return estimate((values.cnn - values.vit).tolist())
 
     def leader(self, metric: Metric = "best") -> ModelName | None:
         """Who is ahead; None: not shown."""
         return leader(self.difference(metric))
 
-    def mean(self, value: Callable[[RunRecord], float]) -> dict[ModelName, float]:
+    def mean(self, column: str = "best") -> dict[ModelName, float]:
         """By model, over seeds."""
-        return {model: mean(map(value, runs)) for model, runs in self.pair.items()}
+        return self.by_seed(column).mean().to_dict()
 
-    def accuracy(self, metric: Metric = "best") -> dict[ModelName, float]:
-        """Mean test accuracy by model, a fraction."""
-        return self.mean(METRICS[metric])
+    @cached_property
+    def faster(self) -> tuple[ModelName, float] | None:
+        """The model with less time an epoch, and how many times as long the other takes.
 
-    @property
-    def in_training(self) -> Estimate:
-        """CNN minus ViT on the training images as they were seen in the last epoch."""
-        trained = {model: [r.history.train_accuracy[-1] for r in runs] for model, runs in self.pair.items()}
-        return estimate([cnn - vit for cnn, vit in zip(trained["cnn"], trained["vit"], strict=True)])
+        None if the runs were not executed alike, or if the two take the same time to within rounding (1 %).
+        """
+        seconds = self.by_seed("epoch_time_s").mean()
+        times = seconds.max() / seconds.min()
+        return (seconds.idxmin(), times) if executed_alike(self.runs) and times >= 1.01 else None
 
-    @property
+    @cached_property
     def why(self) -> Why:
         """Where the difference after the last epoch arises."""
-        ahead, in_training = self.leader("final"), leader(self.in_training)
+        ahead, in_training = self.leader("final"), leader(self.difference("in_training"))
         if ahead is None:
             return "no difference"
         if in_training is None:
@@ -74,29 +87,69 @@ class Outcome:
         return "generalises less" if ahead == "cnn" else "generalises less or dropout"
 
 
-def find_outcome(records: Sequence[RunRecord]) -> Outcome | None:
+def find_outcome(runs: pd.DataFrame) -> Outcome | None:
     """Of a full comparison; None without a seed of which both models' runs are complete."""
-    pair = pair_up(records)
-    return Outcome(pair) if pair else None
+    complete = runs[runs.status == "complete"]
+    paired = complete[complete.groupby("seed").model.transform("nunique") == len(MODELS)]
+    return Outcome(paired) if len(paired) else None
 
 
-def change_over_sizes(efficiency: Efficiency) -> Estimate:
-    """How much CNN minus ViT changes from the smallest to the largest size."""
-    cnn, vit = (efficiency.sweep.values(model, METRICS[efficiency.metric]) for model in LABELS)
-    differences = cnn - vit
-    return estimate((differences[:, -1] - differences[:, 0]).tolist())
+def by_model(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row a model, in the order of the runs: what a full comparison comes to. Spreads are over seeds, with the mean
+    in the middle; None where a run has no such number."""
+    rows = []
+    for model, of_model in runs.groupby("model", sort=False):
+        lost = of_model[of_model.status != "complete"]
+        rows.append(
+            {
+                "model": model,
+                **of_model.iloc[0][["params", "epochs", "compiled", "environment"]],
+                "done": of_model.done.min(),
+                "lost": dict(zip(lost.seed, lost.status, strict=True)),
+                "seeds": dict(zip(of_model.seed, of_model.best, strict=True)),
+                **{name: _mean_and_range(of_model[name]) for name in NUMBERS},
+            }
+        )
+    return pd.DataFrame(rows).assign(alike=executed_alike(runs))
 
 
-def leader_at(efficiency: Efficiency, place: int) -> ModelName | None:
-    """Who is ahead at a size: beside other sizes only if it is shown for all of them together."""
-    found = efficiency.difference[place]
-    if efficiency.crossover is None or found.interval is None:
-        return leader(found)
-    return efficiency.crossover.leads[place]
+NUMBERS = ("best", "final", "epoch_time_s", "compile_time_s")
 
 
-def unfinished(records: Sequence[RunRecord]) -> list[tuple[ModelName, RunRecord | None]]:
-    """The runs of a full comparison that do not count; None: the model has none at all."""
-    models = {record.config.model for record in records}
-    absent: list[tuple[ModelName, RunRecord | None]] = [(model, None) for model in LABELS if model not in models]
-    return absent + [(r.config.model, r) for r in records if r.status != "complete"]
+def _mean_and_range(values: pd.Series) -> Spread | None:
+    return None if values.isna().any() else Spread(values.mean(), values.min(), values.max())
+
+
+def summarise(runs: pd.DataFrame) -> dict[str, Any]:
+    """What a full comparison comes to, by model: `summary.json`. Accuracies are fractions, means over seeds; None:
+    nothing was measured."""
+    names = {"best": "best_test_accuracy", "final": "final_test_accuracy"}
+    return {
+        "models": {
+            one.model: {
+                "params": int(one.params),
+                **{names.get(name, name): found.middle if (found := getattr(one, name)) else None for name in NUMBERS},
+                "compiled": one.compiled,
+                "epochs": int(one.done),
+                "status": next(iter(one.lost.values()), "complete"),
+                "seeds": plain(one.seeds),
+            }
+            for one in by_model(runs).itertuples()
+        },
+        "dataset": runs.dataset.iloc[0],
+        "train_images": int(runs.train_images.iloc[0]),
+    }
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it: an interval is its ends, an object its fields, and None what was not measured or has no bound."""
+    match value:
+        case Interval():
+            return [plain(value.low), plain(value.high)]
+        case dict():
+            return {str(name): plain(one) for name, one in value.items()}
+        case list() | tuple():
+            return [plain(one) for one in value]
+        case float():
+            return float(value) if math.isfinite(value) else None
+    return plain(vars(value)) if dataclasses.is_dataclass(value) else value

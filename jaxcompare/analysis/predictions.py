@@ -1,12 +1,13 @@
 """What was predicted before training, held against what was measured."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
-from jaxcompare.analysis.comparison import difference, faster, leader, pair_up
+import pandas as pd
+
+from jaxcompare.analysis.outcome import find_outcome
 from jaxcompare.config import ModelName
-from jaxcompare.records import Prediction, RunRecord
+from jaxcompare.records import Prediction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,26 +34,21 @@ class Score:
 
     def summary(self) -> dict[str, Any]:
         """As `summary.json` has it."""
-        return dataclasses.asdict(self) | {
-            "more_accurate_is_right": self.more_accurate_is_right,
-            "faster_is_right": self.faster_is_right,
-            "gap_error_points": self.gap_error_points,
-        }
+        derived = ("more_accurate_is_right", "faster_is_right", "gap_error_points")
+        return dataclasses.asdict(self) | {name: getattr(self, name) for name in derived}
 
 
-def score_predictions(records: Sequence[RunRecord]) -> list[Score]:
-    """Score every prediction that the records of a full comparison hold, each by all its complete runs.
+def score_predictions(runs: pd.DataFrame) -> list[Score]:
+    """Score every prediction that the runs of a full comparison were made with, each by all complete runs.
 
     By the rules of the verdict: best test accuracies, as the question has it; ahead is who the interval shows ahead or,
     of one seed, who came out ahead; times are compared only if the runs were executed alike.
     """
-    predictions = list(dict.fromkeys(r.prediction for r in records if r.prediction))
-    pair = pair_up(records)
-    if pair is None:
-        return [Score(prediction, None, None, None) for prediction in predictions]
-    gap, quicker = difference(pair), faster(pair)
-    measured = leader(gap), quicker[0] if quicker else None, abs(100 * gap.mean)
-    return [Score(prediction, *measured) for prediction in predictions]
+    outcome, measured = find_outcome(runs), (None, None, None)
+    if outcome:
+        gap = abs(100 * outcome.difference().mean)
+        measured = outcome.leader(), outcome.faster[0] if outcome.faster else None, gap
+    return [Score(prediction, *measured) for prediction in dict.fromkeys(runs.prediction.dropna())]
 
 
 def _equal(predicted: ModelName, measured: ModelName | None) -> bool | None:

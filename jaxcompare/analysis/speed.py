@@ -9,20 +9,6 @@ from jaxcompare.analysis.contrast import Pair, measured
 from jaxcompare.cells import CONTROLS, RECIPE_STEPS, Cell
 from jaxcompare.config import Framework, ModelName, Precision
 
-KINDS = {
-    "over eager": "over PyTorch eager as the recipe has it",
-    "over the best": "over the best of PyTorch",
-    "best": "the best of JAX over the best of PyTorch",
-    "recipe": "the recipe's own loop over the best of a framework",
-    "seeds": "several seeds in one program over single runs",
-    "stage": "a stage on the way from the recipe's loop to JAX's program of an epoch: time before it over time after",
-    "whole": "the same of the whole way",
-    "beside": "beside that way",
-    "control": "the same cell with something changed that is no part of compiling, over it as it is",
-    "interaction": "times as fast as PyTorch eager: the ViT's over the CNN's",
-    "repeated": "any two cells of a model",
-}
-
 STAGES = ("input pipeline", "library", "compilation", "slices and cores", "dispatch")
 """What changes from a cell of the way to the next. Input pipeline: batches are there before the clock starts. Library:
 JAX's operations one by one, traced once, in place of PyTorch's one by one. Compilation: plain jit, one program a step,
@@ -141,7 +127,11 @@ def interaction_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
 
 
 def pairs(frame: pd.DataFrame) -> list[Pair]:
-    """All that a study compares; the kinds are KINDS."""
+    """All that a study compares, by kind: `over eager` as the recipe has it, `over the best` of PyTorch; the `best` of
+    JAX over that; the `recipe`'s own loop over the best of either; several `seeds` in one program over one; each
+    `stage` from the recipe's loop to JAX's program of an epoch (time before it over time after), the `whole` way and
+    what stands `beside` it; a cell under a `control` over itself without; the `interaction`, times as fast as PyTorch
+    eager, of the ViT over the CNN."""
     found = measured(at_main_size(frame))
     cells = cells_of(found)
     pairs = [*verdict_pairs(frame), *stage_pairs(frame), *interaction_pairs(frame)]

@@ -4,11 +4,10 @@ import itertools
 
 import pandas as pd
 
-from jaxcompare.analysis.comparison import LABELS
 from jaxcompare.analysis.contrast import Pair, measured
 from jaxcompare.analysis.speed import cells_of
 from jaxcompare.cell_frame import SAME_STUDY
-from jaxcompare.cells import MUST_AGREE, Cell
+from jaxcompare.cells import MUST_AGREE
 from jaxcompare.config import InputError
 from jaxcompare.measure.parity import Deviation
 
@@ -24,15 +23,17 @@ def check_one_measurement(frame: pd.DataFrame) -> None:
     for row in frame.itertuples():
         gate = Deviation(logits=row.gate_logits, gradients=row.gate_gradients, losses=row.gate_losses)
         if fault := gate.exceeds(row.precision):
-            raise InputError(f"{name_cell(row.cell)}: did not pass the parity gate: {fault[0]}")
+            raise InputError(f"{row.model} {row.cell.execution}: did not pass the parity gate: {fault[0]}")
     _check_agree(frame, "cells of different measurements: {} is {} in one, {} in another{}")
     repeats = {cell: sorted(rows.repeat) for cell, rows in frame.groupby("cell", sort=False)}
     whole = max(repeats.values(), key=lambda of_cell: len(set(of_cell)))
     for cell, of_cell in repeats.items():
         if len(set(of_cell)) < len(of_cell):
-            raise InputError(f"{name_cell(cell)}: a repeat is there twice, of {of_cell}")
+            raise InputError(f"{cell.model} {cell.execution}: a repeat is there twice, of {of_cell}")
         if of_cell != whole:
-            raise InputError(f"{name_cell(cell)}: repeats {of_cell} only; the measurement did not come to its end")
+            raise InputError(
+                f"{cell.model} {cell.execution}: repeats {of_cell} only; the measurement did not come to its end"
+            )
 
 
 def check_alike(frame: pd.DataFrame, again: pd.DataFrame, *but: str) -> None:
@@ -55,11 +56,6 @@ def repeated_pairs(frame: pd.DataFrame, again: pd.DataFrame) -> list[Pair]:
         for cell, other in itertools.combinations(both, 2)
         if (cell.model, cell.precision) == (other.model, other.precision)
     ]
-
-
-def name_cell(cell: Cell) -> str:
-    """Model and execution, for a message."""
-    return f"{LABELS[cell.model]} {cell.execution}"
 
 
 def _check_agree(frame: pd.DataFrame, message: str) -> None:

@@ -1,7 +1,7 @@
 """A speed study, read once: every number that its tables, figures and sentences show."""
 
 import dataclasses
-import math
+import statistics
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -10,28 +10,38 @@ from typing import Any, Literal
 import pandas as pd
 
 from jaxcompare.analysis.break_even import BreakEven, break_evens
-from jaxcompare.analysis.contrast import Contrast, Pair, Ratio, change, compare, image_times, measured, ratio, share
-from jaxcompare.analysis.dispatch import FixedCost, fixed_cost, swept
-from jaxcompare.analysis.speed import at_main_size, baseline, cells_of, pairs, verdict_pairs
+from jaxcompare.analysis.contrast import (
+    ITSELF,
+    Contrast,
+    Pair,
+    Ratio,
+    change,
+    compare,
+    image_times,
+    measured,
+    ratio,
+    share,
+)
+from jaxcompare.analysis.dispatch import FixedCost, Way, fixed_cost, swept
+from jaxcompare.analysis.outcome import plain
+from jaxcompare.analysis.roofline import common_roofs, flops_per_s
+from jaxcompare.analysis.speed import at_main_size, baseline, best, cells_of, in_matrix, pairs, verdict_pairs
 from jaxcompare.analysis.speed_checks import check_alike, check_one_measurement, repeated_pairs
-from jaxcompare.analysis.statistics import Estimate
-from jaxcompare.cells import Cell
-from jaxcompare.config import ModelName, Precision
+from jaxcompare.analysis.statistics import spread
+from jaxcompare.cell_frame import COMPILE_PHASES
+from jaxcompare.cells import INPUTS, Cell, CellInput
 
 NOTHING = pd.DataFrame()
 
+NUMBERS = (
+    *("image_time_s", "step_time_s", "one_time_s", "first_run_s", "cold_compile_s", "warm_compile_s", "programs"),
+    *(f"{cache}_{name}" for cache in ("cold", "warm") for name in COMPILE_PHASES.values()),
+    *("slow_first_steps", "input_wait", "page_faults", "allocator_bytes", "plan_bytes", "process_bytes"),
+)
+"""Columns of the cells' frame; `ceiling_share` is of the larger of the frameworks' ceilings."""
 
-@dataclasses.dataclass(frozen=True)
-class Allocated:
-    """A cell under two settings of the allocator."""
-
-    cell: Cell
-    faults: tuple[pd.Series, pd.Series]
-    """Page faults an epoch, by process, here and there."""
-    over: tuple[Ratio | None, Ratio | None]
-    """Its time over PyTorch eager's, here and there; None of PyTorch eager itself."""
-    change: Ratio | None
-    """The factor from the one ratio to the other."""
+COUNTS = ("confirmed", "confirmed_backwards", "same_verdict", "contradicted")
+"""Of ratios that another study has too, see `contrast.Contrast`."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,22 +74,59 @@ class SpeedStudy:
         """Fresh processes of each cell."""
         return self.frame.repeat.nunique()
 
-    @property
+    @cached_property
     def failures(self) -> dict[Cell, str]:
         """Why cells were not measured."""
         failed = self.frame[self.frame.message != ""]
         return dict(zip(failed.cell, failed.message, strict=True))
 
     @property
-    def when(self) -> Literal["earlier", "later"]:
-        """When the other study began."""
-        ours, theirs = (min(map(datetime.fromisoformat, frame.started_at)) for frame in (self.frame, self.again))
-        return "later" if theirs > ours else "earlier"
+    def begun(self) -> list[datetime]:
+        """This study, and the other one."""
+        return [min(map(datetime.fromisoformat, frame.started_at)) for frame in (self.frame, self.again)]
+
+    @property
+    def when(self) -> Literal["", "earlier", "later"]:
+        """When the other study began; empty: there is none."""
+        if not len(self.again):
+            return ""
+        return "later" if self.begun[1] > self.begun[0] else "earlier"
 
     @cached_property
     def times(self) -> pd.DataFrame:
         """See `contrast.image_times`."""
         return image_times(self.frame)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """A row a cell, in the order of the study: `cell`; whether it is at the `main` batch size and in the `matrix`;
+        of what was measured a `Spread` over processes of each of NUMBERS; Ratios `over_eager` and `over_best`."""
+        matrix, main = (set(cells_of(of(self.frame))) for of in (in_matrix, at_main_size))
+        rows = []
+        for cell, runs in self.frame.groupby("cell", sort=False):
+            row = {"cell": cell, "main": cell in main, "matrix": cell in matrix, "measured": cell not in self.failures}
+            if row["measured"]:
+                roof = common_roofs(self.frame, cell.precision).flops_per_s
+                reached = {"ceiling_share": flops_per_s(runs) / roof}
+                row |= {name: spread(values) for name, values in {**runs[list(NUMBERS)], **reached}.items()}
+            rows.append(row | {name: self.ratios[name].get(cell) for name in self.ratios})
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def ratios(self) -> dict[str, dict[Cell, Ratio]]:
+        """Over PyTorch eager as the recipe has it, and over the best of PyTorch: of each cell that has one, and of what
+        it is over."""
+        found = {}
+        for name, kind in (("over_eager", "over eager"), ("over_best", "over the best")):
+            of_kind = self.of(kind)
+            found[name] = {one.other: ITSELF for one in of_kind} | {one.cell: one.ratio for one in of_kind}
+        cells = cells_of(measured(at_main_size(self.frame)))
+        for cell in cells:
+            if baseline(cells, cell) == cell:
+                found["over_eager"].setdefault(cell, ITSELF)
+            if best(self.frame, cell, "torch") == cell:
+                found["over_best"].setdefault(cell, ITSELF)
+        return found
 
     @cached_property
     def contrasts(self) -> list[Contrast]:
@@ -89,19 +136,15 @@ class SpeedStudy:
 
         def with_share(one: Contrast) -> Contrast:
             whole = wholes.get((one.cell.model, one.cell.precision))
-            if one.pair.kind != "stage" or whole is None or not whole.ratio.direction:
+            if one.pair.kind not in ("stage", "whole") or whole is None or not whole.ratio.direction:
                 return one
-            return dataclasses.replace(one, share=share(self.times, one.pair, whole.pair))
+            return dataclasses.replace(one, share=ITSELF if one is whole else share(self.times, one.pair, whole.pair))
 
         return [with_share(one) for one in found]
 
     def of(self, *kinds: str) -> list[Contrast]:
         """The contrasts of some kinds."""
         return [one for one in self.contrasts if one.pair.kind in kinds]
-
-    def ratio_of(self, kind: str, cell: Cell) -> Ratio | None:
-        """A cell's, of a kind in which every cell has one at most."""
-        return next((one.ratio for one in self.of(kind) if one.cell == cell), None)
 
     @cached_property
     def verdicts(self) -> list[tuple[Contrast, Contrast | None]]:
@@ -119,19 +162,30 @@ class SpeedStudy:
         return compare(self.times, repeated_pairs(self.frame, self.again), image_times(self.again))
 
     @cached_property
-    def allocated(self) -> list[Allocated]:
-        """Every cell that was measured under the allocator's other settings too."""
-        if not len(self.other_malloc):
-            return []
-        there, found = image_times(self.other_malloc), []
+    def repetition(self) -> pd.DataFrame:
+        """A row a model and precision: how many ratios there are, how many are COUNTS, the median factor between the
+        two studies' ratios, the ratio with the `largest`."""
+        rows = []
+        for model, precision in dict.fromkeys((one.cell.model, one.cell.precision) for one in self.repeated):
+            found = [one for one in self.repeated if (one.cell.model, one.cell.precision) == (model, precision)]
+            counts = {name: sum(getattr(one, name) for one in found) for name in COUNTS}
+            changes = {"change": statistics.median(one.change for one in found)}
+            largest = max(found, key=lambda one: one.change)
+            rows.append({"cell": largest.cell, "ratios": len(found), **counts, **changes, "largest": largest})
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def allocated(self) -> pd.DataFrame:
+        """A row a cell that was measured under the allocator's other settings too: Ratios over PyTorch eager `here` and
+        `there`, the factor from the one to the other, page faults an epoch here and there."""
+        there, rows = image_times(self.other_malloc), []
         for cell in (cell for cell in cells_of(at_main_size(self.frame)) if {cell} <= set(self.times) & set(there)):
             eager = baseline(cells_of(self.frame), cell)
             pair = Pair("over eager", "", (cell,), (eager,)) if eager and eager != cell and eager in there else None
-            faults = [frame[frame.cell == cell].page_faults for frame in (self.frame, self.other_malloc)]
-            over = [ratio(times, pair) if pair else None for times in (self.times, there)]
-            changed = change(self.times, there, pair) if pair else None
-            found.append(Allocated(cell, (faults[0], faults[1]), (over[0], over[1]), changed))
-        return found
+            faults = [spread(frame.page_faults[frame.cell == cell]) for frame in (self.frame, self.other_malloc)]
+            over = [ratio(times, pair) for times in (self.times, there)] if pair else [ITSELF, ITSELF]
+            rows.append((cell, *over, change(self.times, there, pair) if pair else None, *faults))
+        return pd.DataFrame(rows, columns=["cell", "here", "there", "change", "faults_here", "faults_there"])
 
     @cached_property
     def break_evens(self) -> list[BreakEven]:
@@ -139,62 +193,56 @@ class SpeedStudy:
         return break_evens(self.frame)
 
     @cached_property
-    def fits(self) -> dict[tuple[ModelName, str, Precision], FixedCost]:
+    def fits(self) -> dict[Way, FixedCost]:
         """The fixed cost of each way that was measured at three batch sizes or more."""
         fits = {way: fixed_cost(self.frame, cells) for way, cells in swept(self.frame).items()}
         return {way: fit for way, fit in fits.items() if fit}
 
+    def by_input(self) -> list[dict[CellInput, Cell]]:
+        """Cells by input, of each model, precision and engine with two inputs or more: PyTorch eager and JAX's step."""
+        found: dict[tuple, dict[CellInput, Cell]] = {}
+        for cell in cells_of(measured(in_matrix(self.frame))):
+            if cell.engine in ("eager", "step") and cell.seeds == 1 and not cell.control:
+                found.setdefault((cell.model, cell.precision, cell.engine), {})[cell.input] = cell
+        ordered = [{place: cells[place] for place in INPUTS if place in cells} for cells in found.values()]
+        return [cells for cells in ordered if len(cells) > 1]
+
     def summary(self) -> dict[str, Any]:
         """The numbers as JSON has them; None: no finite number."""
-        return {
-            "contrasts": [
-                {
-                    "kind": one.pair.kind,
-                    "name": one.pair.name,
-                    "model": one.cell.model,
-                    "above": [cell.execution for cell in one.pair.above],
-                    "below": [cell.execution for cell in one.pair.below],
-                    **_numbers("ratio", one.ratio),
-                    **_numbers("again", one.again),
-                    **_numbers("share", one.share),
-                }
-                for one in self.contrasts
-            ],
-            "repeated": {
-                name: sum(getattr(one, name) for one in self.repeated)
-                for name in ("confirmed", "confirmed_backwards", "same_verdict", "contradicted")
+        return plain(
+            {
+                "contrasts": [
+                    {
+                        "kind": one.pair.kind,
+                        "name": one.pair.name,
+                        "model": one.cell.model,
+                        "above": [cell.execution for cell in one.pair.above],
+                        "below": [cell.execution for cell in one.pair.below],
+                        **_numbers("ratio", one.ratio),
+                        **_numbers("again", one.again),
+                        **_numbers("share", one.share),
+                    }
+                    for one in self.contrasts
+                ],
+                "repeated": {name: sum(getattr(one, name) for one in self.repeated) for name in COUNTS}
+                | {"ratios": len(self.repeated)},
+                "allocator": [_name(one.cell) | _numbers("there", one.there) for one in self.allocated.itertuples()],
+                "break_even": [
+                    _name(one.cell) | {"steps": one.steps[0], "decided": one.over.direction != 0}
+                    for one in self.break_evens
+                ],
+                "half_fixed_batch_size": [
+                    {"model": model, "engine": engine, "precision": precision, "size": fit.half_size.mean}
+                    for (model, engine, precision), fit in self.fits.items()
+                ],
+                "not_measured": [_name(cell) | {"message": message} for cell, message in self.failures.items()],
             }
-            | {"ratios": len(self.repeated)},
-            "allocator": [
-                {"model": one.cell.model, "cell": one.cell.execution, **_numbers("there", one.over[1])}
-                for one in self.allocated
-            ],
-            "break_even": [
-                {
-                    "model": one.cell.model,
-                    "cell": one.cell.execution,
-                    "steps": one.steps[0] if math.isfinite(one.steps[0]) else None,
-                    "decided": one.over.direction != 0,
-                }
-                for one in self.break_evens
-            ],
-            "half_fixed_batch_size": [
-                {"model": model, "engine": engine, "precision": precision, "size": _finite(fit.half_size)}
-                for (model, engine, precision), fit in self.fits.items()
-            ],
-            "not_measured": [
-                {"model": cell.model, "cell": cell.execution, "message": message}
-                for cell, message in self.failures.items()
-            ],
-        }
+        )
+
+
+def _name(cell: Cell) -> dict[str, Any]:
+    return {"model": cell.model, "cell": cell.execution}
 
 
 def _numbers(name: str, found: Ratio | None) -> dict[str, Any]:
-    if found is None:
-        return {}
-    ends = [found.interval.low, found.interval.high] if found.interval else None
-    return {name: found.value, f"{name}_interval": ends}
-
-
-def _finite(estimate: Estimate) -> float | None:
-    return estimate.mean if math.isfinite(estimate.mean) else None
+    return {} if found is None or found == ITSELF else {name: found.value, f"{name}_interval": found.interval}

@@ -3,10 +3,11 @@
 import bisect
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -50,6 +51,23 @@ class Estimate:
 
 
 @dataclasses.dataclass(frozen=True)
+class Spread:
+    """A middle (the median where nothing else is said), the least and the greatest value."""
+
+    middle: float
+    low: float
+    high: float
+    decided: bool = True
+    """Whether what it says is shown by an interval elsewhere."""
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Of what was measured; None of nothing."""
+    found = pd.array(list(values), dtype="Float64").dropna().to_numpy(float)
+    return Spread(float(np.median(found)), found.min(), found.max()) if found.size else None
+
+
+@dataclasses.dataclass(frozen=True)
 class Equivalence:
     """Whether a mean difference is shown to lie within a margin, on both sides of 0."""
 
@@ -65,13 +83,17 @@ class PowerLaw:
     """error(size) = a * size**-b: the mean over seeds of straight lines in log-log."""
 
     a: float
-    """Without an interval: it is the line at one image, far from all data, and goes where `b` goes."""
+    """At one image, far from all data: it goes where `b` goes, and has no interval."""
     b: float
     b_interval: Interval | None
     """None with one seed."""
     max_residual: float
-    """Largest |log(error / fit)| of the seeds' geometric mean error: 0.05 is 5 % off. It speaks of the law's form, not
-    of the scatter between seeds."""
+    """Largest |log(error / fit)| of the seeds' geometric mean error: of the law's form, not of the seeds' scatter."""
+
+    @property
+    def exponent(self) -> Estimate:
+        """`b` with its interval."""
+        return Estimate(self.b, self.b_interval)
 
 
 def interval_method(count: int, of: str = "seeds") -> str:
@@ -84,10 +106,8 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     """The 95 % interval of the mean over seeds; None for a single value.
 
     From ten values on the percentile bootstrap at Hesterberg's expanded level; of fewer, Student's t. The order of the
-    values does not matter, to the last bit; equal values give zero width.
-
-    Coverage, simulated (standard error 0.3 %), of normal and of exponential values: 95 % and 88 % with three
-    and with five, 95 % and 90 % with nine, 95 % and 90 % with ten.
+    values does not matter, to the last bit; equal values give zero width. Coverage, simulated (standard error 0.3 %),
+    of normal and of exponential values: 95 % and 88 % with three and with five, 95 % and 90 % with nine and ten.
 
     Raises:
         ValueError: no value, or one that is not finite.
@@ -97,17 +117,15 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     row = _finite_row(values)
     if row.size == 1:
         return None
-    low, high = _mean_intervals(row[None])
-    return Interval(float(low[0]), float(high[0]), interval_method(row.size))
+    return Interval(*_ends_of_mean(row), interval_method(row.size))
 
 
 def contrast_of_medians(rows: ArrayLike, signs: Sequence[int]) -> tuple[float, Interval | None]:
     """Medians over repeats, added up with their signs, and the 95 % interval of that sum; None for a single repeat.
 
-    From ten repeats on the percentile bootstrap at Hesterberg's expanded level, which draws whole repeats. Of five it
-    would cover 94 % at most, since a median's interval is then from the least to the greatest. So of fewer than ten,
-    Student's t for the mean over repeats of the same sum, which is the sum of medians where scatter is as likely up as
-    down, widened to hold the value. The order of repeats does not matter.
+    From ten repeats on the percentile bootstrap at Hesterberg's expanded level, which draws whole repeats. Of fewer it
+    would cover too little (of five 94 % at most), so there Student's t for the mean over repeats of the same sum, which
+    is the sum of medians where scatter is as likely up as down, widened to hold the value. Order does not matter.
 
     Args:
         rows: (terms, repeats); what stands in one column belongs together.
@@ -124,19 +142,13 @@ def contrast_of_medians(rows: ArrayLike, signs: Sequence[int]) -> tuple[float, I
     if repeats == 1:
         return value, None
     if repeats < BOOTSTRAP_FROM:
-        lows, highs = _mean_intervals((weights @ table)[None])
-        low, high = float(lows[0]), float(highs[0])
+        low, high = _ends_of_mean(weights @ table)
     else:
-        found = stats.bootstrap(
-            table,
-            lambda *terms, axis: sum(sign * np.median(term, axis) for sign, term in zip(signs, terms, strict=True)),
-            paired=True,
-            n_resamples=RESAMPLES,
-            confidence_level=1 - 2 * _expanded_tail(repeats),
-            method="percentile",
-            rng=0,
-        ).confidence_interval
-        low, high = float(found.low), float(found.high)
+
+        def contrast(*terms: np.ndarray, axis: int) -> Any:
+            return sum(sign * np.median(term, axis) for sign, term in zip(signs, terms, strict=True))
+
+        low, high = _bootstrap(list(table), contrast)
     return value, Interval(min(low, value), max(high, value), interval_method(repeats, "repeats"))
 
 
@@ -148,8 +160,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 def find_equivalence(differences: Sequence[float], margin: float) -> Equivalence:
     """Two one-sided t tests, each at 5 %: is the mean of paired differences above -margin, and is it below +margin?
 
-    Both are shown exactly where Student's 90 % interval lies within. At a true difference of the margin, equivalence is
-    shown in 5 % at most. Of one seed nothing is shown.
+    Both are shown exactly where Student's 90 % interval lies within. Of one seed nothing is shown.
 
     Args:
         differences: One a seed, paired.
@@ -165,7 +176,7 @@ def find_equivalence(differences: Sequence[float], margin: float) -> Equivalence
     mean, seeds = float(np.mean(np.sort(row))), row.size
     if seeds == 1:
         return Equivalence(mean, None, "not shown")
-    half = float(half_width(row[:, None], TOST_LEVEL)[0])
+    half = float(half_width(row, TOST_LEVEL))
     interval = Interval(mean - half, mean + half, f"Student's t, {seeds} seeds")
     if -margin < interval.low and interval.high < margin:
         return Equivalence(mean, interval, "shown")
@@ -175,9 +186,8 @@ def find_equivalence(differences: Sequence[float], margin: float) -> Equivalence
 def seeds_needed(differences: Sequence[float], margin: float) -> int:
     """The fewest pairs, scattered as these, of which equivalence is shown with 80 % power if there is no difference.
 
-    With S the standard deviation found of n pairs and t Student's one-sided 95 %, equivalence is shown where
-    |mean| < margin - t S / sqrt(n). Its probability is the mean over S of 2 Phi((margin - t S / sqrt(n)) sqrt(n) /
-    scatter) - 1 where that is above 0; (n - 1) S**2 / scatter**2 is chi-squared.
+    Of n pairs with standard deviation S equivalence is shown where |mean| < margin - t S / sqrt(n), t Student's
+    one-sided 95 %. Its probability is the mean over S, chi-squared, of 2 Phi(that over scatter / sqrt(n)) - 1.
 
     Args:
         differences: One a seed, paired, two or more.
@@ -225,35 +235,29 @@ def half_width(rows: np.ndarray, level: float = LEVEL) -> np.ndarray:
     return _students_t(len(rows), level) * stats.sem(np.sort(rows, axis=0), axis=0)
 
 
-def _mean_intervals(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ends, each (rows,), of the 95 % interval of each row's mean: (rows, seeds), two seeds or more."""
+def _ends_of_mean(row: np.ndarray) -> tuple[float, float]:
+    """Of the 95 % interval of the mean of two values or more."""
     # Sorted, so that the order of the seeds cannot matter; from 0 on, so that equal values have exactly zero width.
-    rows = np.sort(rows, axis=1)
-    least, seeds = rows[:, 0], rows.shape[1]
-    rows = rows - least[:, None]
-    if seeds < BOOTSTRAP_FROM:
-        middle, half = least + rows.mean(axis=1), half_width(rows.T)
-        return middle - half, middle + half
-    found = stats.bootstrap(
-        (rows,),
-        np.mean,
-        axis=1,
-        n_resamples=RESAMPLES,
-        batch=max(1, 4_000_000 // rows.size),  # 32 MB of resampled values at a time
-        confidence_level=1 - 2 * _expanded_tail(seeds),
-        method="percentile",
-        rng=0,
-    ).confidence_interval
-    return least + found.low, least + found.high
+    least = row.min()
+    row = np.sort(row) - least
+    if row.size < BOOTSTRAP_FROM:
+        middle, half = least + row.mean(), half_width(row)
+        return float(middle - half), float(middle + half)
+    found = _bootstrap([row], np.mean)
+    return float(least + found.low), float(least + found.high)
+
+
+def _bootstrap(rows: Sequence[np.ndarray], statistic: Callable) -> Any:
+    """Hesterberg's expanded percentile interval of a statistic of rows that are resampled together."""
+    count = len(rows[0])
+    # Resampled values vary by (n - 1) / n too little, and the normal's tails stand in for t's.
+    tail = float(stats.norm.cdf(-math.sqrt(count / (count - 1)) * _students_t(count)))
+    how = {"n_resamples": RESAMPLES, "confidence_level": 1 - 2 * tail, "method": "percentile", "rng": 0}
+    return stats.bootstrap(rows, statistic, paired=True, **how).confidence_interval
 
 
 def _students_t(count: int, level: float = LEVEL) -> float:
     return float(stats.t.ppf((1 + level) / 2, count - 1))
-
-
-def _expanded_tail(count: int) -> float:
-    """Hesterberg's: resampled values vary by (n - 1) / n too little, and the normal's tails stand in for t's."""
-    return float(stats.norm.cdf(-math.sqrt(count / (count - 1)) * _students_t(count)))
 
 
 def log_lines(sizes: np.ndarray, errors: np.ndarray) -> np.ndarray:

@@ -1,35 +1,34 @@
-"""The commands that would train saved runs again: rebuilt from their records."""
+"""The commands that would measure again what a report holds: rebuilt from its records."""
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
+from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.config import DataConfig, ExecutionConfig, TrainingConfig
-from jaxcompare.records import RunRecord
 
 STATED = ("dataset", "data_dir", "skip_bad_images", "train_size", "epochs", "seed")
 """Fields whose flags a command always holds, or never."""
 
 
-def rebuild_commands(records: Sequence[RunRecord]) -> list[str]:
-    """A command line for each unbroken range of seeds of one experiment's records; DIR stands for the images' place."""
-    if not records:
+def training_commands(runs: pd.DataFrame) -> list[str]:
+    """A command line for each unbroken range of seeds of one experiment's runs; DIR stands for the images' place."""
+    if runs.empty:
         return []
-    script, config = records[0].experiment, records[0].config
+    script, config = runs.experiment.iloc[0], runs.config.iloc[0]
     words = ["python", f"experiments/{script}.py"]
     words += ["--dataset", config.data.dataset, *(["--data-dir", "DIR"] if config.data.dataset == "folder" else [])]
-    words += ["--skip-bad-images"] if any(record.execution.get("skipped_images") for record in records) else []
+    words += ["--skip-bad-images"] if runs.skipped_images.any() else []
     # Under a budget of steps the largest size decides the images per epoch, whether or not its own runs are here.
-    sizes = sorted({*(record.train_images for record in records), *filter(None, [config.epoch_images])})
+    sizes = sorted({*runs.train_images, *filter(None, [config.epoch_images])})
     if script == "data_efficiency":
-        words += ["--sizes", *map(str, sizes)]
-        words += ["--budget", "steps"] if config.epoch_images else []
+        words += ["--sizes", *map(str, sizes), *(["--budget", "steps"] if config.epoch_images else [])]
     else:
         words += ["--train-size", str(config.data.train_size)] if config.data.train_size else []
-    models = list(dict.fromkeys(record.config.model for record in records))
-    if script != "framework_agreement" and len(models) == 1:
-        words += ["--models", *models]
+    if script != "framework_agreement" and runs.model.nunique() == 1:
+        words += ["--models", runs.model.iloc[0]]
     words += ["--epochs", str(config.training.epochs)]
     # Without a size nothing is drawn, and the agreement draws independently unless told otherwise.
     drawn = config.data.train_size and script != "framework_agreement"
@@ -37,10 +36,10 @@ def rebuild_commands(records: Sequence[RunRecord]) -> list[str]:
     words += _changed(config.data, default) + _changed(config.training, TrainingConfig())
     if script != "framework_agreement":
         words += _changed(config.execution, ExecutionConfig())
-    return [
-        shlex.join([*words, "--seed", str(first), "--seeds", str(count)])
-        for first, count in _ranges(sorted({record.config.training.seed for record in records}))
-    ]
+    seeds = pd.Series(sorted(runs.seed.unique()))
+    # What goes up by 1 like its place is one range.
+    ranges = seeds.groupby(seeds - seeds.index)
+    return [shlex.join([*words, "--seed", str(of.min()), "--seeds", str(len(of))]) for _, of in ranges]
 
 
 def _changed(config: Any, default: Any) -> list[str]:
@@ -53,12 +52,12 @@ def _changed(config: Any, default: Any) -> list[str]:
     return words
 
 
-def _ranges(seeds: Sequence[int]) -> list[tuple[int, int]]:
-    """First and count of each run of consecutive numbers."""
-    ranges: list[tuple[int, int]] = []
-    for seed in seeds:
-        if ranges and seed == sum(ranges[-1]):
-            ranges[-1] = (ranges[-1][0], ranges[-1][1] + 1)
-        else:
-            ranges.append((seed, 1))
-    return ranges
+def speed_commands(study: SpeedStudy) -> list[str]:
+    """Each study in a folder of its own: one folder holds one measurement."""
+    frames = {"": study.frame, "_again": study.again, "_malloc": study.other_malloc}
+    return [
+        f"{command} --out runs/training_speed{name}"
+        for name, frame in frames.items()
+        if len(frame)
+        for command in frame.command.unique()
+    ]

@@ -1,68 +1,39 @@
 """One self-contained page of everything that was measured: no script, nothing loaded from anywhere."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 
 from jaxcompare import __version__
-from jaxcompare.analysis.comparison import LABELS, by_model, executed_alike, mean, seconds_text
 from jaxcompare.analysis.contrast import measured
-from jaxcompare.analysis.data_efficiency import Efficiency
-from jaxcompare.analysis.outcome import unfinished
-from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cell_frame import environment_of
 from jaxcompare.measure.cost import layer_costs
-from jaxcompare.records import RunRecord, summary_json
-from jaxcompare.report.answers import answer_questions
-from jaxcompare.report.commands import rebuild_commands
-from jaxcompare.report.figures import Picture, complete_comparison, data_efficiency, figure_svg, training_curves
+from jaxcompare.records import summary_json
+from jaxcompare.report.answers import answer_questions, unfinished
+from jaxcompare.report.commands import speed_commands, training_commands
+from jaxcompare.report.figure import Picture, figure_svg
 from jaxcompare.report.results import Results
-from jaxcompare.report.speed_pictures import DESIGNS, draw_speed_pictures
-from jaxcompare.report.speed_tables import matrix_library_sentence
-from jaxcompare.report.tables import score_rows
-from jaxcompare.report.text import device_text, versions_text
-from jaxcompare.report.words import say
+from jaxcompare.report.run_tables import score_table
+from jaxcompare.report.tables import Columns, Table, make_table
+from jaxcompare.report.text import LABELS, device_text, versions_text
 
+LAYERS: Columns = {
+    "Layer": ("layer", str),
+    "Depends on": ("depends", str),
+    "MFLOP": ("flops_per_image", lambda flops: f"{flops / 1e6:.2f}"),
+    "Formula": ("formula", str),
+}
 
-def draw_pictures(results: Results) -> list[Picture]:
-    """The figures that the results have records for."""
-    pictures, efficiency = [], results.efficiency
-    if results.comparison:
-        said = (
-            f"{_said_of_comparison(results.comparison)} Lines and bars: CNN blue and solid, ViT red, dashed or hatched."
-        )
-        pictures.append(
-            Picture(
-                "figure1_training",
-                training_curves(results.comparison),
-                "Figure 1. Training loss and test accuracy by epoch, and mean seconds per epoch.",
-                said,
-            )
-        )
-    if efficiency:
-        pictures.append(
-            Picture(
-                "figure2_data_efficiency",
-                data_efficiency(efficiency),
-                "Figure 2. Test accuracy by number of training images, and by seconds of training on them.",
-                _said_of_sweep(efficiency),
-            )
-        )
-    if results.comparison:
-        pictures.append(
-            Picture(
-                "figure3_comparison",
-                complete_comparison(results.comparison, efficiency),
-                "Figure 3. Complete comparison: parameters, best accuracy, time per epoch, data efficiency.",
-                " ".join(
-                    [_said_of_comparison(results.comparison), *([_said_of_sweep(efficiency)] if efficiency else [])]
-                ),
-            )
-        )
-    return [*pictures, *(draw_speed_pictures(results.speed) if results.speed else [])]
+MACHINES: Columns = {
+    "Experiment": ("experiment", lambda name: name.replace("_", " ")),
+    "Machine": ("machine", str),
+    "Versions": ("versions", str),
+    "Commit": ("git_commit", str),
+    "Begun (UTC)": ("days", lambda days: " to ".join(dict.fromkeys((min(days), max(days))))),
+}
 
 
 def build_page(results: Results, pictures: Sequence[Picture]) -> str:
@@ -74,21 +45,21 @@ def build_page(results: Results, pictures: Sequence[Picture]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    tables, of_speed = results.tables(), {design.name for design in DESIGNS}
+    tables, drawn = results.tables, [(picture, _inline(picture)) for picture in pictures]
     return environment.get_template("report.html.jinja").render(
         version=__version__,
         results=results,
-        pictures=[(picture, _inline(picture)) for picture in pictures if picture.name not in of_speed],
-        speed_pictures=[(picture, _inline(picture)) for picture in pictures if picture.name in of_speed],
+        pictures=[(picture, svg) for picture, svg in drawn if not picture.of_speed],
+        speed_pictures=[(picture, svg) for picture, svg in drawn if picture.of_speed],
         speed_tables=[table for name, found in tables.items() if name.startswith("training_speed") for table in found],
         tables={name: found for name, found in tables.items() if not name.startswith("training_speed")},
-        answers=answer_questions(results.comparison, results.efficiency),
-        scores=[(score.prediction.reasoning, score_rows(score)) for score in results.scores],
-        machines=_machines(results),
-        costs={LABELS[model]: layer_costs(model, **_shape(results)) for model in LABELS},
-        limits=_limits(results),
+        answers=answer_questions(results.compared, results.efficiency),
+        scores=[score_table(score) for score in results.scores],
+        machines=_machines_table(results),
+        layers=_layer_tables(results.runs),
+        unfinished=unfinished(results.compared) if len(results.compared) else "",
         commands=_commands(results),
-        summary=summary_json(results.summary()),
+        summary=summary_json(results.summary),
     )
 
 
@@ -104,107 +75,39 @@ def _inline(picture: Picture) -> Markup:
     return Markup(label + Markup(text[len("<svg ") :]))
 
 
-def _said_of_comparison(records: Sequence[RunRecord]) -> str:
-    alike = executed_alike(records)
-    parts = [
-        f"{LABELS[model]}: {runs[0].params:,} parameters, best test accuracy "
-        f"{100 * mean(r.best_test_accuracy for r in runs):.2f} %"
-        + (f", {seconds_text(mean(r.epoch_time_s for r in runs))} s per epoch." if alike else ".")
-        for model, runs in by_model(records).items()
-    ]
-    return " ".join(parts)
-
-
-def _said_of_sweep(efficiency: Efficiency) -> str:
-    sizes = efficiency.sweep.sizes
-    return "Test accuracy by training images. " + " ".join(
-        f"{LABELS[model]}: "
-        + ", ".join(f"{100 * e.mean:.1f} % at {size:,}" for size, e in zip(sizes, estimates, strict=True))
-        + "."
-        for model, estimates in efficiency.accuracy.items()
-    )
-
-
-def _machines(results: Results) -> list[tuple[str, ...]]:
-    """Each machine and set of versions that runs were made on: what, device, versions, commit, when."""
-    rows: dict[tuple[str, ...], list[str]] = {}
-    for record in results.runs:
-        title = str(record.experiment).replace("_", " ")
-        key = (title, *_machine_cells(record.environment), record.git_commit or "not known")
-        rows.setdefault(key, []).append(record.started_at[:10])
-    if results.speed and len(timed := measured(results.speed.frame)):
-        first = timed.iloc[0]
-        cells = _machine_cells(environment_of(first))
-        rows["training speed", *cells, first.git_commit or "not known"] = list(timed.started_at.str[:10])
-    return [
-        (*key, min(days) if min(days) == max(days) else f"{min(days)} to {max(days)}") for key, days in rows.items()
-    ]
-
-
-def _machine_cells(environment: Mapping[str, Any]) -> tuple[str, str]:
-    return device_text(environment), versions_text(environment)
-
-
-def _shape(results: Results) -> dict[str, int]:
-    if not results.runs:
-        return {}
-    first = results.runs[0]
-    return {"image_size": first.config.data.image_size, "num_classes": first.num_classes}
-
-
-def _limits(results: Results) -> list[str]:
-    """What the evidence does not reach."""
-    limits = [
-        "The best epoch is chosen on the test images, as the recipe does: an optimistic figure. The final one is not.",
-        "One recipe for both models, tuned for neither: constant learning rate, light augmentation, no pretraining.",
-    ]
-    seeds = len({record.config.training.seed for record in results.comparison})
-    if seeds == 1:
-        limits.append(
-            "The full comparison is one run a model: its difference has no interval, and another seed's may differ."
-        )
-    if results.comparison and (lost := unfinished(results.comparison)):
-        limits.append(say("unfinished", runs=lost))
-    efficiency = results.efficiency
-    if efficiency:
-        count, sizes = len(efficiency.sweep.seeds), efficiency.sweep.sizes
-        if count == 1:
-            limits.append("Data efficiency was measured with one seed: no interval, no test.")
-        else:
-            limits.append(
-                f"Intervals are over {count} seeds (initialisation, order, augmentation, subset); they hold nothing of "
-                "other test images, hyperparameters or machines, and each has its 95 % for itself, not all together."
-            )
-        limits.append(f"Data efficiency was measured from {sizes[0]:,} to {sizes[-1]:,} images only.")
-        if not efficiency.sweep.first.config.epoch_images:
-            limits.append(
-                "Every size got the same number of epochs, as in the recipe: less data is fewer optimiser steps too."
-            )
-        limits += [f"Left out of the data efficiency: {text}." for text in efficiency.sweep.left_out]
+def _machines_table(results: Results) -> Table:
+    """Each machine and set of versions that something was measured on, and when."""
+    rows = results.runs[["experiment", "environment", "git_commit", "started_at"]].to_dict("records")
     if results.speed:
-        repeats = results.speed.repeats
-        held = "intervals hold nothing of other machines, versions or sizes of model" if repeats > 1 else "no interval"
-        limits.append(f"Speed was measured on one machine, {repeats} time{'s' * (repeats > 1)} a cell: {held}.")
         timed = measured(results.speed.frame)
-        limits += filter(None, (matrix_library_sentence(timed, precision) for precision in timed.precision.unique()))
-    environments = {(r.environment["cpu"], r.environment["device"]) for r in results.runs}
-    if len(environments) > 1:
-        limits.append("The runs come from several machines; times are compared only within one.")
-    return limits
+        rows += [
+            {"experiment": "training speed", "environment": environment_of(row), **row[["git_commit", "started_at"]]}
+            for _, row in timed.iterrows()
+        ]
+    if not rows:
+        return Table((), [], [])
+    of = pd.DataFrame(rows).fillna({"git_commit": "not known"})
+    of["machine"], of["versions"] = of.environment.map(device_text), of.environment.map(versions_text)
+    kinds = of.groupby(["experiment", "machine", "versions", "git_commit"], sort=False).started_at
+    return make_table(kinds.agg(lambda begun: {one[:10] for one in begun}).reset_index(name="days"), MACHINES)
+
+
+def _layer_tables(runs: pd.DataFrame) -> list[Table]:
+    """What each layer looks at and costs; of the recipe's images, if no run has others."""
+    shape = {}
+    if len(runs):
+        shape = {"image_size": runs.config.iloc[0].data.image_size, "num_classes": runs.num_classes.iloc[0]}
+    tables = []
+    for model, label in LABELS.items():
+        rows = pd.DataFrame(layer_costs(model, **shape))
+        rows["depends"] = [f"{row.positions} of {row.of} positions" for row in rows.itertuples()]
+        total = {"layer": "all", "depends": "", "flops_per_image": rows.flops_per_image.sum(), "formula": ""}
+        title = f"{label}: forward pass of one image, a multiplication and an addition counted as two operations"
+        tables.append(make_table(pd.concat([rows, pd.DataFrame([total])]), LAYERS, title=title))
+    return tables
 
 
 def _commands(results: Results) -> list[str]:
-    sweep = list(results.sweep.runs.values()) if results.sweep else []
-    lines = [line for runs in (results.comparison, sweep, results.agreement) for line in rebuild_commands(runs)]
-    return lines + (_speed_commands(results.speed) if results.speed else [])
-
-
-def _speed_commands(study: SpeedStudy) -> list[str]:
-    """Each study in a folder of its own: one folder holds one measurement."""
-    frames = {"": study.frame, "_again": study.again, "_malloc": study.other_malloc}
-    return [
-        f"{command} --out runs/training_speed{name}"
-        for name, frame in frames.items()
-        if len(frame)
-        for command in frame.command.unique()
-    ]
+    parts = (results.compared, results.sweep.runs if results.sweep else results.compared[:0], results.agreement)
+    lines = [line for runs in parts for line in training_commands(runs)]
+    return lines + (speed_commands(results.speed) if results.speed else [])

@@ -1,39 +1,54 @@
 """What was measured, gathered from folders of records: the one thing that a report is made of."""
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from jaxcompare.analysis.comparison import check_comparable, check_one_recipe, summarise
+import pandas as pd
+
+from jaxcompare.analysis.comparison import check_comparable, check_one_recipe
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, build_sweep, summarise_sweep
+from jaxcompare.analysis.outcome import MODELS, summarise
 from jaxcompare.analysis.predictions import Score, score_predictions
 from jaxcompare.analysis.speed_study import SpeedStudy
-from jaxcompare.cell_frame import to_frame
+from jaxcompare.cell_frame import to_frame as frame_of_cells
 from jaxcompare.cells import CellRecord, load_cells
-from jaxcompare.config import InputError, ModelName
+from jaxcompare.config import InputError
 from jaxcompare.measurements import LINES
 from jaxcompare.records import RunRecord, load_lines, load_records
-from jaxcompare.report.agreement import agreement_table
 from jaxcompare.report.answers import verdict
-from jaxcompare.report.speed_details import detail_tables
-from jaxcompare.report.speed_tables import speed_tables, verdict_lines
-from jaxcompare.report.summary import summary_table
-from jaxcompare.report.tables import Table, accuracy_time_table, comparison_table, efficiency_tables
+from jaxcompare.report.run_tables import (
+    accuracy_time_table,
+    agreement_table,
+    comparison_table,
+    efficiency_tables,
+    summary_table,
+)
+from jaxcompare.report.speed_tables import detail_tables, speed_tables, verdict_lines
+from jaxcompare.report.tables import Table
+from jaxcompare.run_frame import per_run, to_frame
 
 PAGE_ONLY = ("training_speed_details",)
 """Tables for the page alone: too many for a Markdown file."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Results:
-    """Records by experiment; what was not measured is empty or None."""
+    """What each experiment measured; what there is nothing of is empty or None. Everything is computed once."""
 
-    comparison: Sequence[RunRecord] = ()
+    comparison: pd.DataFrame = dataclasses.field(default_factory=lambda: to_frame([]))
+    """A row a run and epoch, see `run_frame`."""
     sweep: Sweep | None = None
-    agreement: Sequence[RunRecord] = ()
+    agreement: pd.DataFrame = dataclasses.field(default_factory=lambda: per_run(to_frame([])))
+    """A row a run."""
     speed: SpeedStudy | None = None
+
+    @cached_property
+    def compared(self) -> pd.DataFrame:
+        """The full comparison, a row a run."""
+        return per_run(self.comparison)
 
     @property
     def efficiency(self) -> Efficiency | None:
@@ -45,52 +60,56 @@ class Results:
         """Accuracy, cost, data efficiency and speed, a line each, as far as there are records."""
         return [*self.accuracy_verdict, *self.speed_verdict]
 
-    @property
+    @cached_property
     def accuracy_verdict(self) -> list[str]:
         """Accuracy, cost and data efficiency."""
-        return verdict(self.comparison, self.efficiency)
+        return verdict(self.compared, self.efficiency)
 
-    @property
+    @cached_property
     def speed_verdict(self) -> list[str]:
         """The best of JAX over the best of PyTorch."""
         return verdict_lines(self.speed) if self.speed else []
 
-    @property
+    @cached_property
     def scores(self) -> list[Score]:
         """Every prediction, scored."""
-        return score_predictions(self.comparison)
+        return score_predictions(self.compared)
 
-    @property
-    def runs(self) -> list[RunRecord]:
-        """Every run."""
-        return [*self.comparison, *(self.sweep.runs.values() if self.sweep else ()), *self.agreement]
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """Every run, a row each."""
+        return together(self.compared, self.sweep.runs if self.sweep else self.agreement[:0], self.agreement)
 
+    @cached_property
     def tables(self) -> dict[str, list[Table]]:
         """The tables of each experiment that there are records of."""
-        compared = [comparison_table(self.comparison), accuracy_time_table(self.comparison)] if self.comparison else []
-        tables = {
-            "summary": [summary_table(self.comparison, self.speed)] if self.comparison else [],
-            "full_comparison": [table for table in compared if table.rows],
-            "data_efficiency": efficiency_tables(self.sweep) if self.sweep else [],
-            "framework_agreement": [agreement_table(self.agreement)] if self.agreement else [],
-            "training_speed": speed_tables(self.speed) if self.speed else [],
-            "training_speed_details": detail_tables(self.speed, self.comparison) if self.speed else [],
-        }
-        return {name: found for name, found in tables.items() if found}
+        tables: dict[str, list[Table]] = {}
+        if len(self.comparison):
+            tables["summary"] = [summary_table(self.compared, self.speed)]
+            tables["full_comparison"] = [comparison_table(self.compared), accuracy_time_table(self.comparison)]
+        if self.sweep:
+            tables["data_efficiency"] = efficiency_tables(self.sweep)
+        if len(self.agreement):
+            tables["framework_agreement"] = [agreement_table(self.agreement)]
+        if self.speed:
+            tables["training_speed"] = speed_tables(self.speed)
+            tables["training_speed_details"] = detail_tables(self.speed, self.comparison)
+        return {name: some for name, found in tables.items() if (some := [table for table in found if table.rows])}
 
     def blocks(self) -> dict[str, str]:
         """Verdicts and tables as Markdown, by the name of the block that holds them."""
-        blocks = {name: "\n\n".join(table.markdown() for table in found) for name, found in self.tables().items()}
+        blocks = {name: "\n\n".join(table.markdown() for table in found) for name, found in self.tables.items()}
         for name, sentences in (("verdict", self.accuracy_verdict), ("speed_verdict", self.speed_verdict)):
             if sentences:
                 blocks[name] = "\n".join(f"- {sentence}" for sentence in sentences)
         return blocks
 
+    @cached_property
     def summary(self) -> dict[str, Any]:
         """The numbers: `summary.json`."""
         summary: dict[str, Any] = {"verdict": self.verdict}
-        if self.comparison:
-            summary["full_comparison"] = summarise(self.comparison)
+        if len(self.comparison):
+            summary["full_comparison"] = summarise(self.compared)
             summary["predictions"] = [score.summary() for score in self.scores]
         if self.sweep:
             summary["data_efficiency"] = summarise_sweep(self.sweep)
@@ -110,60 +129,62 @@ def gather(folders: Sequence[Path]) -> Results:
     studies: list[tuple[Path, list[CellRecord]]] = []
     others: dict[str, list[dict[str, Any]]] = {}
     for folder in folders:
-        found = 0
-        if (folder / "runs.jsonl").exists():
-            loaded = load_records(folder / "runs.jsonl")
-            found += len(loaded)
-            # A copy of a record that is there already is no second run.
-            records += [record for record in loaded if record not in records]
-        if (folder / "cells.jsonl").exists():
-            studies.append((folder, load_cells(folder / "cells.jsonl")))
-            if len(studies) == 1:
-                paths = {name: folder / f"{name}.jsonl" for name in LINES}
-                others = {
-                    name: load_lines(path, LINES[name], "measurement") for name, path in paths.items() if path.exists()
-                }
-            found += len(studies[-1][1])
-        if not found:
+        loaded = load_records(folder / "runs.jsonl") if (folder / "runs.jsonl").exists() else []
+        cells = load_cells(folder / "cells.jsonl") if (folder / "cells.jsonl").exists() else []
+        if not loaded and not cells:
             kind = "holds no records, in runs.jsonl or cells.jsonl" if folder.is_dir() else "no such folder"
             raise InputError(f"{folder}: {kind}; name a folder that an experiment wrote")
-    of_studies = itertools.chain.from_iterable(cells for _, cells in studies)
-    titles = {
-        record.data_fingerprint: f"{record.dataset_title} ({record.data_fingerprint[:8]})"
-        for record in [*records, *of_studies]
-    }
-    if len(titles) > 1:
-        raise InputError(f"runs of different images: {' and '.join(sorted(titles.values()))}; make a report of each")
+        # A copy of a record that is there already is no second run.
+        records += [record for record in loaded if record not in records]
+        if cells and not studies:
+            paths = {name: folder / f"{name}.jsonl" for name in LINES}
+            others = {
+                name: load_lines(path, LINES[name], "measurement") for name, path in paths.items() if path.exists()
+            }
+        studies += [(folder, cells)] if cells else []
+    _check_same_images([*records, *(cell for _, cells in studies for cell in cells)])
     # The folders' order decides nothing of runs; of two speed studies, the first is the one that tables are of.
-    records.sort(key=lambda r: (get_args(ModelName).index(r.config.model), r.train_images, r.config.training.seed))
-    of = {name: [r for r in records if r.experiment == name] for name in {r.experiment for r in records}}
-    comparison, swept = of.get("full_comparison", []), of.get("data_efficiency", [])
-    check_comparable(comparison)
+    records.sort(key=lambda r: (MODELS.index(r.config.model), r.train_images, r.config.training.seed))
+    frames = {name: to_frame([r for r in records if r.experiment == name]) for name in EXPERIMENTS}
+    compared, swept, agreeing = (per_run(frame) for frame in frames.values())
+    check_comparable(compared)
     # What one page puts side by side is of one recipe, but for what the experiments differ in by their design.
-    check_one_recipe([*comparison[:1], *swept[:1]], "train_size", "subsets", "epochs", "epoch_images")
-    sweep = build_sweep(swept) if swept else None
-    speed = SpeedStudy(*map(to_frame, _tell_apart(studies)), **others) if studies else None
-    return Results(comparison, sweep, of.get("framework_agreement", []), speed)
+    check_one_recipe(together(compared[:1], swept[:1]), "train_size", "subsets", "epochs", "epoch_images")
+    sweep = build_sweep(swept) if len(swept) else None
+    speed = SpeedStudy(*map(frame_of_cells, _tell_apart(studies)), **others) if studies else None
+    return Results(frames["full_comparison"], sweep, agreeing, speed)
 
 
-def _tell_apart(
-    studies: Sequence[tuple[Path, list[CellRecord]]],
-) -> tuple[list[CellRecord], list[CellRecord], list[CellRecord]]:
+def together(*frames: pd.DataFrame) -> pd.DataFrame:
+    """Frames of one kind below each other."""
+    return pd.concat([frame for frame in frames if len(frame)] or [frames[0]])
+
+
+EXPERIMENTS = ("full_comparison", "data_efficiency", "framework_agreement")
+
+
+def _check_same_images(records: Sequence[RunRecord | CellRecord]) -> None:
+    prints = {record.data_fingerprint: record.dataset_title for record in records}
+    titles = sorted(f"{title} ({fingerprint[:8]})" for fingerprint, title in prints.items())
+    if len(titles) > 1:
+        raise InputError(f"runs of different images: {' and '.join(titles)}; make a report of each")
+
+
+def _tell_apart(studies: Sequence[tuple[Path, list[CellRecord]]]) -> list[list[CellRecord]]:
     """The first speed study; its repetition; one under other settings of the allocator. Empty: there is none."""
     first = studies[0][1]
-    again: list[CellRecord] = []
-    other_malloc: list[CellRecord] = []
+    found: list[list[CellRecord]] = [first, [], []]
     for folder, cells in studies[1:]:
         if any(cell in first for cell in cells):
             raise InputError(f"{folder}: holds measurements of the first folder's, which confirm nothing; leave it out")
-        place = again if _malloc(cells) == _malloc(first) else other_malloc
+        place = found[1 if _malloc(cells) == _malloc(first) else 2]
         if place:
             raise InputError(
                 f"{folder}: one folder of speed measurements too many; give one, its repetition, and one measured with "
                 "--malloc default"
             )
         place += cells
-    return first, again, other_malloc
+    return found
 
 
 def _malloc(cells: Sequence[CellRecord]) -> str:

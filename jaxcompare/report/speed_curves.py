@@ -8,17 +8,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxcompare.analysis.comparison import LABELS
-from jaxcompare.analysis.contrast import measured
+from jaxcompare.analysis.contrast import measured, points_and_reach
 from jaxcompare.analysis.dispatch import Way, swept
 from jaxcompare.analysis.roofline import common_roofs, flops_per_s, intensity
 from jaxcompare.analysis.speed import cells_of, comparable, in_matrix
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cells import INPUTS, Cell
-from jaxcompare.report.figures import COLOURS
-from jaxcompare.report.speed_details import cells_by_input
-from jaxcompare.report.speed_figures import STYLES, add_caption, log_scale, panels, style_of, with_errors
-from jaxcompare.report.text import engine_label, half_size_text, model_label
+from jaxcompare.report.figure import COLOURS, add_title, log_scale, log_ticks, panels
+from jaxcompare.report.speed_figures import STYLES, style_of
+from jaxcompare.report.text import LABELS, engine_label, half_size_text, model_label
+from jaxcompare.report.words import say
 
 
 def roofline(study: SpeedStudy) -> Figure:
@@ -29,7 +28,7 @@ def roofline(study: SpeedStudy) -> Figure:
     for axes, precision in zip(axes_of, precisions, strict=True):
         _roof(axes, study.frame, frame[frame.precision == precision])
         axes.set_title(precision)
-    add_caption(figure, frame, "medians and 95 % intervals")
+    add_title(figure, say("title_of_speed", frame, "medians and 95 % intervals"))
     return figure
 
 
@@ -50,7 +49,7 @@ def _roof(axes: Axes, whole_study: pd.DataFrame, frame: pd.DataFrame) -> None:
             runs = frame[frame.cell == cell]
             # Side by side, since all of a model's stand at one place.
             x = intensity(runs) * 1.09 ** (i - (len(cells) - 1) / 2)
-            y, errors = with_errors([list(flops_per_s(runs) / 1e9)])
+            y, errors = points_and_reach([list(flops_per_s(runs) / 1e9)])
             style = {"marker": style_of(cell)["marker"], "color": COLOURS[model], "linestyle": "none"}
             fill = COLOURS[model] if model == "cnn" else "white"
             label = f"{LABELS[model]}, {engine_label(dataclasses.replace(cell, precision='float32'))}"
@@ -67,7 +66,7 @@ def _roof(axes: Axes, whole_study: pd.DataFrame, frame: pd.DataFrame) -> None:
 
 def input_times(study: SpeedStudy) -> Figure:
     """Figure 8: time per image from the recipe's input to input on the device, of PyTorch eager and JAX's step."""
-    found = cells_by_input(study.frame)
+    found = study.by_input()
     of_panel = list(dict.fromkeys((cell.model, cell.precision) for cells in found for cell in cells.values()))
     places = [place for place in INPUTS if any(place in cells for cells in found)]
     figure, axes_of = panels(len(of_panel))
@@ -76,7 +75,7 @@ def input_times(study: SpeedStudy) -> Figure:
             first = next(iter(cells.values()))
             if (first.model, first.precision) != (model, precision):
                 continue
-            times, errors = with_errors([1e6 * study.times[cell] for cell in cells.values()])
+            times, errors = points_and_reach([1e6 * study.times[cell] for cell in cells.values()])
             x = [places.index(place) for place in cells]
             # Nothing joins two places across one that was not measured.
             joined = np.full(len(places), np.nan)
@@ -90,7 +89,7 @@ def input_times(study: SpeedStudy) -> Figure:
         axes.set(title=model_label(model, precision), xlabel="input", ylabel="µs per training image (log scale)")
         axes.margins(x=0.12)
         axes.legend()
-    add_caption(figure, measured(in_matrix(study.frame)), "medians and 95 % intervals")
+    add_title(figure, say("title_of_speed", measured(in_matrix(study.frame)), "medians and 95 % intervals"))
     return figure
 
 
@@ -104,19 +103,18 @@ def batch_sweep(study: SpeedStudy) -> Figure:
         for way, cells in of_group.items():
             _swept_engine(axes, study, way, cells)
         sizes = sorted({cell.batch_size for cells in of_group.values() for cell in cells})
-        log_scale(axes, "xy")
-        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-        axes.set_xticks([], minor=True)
+        log_scale(axes, "y")
+        log_ticks(axes, sizes)
         axes.set(title=model_label(*group), xlabel="batch size (log scale)", ylabel="ms a step (log scale)")
         axes.legend(fontsize=8)
-    add_caption(figure, measured(study.frame), "medians and 95 % intervals")
+    add_title(figure, say("title_of_speed", measured(study.frame), "medians and 95 % intervals"))
     return figure
 
 
 def _swept_engine(axes: Axes, study: SpeedStudy, way: Way, cells: Sequence[Cell]) -> None:
     sizes, style = [cell.batch_size for cell in cells], STYLES[cells[0].engine]
     frame = study.frame
-    times, errors = with_errors([list(1e3 * frame[frame.cell == cell].step_time_s) for cell in cells])
+    times, errors = points_and_reach([list(1e3 * frame[frame.cell == cell].step_time_s) for cell in cells])
     fit, label = study.fits.get(way), engine_label(cells[0])
     if fit:
         label += f", half fixed: {half_size_text(fit)}"

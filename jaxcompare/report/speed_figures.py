@@ -5,24 +5,21 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator
 
-from jaxcompare.analysis.break_even import costs_of
-from jaxcompare.analysis.comparison import LABELS
-from jaxcompare.analysis.contrast import Contrast, Ratio, measured, median_ratio
-from jaxcompare.analysis.speed import cells_of, comparable, groups, in_matrix
+from jaxcompare.analysis.contrast import Contrast, measured
+from jaxcompare.analysis.speed import cells_of, comparable, in_matrix
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cells import Cell
-from jaxcompare.report.text import device_text, engine_label, factor_text, model_label, ratio_text, share_text
+from jaxcompare.report.figure import add_title, log_scale, panels
+from jaxcompare.report.text import LABELS, engine_label, factor_text, model_label, number, ratio_text, share_text
+from jaxcompare.report.words import say
 
 STYLES: dict[str, dict[str, Any]] = {
     "eager": {"color": "#000000", "marker": "o", "linestyle": "-"},
@@ -67,97 +64,70 @@ def break_even_curves(study: SpeedStudy) -> Figure:
     Medians over repeats; where a line crosses the lower of PyTorch eager's, compilation has paid for itself.
     """
     frame = comparable(study.frame)
-    frame = frame[frame.cell.map(lambda cell: cell.compiled or cell.engine == "eager").astype(bool)]
-    figure, axes_of = panels(len(groups(frame)))
-    for axes, (model, precision) in zip(axes_of, groups(frame), strict=True):
-        _cumulative_seconds(axes, study, frame[(frame.model == model) & (frame.precision == precision)])
-        axes.set_title(model_label(model, precision))
-    add_caption(figure, frame, "cold cache, medians")
+    cells = [cell for cell in cells_of(frame) if cell.compiled or cell.engine == "eager"]
+    of_panel = list(dict.fromkeys((cell.model, cell.precision) for cell in cells))
+    figure, axes_of = panels(len(of_panel))
+    for axes, group in zip(axes_of, of_panel, strict=True):
+        _cumulative_seconds(axes, study, [cell for cell in cells if (cell.model, cell.precision) == group])
+        axes.set_title(model_label(*group))
+    add_title(figure, say("title_of_speed", frame, "cold cache, medians"))
     return figure
 
 
-def _cumulative_seconds(axes: Axes, study: SpeedStudy, frame: pd.DataFrame) -> None:
-    """One model's lines, until half as far again as the last crossing."""
-    costs = {cell: costs_of(frame, cell)[0] for cell in cells_of(frame)}
-    found = {one.cell: one for one in study.break_evens if one.cell in costs}
-    crossings = {cell: one.steps[0] for cell, one in found.items() if 0 < one.steps[0] < math.inf}
-    last = 1.5 * max(crossings.values(), default=200.0)
-    steps = np.array([0.0, last])
-    for cell, (once, step) in costs.items():
-        style = style_of(cell) | {"marker": None, "linewidth": 2}
-        axes.plot(steps, once + steps * step, label=engine_label(cell), **style)
+def _cumulative_seconds(axes: Axes, study: SpeedStudy, cells: Sequence[Cell]) -> None:
+    """One model's lines, until half as far again as the last crossing; the legend says where each crosses."""
+    paid = {one.cell: one for one in study.break_evens if one.cell in cells and 0 < one.steps[0] < math.inf}
+    last = 1.5 * max((one.steps[0] for one in paid.values()), default=200.0)
+    for row in _rows(study, cells):
+        once, step, style = row.one_time_s.middle, row.step_time_s.middle, style_of(row.cell)
+        label = engine_label(row.cell)
+        if one := paid.get(row.cell):
+            crossing = one.steps[0]
+            label += f": {crossing:,.0f} steps{'' if one.over.direction else ', undecided'}"
+            dot = {"color": style["color"], "marker": style["marker"], "edgecolor": "black", "linewidth": 0.6}
+            axes.scatter(crossing, once + crossing * step, s=36, zorder=3, **dot)
+        axes.plot((0, last), (once, once + last * step), label=label, **style | {"marker": None, "linewidth": 2})
     axes.set(xlabel="optimiser steps", ylabel="cumulative seconds, compilation included", xlim=(0, last))
     axes.set_ylim(0)
-    low, top = 0, axes.get_ylim()[1]
-    for place, (cell, crossing) in enumerate(sorted(crossings.items(), key=lambda item: -item[1])):
-        point = (crossing, costs[cell].once_s + crossing * costs[cell].step_s)
-        style = {name: style_of(cell)[name] for name in ("color", "marker")}
-        axes.scatter(*point, s=36, zorder=3, edgecolor="black", linewidth=0.6, **style)
-        # From the last crossing to the first each number is lower, so that none covers another; near the axis, to the
-        # right.
-        near = point[1] < (0.1 + 0.06 * place) * top
-        offset = (40 + 90 * low, 2) if near else (14, -20 - 17 * place)
-        low += near
-        decided = "" if found[cell].over.direction else ", undecided"
-        _number(axes, f"{crossing:,.0f}{decided}", point, offset, style["color"])
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
 
 
-def _number(axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], colour: str) -> None:
-    """Beside a point, `offset` in typographic points, joined to it by a line."""
-    axes.annotate(
-        text,
-        point,
-        offset,
-        textcoords="offset points",
-        fontsize=8,
-        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "relpos": (0, 0.5)},
-        bbox={"facecolor": "white", "edgecolor": colour, "linewidth": 0.8, "pad": 1.5},
-    )
-
-
 def speed_matrix(study: SpeedStudy) -> Figure:
     """Figure 5: every execution's time over the best of PyTorch's, by model; without PyTorch, the times themselves."""
-    frame = in_matrix(study.frame)
-    cells = cells_of(frame)
-    models = [model for model in LABELS if any(cell.model == model for cell in cells)]
-    ways = list(dict.fromkeys(dataclasses.replace(cell, model=models[0]) for cell in cells))
-    ratios = {one.cell: one.ratio for one in study.of("over the best")}
-    ratios |= {one.other: Ratio(1.0, None) for one in study.of("over the best")}
-    limit = max([1.0, *(abs(math.log2(ratio.value)) for ratio in ratios.values())])
-    figure = Figure(figsize=(4.5 + 2.2 * len(models), max(3.4, 1.6 + 0.45 * len(ways))), layout=_layout())
-    axes = figure.subplots()
+    rows = {one.cell: one for one in study.cells[study.cells.matrix].itertuples()}
+    models = [model for model in LABELS if any(cell.model == model for cell in rows)]
+    ways = list(dict.fromkeys(dataclasses.replace(cell, model=models[0]) for cell in rows))
+    ratios = study.ratios["over_best"]
+    limit = max([1.0, *(abs(math.log2(ratios[cell].value)) for cell in rows if cell in ratios)])
+    figure, (axes,) = panels(1, (4.5 + 2.2 * len(models)) / 1.3, max(3.4, 1.6 + 0.45 * len(ways)))
     for x, model in enumerate(models):
         for y, way in enumerate(ways):
-            cell = dataclasses.replace(way, model=model)
-            _matrix_cell(axes, (x, y), study, cell if cell in cells else None, ratios.get(cell), limit)
+            _matrix_cell(axes, (x, y), rows.get(dataclasses.replace(way, model=model)), limit)
     axes.set(xlim=(-0.5, len(models) - 0.5), ylim=(len(ways) - 0.5, -0.5))
     axes.set_xticks(range(len(models)), [LABELS[model] for model in models])
     axes.set_yticks(range(len(ways)), [way.execution for way in ways])
     axes.tick_params(length=0)
     if ratios:
         _ratio_bar(figure, axes, limit)
-    add_caption(figure, measured(frame), "medians and 95 % intervals")
+    add_title(figure, say("title_of_speed", measured(in_matrix(study.frame)), "medians and 95 % intervals"))
     return figure
 
 
-def _matrix_cell(
-    axes: Axes, place: tuple[int, int], study: SpeedStudy, cell: Cell | None, ratio: Ratio | None, limit: float
-) -> None:
+def _matrix_cell(axes: Axes, place: tuple[int, int], row: Any, limit: float) -> None:
     """A square with its number: blue is faster than the best of PyTorch, red slower, hatched could not be measured.
     None: the cell was not asked for."""
     face: Any = "white"
     hatch, ink, text = "", "black", ""
-    if cell in study.failures:
+    if row and not row.measured:
         hatch, text = "////", "n/a"
-    elif ratio:
-        level = math.log2(ratio.value)
+    elif row and row.over_best:
+        level = math.log2(row.over_best.value)
         face = FASTER_SLOWER((level / limit + 1) / 2)
         ink = "white" if abs(level) > 0.6 * limit else "black"
-        text = "1" if ratio == (1.0, None) else ratio_text(ratio)
-    elif cell:
-        text = f"{ratio_text(median_ratio([1e6 * study.times[cell]], [1]))} µs"
+        text = ratio_text(row.over_best)
+    elif row:
+        text = f"{number(',.0f', 1e6)(row.image_time_s)} µs"
     corner = (place[0] - 0.5, place[1] - 0.5)
     axes.add_patch(Rectangle(corner, 1, 1, facecolor=face, hatch=hatch, edgecolor="#aaaaaa", linewidth=0.8))
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5} if hatch else None
@@ -176,38 +146,39 @@ def _ratio_bar(figure: Figure, axes: Axes, limit: float) -> None:
 def compile_bars(study: SpeedStudy) -> Figure:
     """Figure 6: what each compiled way pays before its steps are steady, cold, and beside it from a cache. Medians."""
     frame = comparable(study.frame)
-    frame = frame[frame.cell.map(lambda cell: cell.compiled).astype(bool)]
-    models = [model for model in LABELS if model in set(frame.model)]
-    cells_by_model = {model: [cell for cell in cells_of(frame) if cell.model == model] for model in models}
-    figure, axes_of = panels(len(models), height=1.8 + 0.75 * max(map(len, cells_by_model.values())))
-    for axes, (model, cells) in zip(axes_of, cells_by_model.items(), strict=True):
-        for place, cell in enumerate(cells):
-            medians = frame[frame.cell == cell].select_dtypes("float64").median()
-            _stack(axes, place - 0.19, _pieces(cell, medians, "cold"))
-            _stack(axes, place + 0.19, _pieces(cell, medians, "warm"))
-        axes.set_yticks(range(len(cells)), [f"{engine_label(cell)}\ncold / warm" for cell in cells])
-        axes.set(title=LABELS[model], xlabel="seconds, upper bar cold, lower bar warm", ylim=(len(cells) - 0.5, -0.5))
+    cells = [cell for cell in cells_of(frame) if cell.compiled]
+    models = [model for model in LABELS if any(cell.model == model for cell in cells)]
+    of_models = [_rows(study, [cell for cell in cells if cell.model == model]) for model in models]
+    figure, axes_of = panels(len(models), height=1.8 + 0.75 * max(map(len, of_models)))
+    for axes, rows in zip(axes_of, of_models, strict=True):
+        for place, row in enumerate(rows):
+            _stack(axes, place - 0.19, _pieces(row, "cold"))
+            _stack(axes, place + 0.19, _pieces(row, "warm"))
+        axes.set_yticks(range(len(rows)), [f"{engine_label(row.cell)}\ncold / warm" for row in rows])
+        axes.set(title=LABELS[rows[0].cell.model], xlabel="seconds, upper bar cold, lower bar warm")
+        axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x", alpha=0.3)
         axes.set_axisbelow(True)
         axes.margins(x=0.12)
     handles = [Patch(facecolor=c, hatch=h, edgecolor="white", label=name) for name, (c, h) in PIECES.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
-    add_caption(figure, frame, "medians")
+    add_title(figure, say("title_of_speed", frame, "medians"))
     return figure
 
 
-def _pieces(cell: Cell, medians: pd.Series, cache: str) -> dict[str, float]:
-    """Seconds of what a bar is made of."""
-    if cell.framework == "torch":
-        pieces = {"First step, which compiles": medians[f"{cache}_compile_s"]}
-    else:
-        pieces = {
-            "Trace": medians[f"{cache}_trace_s"],
-            "Lower": medians[f"{cache}_lower_s"],
-            "Compile": medians[f"{cache}_xla_s"],
-        }
-        pieces |= {"First run": medians.first_run_s} if cache == "cold" else {}
-    return {name: seconds for name, seconds in pieces.items() if not math.isnan(seconds)}
+def _rows(study: SpeedStudy, cells: Sequence[Cell]) -> list[Any]:
+    """Of the cells' frame."""
+    return list(study.cells[study.cells.cell.isin(cells)].itertuples())
+
+
+def _pieces(row: Any, cache: str) -> dict[str, float]:
+    """Median seconds of what a bar is made of."""
+    parts = {"First step, which compiles": "compile_s"}
+    if row.cell.framework == "jax":
+        parts = {"Trace": "trace_s", "Lower": "lower_s", "Compile": "xla_s"}
+    pieces = {name: getattr(row, f"{cache}_{column}") for name, column in parts.items()}
+    pieces |= {"First run": row.first_run_s} if row.cell.framework == "jax" and cache == "cold" else {}
+    return {name: found.middle for name, found in pieces.items() if found}
 
 
 def _stack(axes: Axes, place: float, pieces: dict[str, float]) -> None:
@@ -223,15 +194,15 @@ def _stack(axes: Axes, place: float, pieces: dict[str, float]) -> None:
 def attribution_waterfall(study: SpeedStudy) -> Figure:
     """Figure 10: the time of an image from the recipe's loop to JAX's program of an epoch, stage by stage."""
     wholes = study.of("whole")
-    figure = Figure(figsize=(11, 1.4 + 2.7 * len(wholes)), layout=_layout())
-    for axes, whole in zip(np.ravel(figure.subplots(len(wholes), 1)), wholes, strict=True):
+    figure, axes_of = panels(1, 11 / 1.3, 1.4 / len(wholes) + 2.7, rows=len(wholes))
+    for axes, whole in zip(axes_of, wholes, strict=True):
         key = (whole.cell.model, whole.cell.precision)
         stages = [one for one in study.of("stage") if (one.cell.model, one.cell.precision) == key]
         _waterfall(axes, whole, stages, study.times[whole.cell].median())
     styles = STAGE_STYLES.values()
     handles = [Patch(facecolor=face, hatch=hatch, edgecolor="white", label=name) for face, hatch, name in styles]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    add_caption(figure, measured(in_matrix(study.frame)), "medians and 95 % intervals")
+    add_title(figure, say("title_of_speed", measured(in_matrix(study.frame)), "medians and 95 % intervals"))
     return figure
 
 
@@ -269,46 +240,3 @@ def _waterfall(axes: Axes, whole: Contrast, stages: Sequence[Contrast], start: f
     beside.set_ylim(axes.get_ylim())
     beside.set_yticks(range(len(times)), numbers, fontsize=8)
     beside.tick_params(length=0)
-
-
-def panels(count: int, width: float = 6.0, height: float = 4.4) -> tuple[Figure, Sequence[Axes]]:
-    """A figure of panels side by side."""
-    figure = Figure(figsize=(width * max(count, 1.3), height), layout=_layout())
-    return figure, list(np.ravel(figure.subplots(1, count)))
-
-
-def _layout() -> ConstrainedLayoutEngine:
-    # Laid out for the SVG; in the PNG letters are a little wider, and long labels would be cut off.
-    return ConstrainedLayoutEngine(w_pad=0.12)
-
-
-def log_scale(axes: Axes, which: str) -> None:
-    """Logarithmic axes with numbers that are read without powers."""
-    for name in which:
-        axes.set(**{f"{name}scale": "log"})
-        axis = axes.xaxis if name == "x" else axes.yaxis
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-        axis.set_minor_formatter(NullFormatter())
-    axes.grid(alpha=0.3)
-
-
-def with_errors(values: Sequence[Sequence[float]]) -> tuple[list[float], np.ndarray | None]:
-    """Of positive values over repeats, a list a point: medians, and (2, points) how far their intervals reach down and
-    up; None with one repeat."""
-    points = [median_ratio([of_point], [1]) for of_point in values]
-    middles = [point.value for point in points]
-    reach = [
-        (point.value - point.interval.low, point.interval.high - point.value) for point in points if point.interval
-    ]
-    return middles, np.transpose(reach) if reach else None
-
-
-def add_caption(figure: Figure, frame: pd.DataFrame, numbers: str) -> None:
-    """What the numbers are of: batch size and precision where they are the same throughout, repeats, device."""
-    first, repeats = frame.iloc[0], frame.repeat.nunique()
-    parts = [f"Batches of {first.batch_size}"] if frame.batch_size.nunique() == 1 else []
-    parts += [first.precision] if frame.precision.nunique() == 1 else []
-    parts.append(f"{numbers} of {repeats} processes" if repeats > 1 else "one process, no interval")
-    parts.append(device_text(first))
-    figure.suptitle(", ".join(parts), fontsize=10, parse_math=False)

@@ -1,20 +1,17 @@
 """Numbers, cells and machines as a person reads them."""
 
 import math
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import pandas as pd
-
-from jaxcompare.analysis.comparison import LABELS
-from jaxcompare.analysis.contrast import Ratio
+from jaxcompare.analysis.contrast import ITSELF, Ratio
 from jaxcompare.analysis.dispatch import FixedCost
-from jaxcompare.analysis.statistics import Estimate
+from jaxcompare.analysis.statistics import Estimate, Interval, Spread
+from jaxcompare.analysis.targets import Reached
 from jaxcompare.cells import CONTROLS, ENGINES, Cell
 from jaxcompare.config import Framework, ModelName, Precision
-from jaxcompare.records import RunRecord
 
+LABELS: dict[ModelName, str] = {"cnn": "CNN", "vit": "ViT"}
 FRAMEWORKS: dict[Framework, str] = {"jax": "JAX", "torch": "PyTorch"}
 
 
@@ -23,28 +20,48 @@ def model_label(model: ModelName, precision: Precision) -> str:
     return LABELS[model] + ("" if precision == "float32" else f" in {precision}")
 
 
-def spread(values: Iterable[float], form: str) -> str:
-    """Median, and range where there is one, of what was measured; a dash of nothing."""
-    numbers = [value for value in values if not pd.isna(value)]
-    if not numbers:
-        return "-"
-    low, middle, high = (format(of(numbers), form) for of in (min, statistics.median, max))
-    return middle if low == high else f"{middle} ({low} to {high})"
+def model_of(cell: Cell) -> str:
+    """A cell's model and precision."""
+    return model_label(cell.model, cell.precision)
+
+
+def engine_label(cell: Cell) -> str:
+    """Framework and engine, what a control changes, and the precision where it is not float32."""
+    extras = [CONTROLS[cell.control]] if cell.control else []
+    extras += [cell.precision] if cell.precision != "float32" else []
+    return ", ".join([ENGINES[cell.engine], *extras])
+
+
+def number(form: str, unit: float = 1.0) -> Callable[[Any], str]:
+    """How a number is written in another unit: of a Spread with its range where that is to be seen, of an Estimate with
+    its interval where it has one; what is infinite never comes."""
+
+    def one(value: float) -> str:
+        return format(unit * value, form) if value < math.inf else "never"
+
+    def text(value: Any) -> str:
+        if isinstance(value, Spread):
+            low, high = one(value.low), one(value.high)
+            written = one(value.middle) + (f" ({low} to {high})" if low != high else "")
+            return written if value.decided else undecided(written)
+        if isinstance(value, Estimate):
+            return one(value.mean) + _ends(value.interval, one)
+        return one(value)
+
+    return text
+
+
+def _ends(interval: Interval | None, one: Callable[[float], str]) -> str:
+    return f" ({one(interval.low)} to {one(interval.high)})" if interval else ""
 
 
 def ratio_text(ratio: Ratio) -> str:
     """With its interval, to three figures or so."""
+    if ratio == ITSELF:
+        return "1"
     size = abs(ratio.value)
     form = ",.0f" if size >= 100 else ".1f" if size >= 10 else ".2f" if size >= 0.1 else ".3f"
-    if ratio.interval is None:
-        return format(ratio.value, form)
-    return f"{ratio.value:{form}} ({ratio.interval.low:{form}} to {ratio.interval.high:{form}})"
-
-
-def verdict_word(ratio: Ratio) -> str:
-    """What a ratio to another's time shows; of one repeat, no more than what it happened to be."""
-    word = {1: "slower", -1: "faster", 0: "undecided"}[ratio.direction]
-    return word if ratio.interval else f"{word} in one repeat"
+    return number(form)(Estimate(*ratio))
 
 
 def factor_text(factor: Ratio) -> str:
@@ -58,46 +75,16 @@ def undecided(text: str) -> str:
     return f"{text.removesuffix(')')}, undecided)" if text.endswith(")") else f"{text} (undecided)"
 
 
+def verdict_word(ratio: Ratio) -> str:
+    """What a ratio to another's time shows; of one repeat, no more than what it happened to be."""
+    word = {1: "slower", -1: "faster", 0: "undecided"}[ratio.direction]
+    return word if ratio.interval else f"{word} in one repeat"
+
+
 def share_text(share: Ratio) -> str:
     """Per cent, with the interval if there is one."""
-    if share.interval is None:
-        return f"{_per_cent(share.value)} %"
-    low, high = _per_cent(share.interval.low), _per_cent(share.interval.high)
-    return f"{_per_cent(share.value)} % ({low} to {high})"
-
-
-def _per_cent(fraction: float) -> int:
     # A whole number has no negative zero.
-    return round(100 * fraction)
-
-
-def spread_or_never(values: Sequence[float], form: str, middle: float | None = None) -> str:
-    """Spread of what may be infinite, which never comes.
-
-    Args:
-        middle: stands in the median's place.
-    """
-    if not values:
-        return "-"
-    middle = statistics.median(values) if middle is None else middle
-    numbers = (middle, min(*values, middle), max(*values, middle))
-    middle_text, low, high = (format(number, form) if number < math.inf else "never" for number in numbers)
-    return middle_text if low == high else f"{middle_text} ({low} to {high})"
-
-
-def engine_label(cell: Cell) -> str:
-    """Framework and engine, what a control changes, and the precision where it is not float32."""
-    extras = [CONTROLS[cell.control]] if cell.control else []
-    extras += [cell.precision] if cell.precision != "float32" else []
-    return ", ".join([ENGINES[cell.engine], *extras])
-
-
-def estimate_text(estimate: Estimate, unit: float, form: str) -> str:
-    """In another unit, with the interval if there is one."""
-    middle = format(unit * estimate.mean, form)
-    if estimate.interval is None:
-        return middle
-    return f"{middle} ({unit * estimate.interval.low:{form}} to {unit * estimate.interval.high:{form}})"
+    return f"{round(100 * share.value)} %" + _ends(share.interval, lambda end: str(round(100 * end)))
 
 
 def half_size_text(fit: FixedCost) -> str:
@@ -107,32 +94,47 @@ def half_size_text(fit: FixedCost) -> str:
         return f"below the smallest measured ({smallest:,})"
     if fit.half_size.mean > largest:
         return f"above the largest measured ({largest:,})"
-    return estimate_text(fit.half_size, 1, ",.0f")
+    return number(",.0f")(fit.half_size)
+
+
+def reached_text(form: str) -> Callable[[Reached], str]:
+    """Seconds, in brackets with compilation, and how many of several runs came so far where not all did."""
+
+    def text(found: Reached) -> str:
+        share = f", {found.runs} of {found.of} seeds" if found.runs < found.of else ""
+        return f"{found.seconds:{form}} ({found.total:{form}}){share}"
+
+    return text
+
+
+def seconds_text(seconds: float) -> str:
+    """A tenth of a second, or two significant digits of less than one."""
+    return f"{seconds:.1f}" if seconds >= 1 or not seconds else f"{seconds:.2g}"
 
 
 def points_text(difference: Estimate) -> str:
     """A difference of accuracies in percentage points, with its interval."""
+    text = number("+.2f", 100)
     if difference.interval is None:
-        return f"{100 * difference.mean:+.2f} points; one seed, no interval"
-    low, high = 100 * difference.interval.low, 100 * difference.interval.high
-    return f"{100 * difference.mean:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
+        return f"{text(difference.mean)} points; one seed, no interval"
+    low, high = map(text, (difference.interval.low, difference.interval.high))
+    return f"{text(difference.mean)} points, 95 % interval {low} to {high}"
 
 
-def percent_text(fraction: float) -> str:
-    """Per cent, to a hundredth."""
-    return f"{100 * fraction:.2f} %"
+def percent_text(accuracy: float | Spread) -> str:
+    """Per cent, to a hundredth; of several seeds with the range."""
+    return f"{number('.2f', 100)(accuracy)} %"
 
 
-def capitalised(text: str) -> str:
-    """With a capital; the rest stays."""
-    text = text.strip()
-    return text[:1].upper() + text[1:]
+def per_cent(fraction: float) -> str:
+    """A round number of per cent."""
+    return f"{100 * fraction:g} %"
 
 
-def epochs_text(record: RunRecord) -> str:
+def epochs_text(config: Any) -> str:
     """How many, and of how many images where that is not one pass."""
-    images = record.config.epoch_images
-    return f"{record.config.training.epochs} epochs" + (f" of {images:,} images" if images else "")
+    images = config.epoch_images
+    return f"{config.training.epochs} epochs" + (f" of {images:,} images" if images else "")
 
 
 def device_text(environment: Mapping[str, Any]) -> str:
@@ -146,3 +148,13 @@ def versions_text(environment: Mapping[str, Any], *libraries: str) -> str:
     """Libraries and their versions; all that are named there if none is given."""
     versions = environment["versions"]
     return ", ".join(f"{name} {versions[name]}" for name in libraries or versions)
+
+
+def capitalised(words: str) -> str:
+    """With a capital; the rest stays."""
+    return words.strip()[:1].upper() + words.strip()[1:]
+
+
+def and_text(words: list[str], last: str = "and") -> str:
+    """A list in words."""
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)

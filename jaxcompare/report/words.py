@@ -4,7 +4,6 @@ from typing import Any
 
 import jinja2
 
-from jaxcompare.analysis.comparison import LABELS, seconds_text
 from jaxcompare.report import text
 
 _ENVIRONMENT = jinja2.Environment(
@@ -13,16 +12,23 @@ _ENVIRONMENT = jinja2.Environment(
 _ENVIRONMENT.filters |= {
     "ratio": text.ratio_text,
     "verdict": text.verdict_word,
-    "model": LABELS.__getitem__,
+    "model": text.LABELS.__getitem__,
+    "model_of": text.model_of,
+    "framework": text.FRAMEWORKS.__getitem__,
     "points": text.points_text,
     "epochs": text.epochs_text,
-    "seconds": seconds_text,
+    "seconds": text.seconds_text,
     "percent": text.percent_text,
+    "device": text.device_text,
+    "versions": text.versions_text,
+    "spread": text.number(",.0f"),
+    "whole": "{:,.0f}".format,
+    "listed": text.and_text,
     "capital": text.capitalised,
 }
 
 
-def say(macro: str, **values: Any) -> str:
+def say(macro: str, *values: Any, **named: Any) -> str:
     """What a macro of `words.jinja` makes of values: one paragraph of plain text."""
     template = _ENVIRONMENT.get_template("words.jinja")
-    return " ".join(getattr(template.module, macro)(**values).split())
+    return " ".join(getattr(template.module, macro)(*values, **named).split())

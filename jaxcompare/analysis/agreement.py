@@ -1,0 +1,67 @@
+"""Whether two ways of training learn alike, within a margin."""
+
+import dataclasses
+from statistics import fmean
+
+import pandas as pd
+
+from jaxcompare.analysis.comparison import check_one_recipe
+from jaxcompare.analysis.statistics import find_equivalence, seeds_needed
+from jaxcompare.config import Framework, InputError, InputPlace
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """Runs of one kind in an agreement."""
+
+    framework: Framework
+    input: InputPlace
+
+
+AGREEMENTS = (
+    (Arm("jax", "host"), Arm("torch", "host"), 2.0),
+    (Arm("jax", "device"), Arm("jax", "host"), 1.5),
+)
+"""What must learn alike, and within how many points of accuracy: margins fixed before JAX's runs were made."""
+
+
+def agreements(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row a comparison and model: both sides' best accuracies in per cent, mean and by seed; whether the mean of
+    their paired differences is shown to lie within the margin; `needed`: seeds that would show it, where these do not.
+
+    Raises:
+        InputError: runs of different recipes, several of one seed, or seeds that one side lacks.
+    """
+    check_one_recipe(runs, "input")
+    rows = []
+    for one, other, margin in AGREEMENTS:
+        for model in runs.model.unique():
+            first, second = (_best_by_seed(runs, model, arm) for arm in (one, other))
+            if not len(first) or list(first.index) != list(second.index):
+                seeds = " and ".join(f"{list(side.index)} of {name}" for side, name in ((first, one), (second, other)))
+                raise InputError(f"{model}: complete seeds are {seeds}; train the missing ones")
+            differences = (first - second).tolist()
+            found = find_equivalence(differences, margin)
+            lacking = found.verdict == "not shown" and found.interval
+            needed = seeds_needed(differences, margin) if lacking else None
+            sides = [(fmean(side), side.tolist()) for side in (first, second)]
+            rows.append((model, (one, other), margin, *sides, found, len(differences), needed))
+    columns = ["model", "arms", "margin", "first", "second", "found", "seeds", "needed"]
+    return pd.DataFrame(rows, columns=columns).astype({"needed": "Int64"})
+
+
+def _best_by_seed(runs: pd.DataFrame, model: str, arm: Arm) -> pd.Series:
+    """Best test accuracy, in per cent, of each complete run, seeds ascending."""
+    of_arm = (runs.model == model) & (runs.framework == arm.framework) & (runs.input == arm.input)
+    held = runs[of_arm & (runs.status == "complete")].set_index("seed").best
+    if held.index.has_duplicates:
+        raise InputError(f"{model}: several runs of {arm} from one seed; keep one")
+    return 100 * held.sort_index()
+
+
+def origins(runs: pd.DataFrame) -> dict[str, list[str]]:
+    """Commits, libraries and processors, of which not all runs have the same."""
+    versions = pd.DataFrame([environment["versions"] for environment in runs.environment], dtype=object)
+    of = {"commits": runs.git_commit.fillna("unknown").str[:7], **versions, "processors": runs.cpu}
+    different = {name: sorted(set(values.map(str))) for name, values in of.items()}
+    return {name: values for name, values in different.items() if len(values) > 1}

@@ -1,0 +1,165 @@
+"""Training runs as figures: curves by epoch, accuracy by size and by seconds, the models beside each other."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+
+from jaxcompare.analysis.comparison import executed_alike
+from jaxcompare.analysis.data_efficiency import Efficiency
+from jaxcompare.analysis.outcome import Metric
+from jaxcompare.report.figure import COLOURS, HATCHES, LINES, add_title, log_ticks, panels, say_instead
+from jaxcompare.report.text import LABELS, seconds_text
+from jaxcompare.report.words import say
+from jaxcompare.run_frame import per_run
+
+ACCURACY: dict[Metric, str] = {
+    "best": "test accuracy of the best epoch,\nchosen on the test images (%)",
+    "final": "test accuracy after the last epoch (%)",
+}
+
+
+def training_curves(frame: pd.DataFrame) -> Figure:
+    """Figure 1: training loss and test accuracy against epoch, and mean seconds per epoch. Of several seeds, the mean,
+    and each as a faint line."""
+    figure, (loss, accuracy, seconds) = panels(3, 4.0, 3.8)
+    for axes, column, unit, title, label in (
+        (loss, "train_loss", 1, "Training loss", "cross-entropy (nats)"),
+        (accuracy, "test_accuracy", 100, "Test accuracy", "accuracy (%)"),
+    ):
+        for model, rows in frame.groupby("model", sort=False):
+            # As far as all seeds came.
+            curves = unit * rows.pivot(index="epoch", columns="run", values=column).dropna()
+            if curves.shape[1] > 1:
+                axes.plot(curves, color=COLOURS[model], alpha=0.3, linewidth=0.8)
+            style = LINES[model] | {"color": COLOURS[model], "markersize": 3.5}
+            axes.plot(curves.index, curves.mean(axis=1), label=_label(per_run(rows), " "), **style)
+        axes.set(title=title, xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    runs = per_run(frame)
+    _time_bars(seconds, runs)
+    add_title(figure, say("title_of_runs", runs.iloc[0], sorted(runs.seed.unique())))
+    return figure
+
+
+def data_efficiency(efficiency: Efficiency) -> Figure:
+    """Figure 2: test accuracy against the number of training images, and against the seconds of training on them. Mean,
+    95 % interval (band, bars) and every seed (faint)."""
+    figure, (by_size, by_seconds) = panels(2, 6.0, 4.4)
+    _accuracy_by_size(by_size, efficiency)
+    _accuracy_by_seconds(by_seconds, efficiency)
+    add_title(figure, say("title_of_sweep", efficiency.sweep.first, efficiency.sweep.seeds))
+    return figure
+
+
+def _accuracy_by_size(axes: Axes, efficiency: Efficiency) -> None:
+    sweep = efficiency.sweep
+    each = sweep.values(efficiency.metric)
+    for model in sweep.models:
+        means, lows, highs = _per_cent(efficiency.estimates[model])
+        if len(sweep.seeds) > 1:
+            style = {"color": COLOURS[model], "alpha": 0.35, "linewidth": 0.8}
+            labels = [f"{LABELS[model]}, each seed", *[""] * (len(sweep.seeds) - 1)]
+            axes.plot(sweep.sizes, 100 * each[model].T, label=labels, **style)
+            axes.fill_between(sweep.sizes, lows, highs, color=COLOURS[model], alpha=0.2, linewidth=0)
+        axes.plot(sweep.sizes, means, color=COLOURS[model], label=LABELS[model], **LINES[model])
+    crossover = efficiency.crossover
+    if crossover and crossover.size and crossover.interval:
+        axes.axvspan(crossover.interval.low, crossover.interval.high, color="black", alpha=0.07, linewidth=0)
+        label = f"crossover ≈ {crossover.size:,.0f}"
+        axes.axvline(crossover.size, color="black", linestyle=":", linewidth=1, label=label)
+    log_ticks(axes, sweep.sizes)
+    label = ACCURACY[efficiency.metric]
+    axes.set(title="Accuracy by training images", xlabel="training images (log scale)", ylabel=label)
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def _accuracy_by_seconds(axes: Axes, efficiency: Efficiency) -> None:
+    sweep = efficiency.sweep
+    if sweep.seconds is None:
+        say_instead(axes, "Accuracy by training time", "not shown: the runs\nwere executed differently")
+        return
+    for model, seconds in sweep.seconds.items():
+        means, lows, highs = _per_cent(efficiency.estimates[model])
+        reach = [means - lows, highs - means] if len(sweep.seeds) > 1 else None
+        style = LINES[model] | {"color": COLOURS[model], "label": LABELS[model], "capsize": 3}
+        axes.errorbar(seconds, means, yerr=reach, **style)
+        for size, x, y in zip(sweep.sizes, seconds, means, strict=True):
+            axes.annotate(f"{size:,}", (x, y), (5, -10), textcoords="offset points", fontsize=7)
+    share = f", share of {sweep.first.shared_by} seeds" if sweep.first.shared_by > 1 else ""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    label = f"seconds in epochs, compilation excluded{share} (log scale)"
+    axes.set(title="Accuracy by training time", xlabel=label, ylabel=ACCURACY[efficiency.metric])
+    axes.margins(x=0.15)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(title="labels: training images", loc="lower right")
+
+
+def _per_cent(estimates: pd.Series) -> list[np.ndarray]:
+    """Means, and ends of the intervals; without an interval, the mean for both."""
+    ends = [[getattr(one.interval, end, one.mean) for one in estimates] for end in ("low", "high")]
+    return [100 * np.array(values) for values in ([one.mean for one in estimates], *ends)]
+
+
+def complete_comparison(frame: pd.DataFrame, efficiency: Efficiency | None = None) -> Figure:
+    """Figure 3, two by two: parameters, best accuracy, time per epoch, and data efficiency where it was measured."""
+    figure, (params, accuracy, seconds, by_size) = panels(2, 4.75, 3.8, rows=2)
+    runs = per_run(frame)
+    _bars(params, runs, "Parameters", "millions", runs.params / 1e6, "{:.3f}".format)
+    title = "Best test accuracy\n(epoch chosen on the test images)"
+    _bars(accuracy, runs, title, "accuracy (%)", 100 * runs.best, "{:.1f}".format)
+    _time_bars(seconds, runs)
+    if efficiency:
+        _accuracy_by_size(by_size, efficiency)
+        epochs, count = efficiency.sweep.first.epochs, len(efficiency.sweep.seeds)
+        repeats = f"{count} seeds, 95 % interval" if count > 1 else "one seed"
+        by_size.set_title(f"Data efficiency\n({epochs} epochs, {repeats})")
+    else:
+        say_instead(by_size, "Data efficiency", "not measured with these runs:\nsee data_efficiency.py")
+    add_title(figure, "Complete comparison: " + say("title_of_runs", runs.iloc[0], sorted(runs.seed.unique())))
+    return figure
+
+
+def _label(runs: pd.DataFrame, separator: str) -> str:
+    """The model's name, and how far its runs came if they did not come to their end."""
+    first, done = runs.iloc[0], runs.done.min()
+    unfinished = f"{separator}({done} of {first.epochs} epochs)"
+    return LABELS[first.model] + ("" if done == first.epochs else unfinished)
+
+
+def _bars(
+    axes: Axes, runs: pd.DataFrame, title: str, label: str, values: pd.Series, number: Callable[[float], str]
+) -> None:
+    """A bar a model: the mean over its seeds, and a dot for each where there are several."""
+    for place, (model, rows) in enumerate(runs.groupby("model", sort=False)):
+        of_model = values[rows.index]
+        mean, several = of_model.mean(), of_model.nunique() > 1
+        axes.bar(place, mean, color=COLOURS[model], hatch=HATCHES[model], edgecolor="white", width=0.55)
+        if several:
+            places = place + 0.55 * np.linspace(-0.2, 0.2, len(of_model))
+            axes.plot(places, of_model, "o", color="black", markersize=3)
+        text = ("mean " if several else "") + number(mean)
+        axes.annotate(text, (place, of_model.max()), (0, 4), textcoords="offset points", ha="center")
+    labels = [_label(rows, "\n") for _, rows in runs.groupby("model", sort=False)]
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set(title=title, ylabel=label)
+    axes.margins(x=0.25, y=0.12)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+
+
+def _time_bars(axes: Axes, runs: pd.DataFrame) -> None:
+    if not executed_alike(runs):
+        say_instead(axes, "Time per epoch", "not shown: the runs\nwere executed differently")
+        return
+    seeds = runs.shared_by.iloc[0]
+    label = f"mean seconds, share of {seeds} seeds" if seeds > 1 else "mean seconds"
+    _bars(axes, runs, "Time per epoch", label, runs.epoch_time_s, seconds_text)

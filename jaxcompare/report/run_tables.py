@@ -1,0 +1,194 @@
+"""Tables of training runs: the full comparison, data efficiency, the frameworks' agreement, predictions."""
+
+import pandas as pd
+
+from jaxcompare.analysis.agreement import Arm, agreements, origins
+from jaxcompare.analysis.data_efficiency import Efficiency, Sweep
+from jaxcompare.analysis.outcome import Metric, by_model
+from jaxcompare.analysis.predictions import Score
+from jaxcompare.analysis.speed_study import SpeedStudy
+from jaxcompare.analysis.statistics import TOST_LEVEL, Equivalence
+from jaxcompare.analysis.targets import times_as_trained
+from jaxcompare.config import ModelName
+from jaxcompare.report.crossover_words import describe_crossover
+from jaxcompare.report.tables import Columns, Table, make_table
+from jaxcompare.report.text import (
+    FRAMEWORKS,
+    LABELS,
+    device_text,
+    number,
+    per_cent,
+    percent_text,
+    ratio_text,
+    reached_text,
+    seconds_text,
+    verdict_word,
+)
+from jaxcompare.report.words import say
+
+METRIC_TITLES: dict[Metric, str] = {
+    "best": "Test accuracy in per cent, best epoch, chosen on the test images",
+    "final": "Test accuracy in per cent, last epoch",
+}
+
+
+def summary_table(runs: pd.DataFrame, speed: SpeedStudy | None) -> Table:
+    """Size, accuracy and time of each model of a full comparison and, where a speed study has it, the best time of JAX
+    over the best of PyTorch, in the precision that the study has first."""
+    best = {one.cell.model: one.ratio for one in reversed(speed.of("best"))} if speed else {}
+    rows = _rows(runs)
+    rows["ratio"] = rows.model.map(best)
+    columns = {
+        "Model": ("named", str),
+        "Parameters": ("params", "{:,}".format),
+        "Best test accuracy": ("best", percent_text),
+        "Last epoch's": ("final", percent_text),
+        "Seconds an epoch": _seconds(rows),
+        "JAX's time over PyTorch's, best of each": ("ratio", lambda one: f"{ratio_text(one)}: {verdict_word(one)}"),
+        "Machine": ("environment", device_text),
+    }
+    if not best:
+        del columns["JAX's time over PyTorch's, best of each"]
+    timed = speed.frame.iloc[0] if speed and best else None
+    note = say("summary", runs.iloc[0], runs.seed.nunique(), timed, speed.repeats if speed else 0)
+    return make_table(rows, columns, note, counted=("named",))
+
+
+def comparison_table(runs: pd.DataFrame) -> Table:
+    """One row per model: the full comparison."""
+    rows = _rows(runs)
+    rows["compile"] = list(zip(rows.compile_time_s, rows.compiled, strict=True))
+    rows["came"] = list(zip(rows.done, rows.epochs, rows.lost, strict=True))
+    columns = {
+        "Model": ("model", LABELS.__getitem__),
+        "Parameters": ("params", "{:,}".format),
+        "Epochs": ("came", lambda came: say("came", *came)),
+        "Best test accuracy¹": ("best", percent_text),
+        "Final": ("final", percent_text),
+        "Seconds per epoch²": _seconds(rows),
+        "Compile, s³": ("compile", lambda one: f"{one[0].middle:.1f} ({one[1]})"),
+    }
+    notes = say("compared", runs.iloc[0], sorted(runs.seed.unique())), say("compared_columns", runs.iloc[0])
+    return make_table(rows, columns, *notes, machines(runs), title="The full comparison")
+
+
+def _rows(runs: pd.DataFrame) -> pd.DataFrame:
+    rows = by_model(runs)
+    lost = [f" ({next(iter(lost.values()))})" if lost else "" for lost in rows.lost]
+    return rows.assign(named=rows.model.map(LABELS) + lost)
+
+
+def _seconds(rows: pd.DataFrame) -> tuple:
+    if not rows.alike.all():
+        return "alike", lambda _: "executed differently"
+    return "epoch_time_s", lambda seconds: seconds_text(seconds.middle)
+
+
+def accuracy_time_table(frame: pd.DataFrame) -> Table:
+    """Seconds of training until a test accuracy is first reached, without and with compilation."""
+    times = times_as_trained(frame)
+    columns: Columns = {"Test accuracy": ("target", per_cent)} | {
+        f"{LABELS[model]}, s (with compilation)": (model, reached_text(",.1f")) for model in times
+    }
+    note = say("time_to_accuracy")
+    return make_table(times.reset_index(names="target"), columns, note, title="Time to accuracy", absent="not reached")
+
+
+def efficiency_table(efficiency: Efficiency, *notes: str) -> Table:
+    """A row per size: mean and 95 % interval of each model in per cent, and their difference in points; who leads."""
+    columns: Columns = {"Training images": ("size", "{:,}".format)}
+    columns |= {LABELS[model]: (model, number(".2f", 100)) for model in efficiency.sweep.models}
+    if efficiency.difference:
+        columns |= {"CNN - ViT, points": ("difference", number("+.2f", 100))}
+    rows, title = efficiency.estimates.reset_index(names="size"), METRIC_TITLES[efficiency.metric]
+    return make_table(rows, columns, describe_crossover(efficiency), *notes, title=title)
+
+
+LAWS: Columns = {
+    "Model": ("model", LABELS.__getitem__),
+    "a": ("a", number(".2f")),
+    "b (95 % interval)": ("exponent", number(".3f")),
+    "Largest residual": ("max_residual", lambda residual: f"{100 * residual:.1f} %"),
+}
+
+
+def efficiency_tables(sweep: Sweep) -> list[Table]:
+    """Accuracies by size and their differences, of the best epoch and of the last, and where the lead changes."""
+    laws = sweep.analyses["best"].power_law
+    rows = pd.DataFrame(
+        [(model, law.a, law.exponent, law.max_residual) for model, law in laws.items()],
+        columns=["model", "a", "exponent", "max_residual"],
+    )
+    method = sweep.analyses["best"].estimates[sweep.models[0]].iloc[0].interval
+    note = say("sweep", sweep.first, sweep.seeds, method.method if method else "")
+    about = note, machines(sweep.runs), say("left_out", sweep.left_out.to_dict("records"))
+    best, final = sweep.analyses.values()
+    title = "Power law of the test error, a · images^(-b)"
+    tables = [efficiency_table(best, *about), efficiency_table(final), make_table(rows, LAWS, say("law"), title=title)]
+    return [table for table in tables if table.rows]
+
+
+def _arms(arms: tuple[Arm, Arm]) -> str:
+    return " / ".join(f"{FRAMEWORKS[arm.framework]}, {arm.input} input" for arm in arms)
+
+
+def _side(side: tuple[float, list[float]]) -> str:
+    return f"{side[0]:.2f} ({', '.join(f'{value:.2f}' for value in side[1])})"
+
+
+def _interval(found: Equivalence) -> str:
+    if found.interval is None:
+        return "one seed, no interval"
+    return f"{found.interval.low:+.3f} to {found.interval.high:+.3f}"
+
+
+AGREEMENT: Columns = {
+    "Model": ("model", LABELS.__getitem__),
+    "Compared": ("arms", _arms),
+    "First, %": ("first", _side),
+    "Second, %": ("second", _side),
+    "Difference, points": ("found", lambda found: f"{found.mean:+.2f}"),
+    "90 % interval": ("found", _interval),
+    "Alike": ("found", lambda found: found.verdict),
+    "Within points": ("margin", "{:g}".format),
+    "Seeds": ("seeds", str),
+    "Needed": ("needed", "{:,}".format),
+}
+
+
+def agreement_table(runs: pd.DataFrame) -> Table:
+    """Mean best accuracies of two kinds of runs of one recipe, and whether they are shown to be alike within a margin.
+
+    Raises:
+        InputError: runs of different recipes, several of one seed, or seeds that one side lacks.
+    """
+    rows = agreements(runs)
+    columns = {title: column for title, column in AGREEMENT.items() if title != "Needed" or rows.needed.notna().any()}
+    notes = say("agreement", runs.iloc[0]), say("needed") if "Needed" in columns else "", say("origins", origins(runs))
+    return make_table(rows, columns, *notes, title="JAX beside PyTorch, and device beside host input", level=TOST_LEVEL)
+
+
+def score_table(score: Score) -> Table:
+    """A prediction: question, what was predicted, what was measured, and how the two compare."""
+    prediction = score.prediction
+    words = {True: "right", False: "wrong", None: "not decided by these runs"}
+    gap = words[None] if score.gap_error_points is None else say("gap", score.gap_error_points)
+    measured = score.measured_gap_points
+    rows = [
+        ("More accurate", *map(_name, (prediction.more_accurate, score.measured_more_accurate))),
+        ("Faster per epoch", *map(_name, (prediction.faster, score.measured_faster))),
+        ("Gap, points", f"{prediction.gap_points:.2f}", "-" if measured is None else f"{measured:.2f}"),
+    ]
+    scores = words[score.more_accurate_is_right], words[score.faster_is_right], gap
+    header = ("Question", "Predicted", "Measured", "Score")
+    reason = [say("reason", prediction.reasoning)] if prediction.reasoning else []
+    return Table(header, [(*row, text) for row, text in zip(rows, scores, strict=True)], reason)
+
+
+def _name(model: ModelName | None) -> str:
+    return LABELS[model] if model else "-"
+
+
+def machines(runs: pd.DataFrame) -> str:
+    """A sentence for each machine and set of versions that runs were made on."""
+    return " ".join(dict.fromkeys(say("machine", environment) for environment in runs.environment))
