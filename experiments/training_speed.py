@@ -2,7 +2,7 @@
 
 Shows: time per training image of both models under every engine and input, beside PyTorch eager and torch.compile; what
 compiling costs, cold and from a cache, after how many steps it has paid, and whether it speeds up both models alike;
-which share of JAX's speed-up is the input pipeline, the library, plain jit, this package's slices and cores, dispatch;
+which share of JAX's speed-up is the input pipeline, the library, plain jit, this package's micro-batches and cores;
 where a step's time goes; the share of the machine's ceilings, and memory.
 
 Before a side is timed it passes a parity gate: from shared weights and batches, its logits, gradients and the losses of
@@ -50,16 +50,17 @@ class Args:
     step, compiled, in one call per batch (`step`), per 16 batches (`chunk`), per epoch (`epoch`). Not given, and no
     --inputs either: the default matrix."""
     inputs: tuple[CellInput, ...] | None = None
-    """Where batches come from: the recipe's DataLoader (`recipe`), this package's pipeline (`host`), prepared batches
-    in host memory (`arrays`) or on the device (`device`; step, chunk and epoch make their batches there). With
-    --engines or --inputs every combination is measured, and those that cannot be say why."""
+    """Where batches come from: the recipe's DataLoader (`recipe`), this package's pipeline (`host`), batches prepared
+    before the clock starts in host memory (`arrays`) or on the device (`prepared`), or images on the device, of which
+    step, chunk and epoch make their batches in the program (`resident`). With --engines or --inputs every combination
+    is measured, and those that cannot be say why."""
     precisions: tuple[Precision, ...] = ("float32",)
     """Of both frameworks. `tf32` (GPUs only) and `bfloat16` as in full_comparison.py."""
     batch_sizes: tuple[int, ...] = (128,)
     """Images per optimiser step, each 1 or more, --train-size a multiple of it. The default matrix is of the first; of
     the others PyTorch eager and JAX's step. With --engines or --inputs, all of those."""
     seeds: tuple[int, ...] | None = None
-    """How many runs one program trains (1: one), of step, chunk and epoch with device input; the first is --seed's.
+    """How many runs one program trains (1: one), of step, chunk and epoch with resident input; the first is --seed's.
     Beside the default matrix: of whole epochs."""
     controls: tuple[Control, ...] | None = None
     """Beside the matrix: the ViT without dropout (`no-dropout`), whose masks the frameworks draw in different ways;

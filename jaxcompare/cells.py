@@ -17,7 +17,7 @@ from jaxcompare.records import load_lines, save_lines
 TorchEngine = Literal["eager", "compile", "cudagraphs"]
 JaxEngine = Literal["op", "traced", "jit", "step", "chunk", "epoch"]
 CellEngine = TorchEngine | JaxEngine
-CellInput = Literal["recipe", "host", "arrays", "device"]
+CellInput = Literal["recipe", "host", "arrays", "prepared", "resident"]
 Control = Literal["no-dropout", "channels-last", "long-epochs"]
 
 ENGINES: dict[CellEngine, str] = {
@@ -37,9 +37,16 @@ INPUTS: dict[CellInput, str] = {
     "recipe": "the recipe's own DataLoader: PIL images, two workers, each two batches ahead",
     "host": "the host pipeline of this package, in the training process",
     "arrays": "batches prepared before the clock starts, in host memory",
-    "device": "step, chunk, epoch: images on the device, batches made inside the program; else batches prepared there",
+    "prepared": "the same, on the device",
+    "resident": "images on the device, batches made inside the program",
 }
-"""Where training batches come from, the ladder's lowest rung first."""
+"""Where training batches come from, the slowest first."""
+
+
+def input_on_device(engine: CellEngine) -> CellInput:
+    """How an engine takes what is on the device before the clock starts: this package's make batches of images."""
+    return "resident" if engine in get_args(EngineName) else "prepared"
+
 
 RECIPE_STEPS = 391
 """Optimiser steps of an epoch of the recipe: 50,000 images in batches of 128."""
@@ -70,13 +77,18 @@ class Cell:
     model: ModelName
     engine: CellEngine
     """PyTorch: eager, `torch.compile`, or that with CUDA graphs. JAX: as in `jax_side.plain` or `training.engines`."""
-    input: CellInput = "device"
+    input: CellInput = None  # type: ignore[assignment]
+    """By default what is on the device, as the engine takes it."""
     precision: Precision = "float32"
     batch_size: Count = TrainingConfig.batch_size
     seeds: Count = 1
     """Runs in one program."""
     control: Control | None = None
     """What is changed of a cell of the matrix, to see what it has to do with the matrix's ratios."""
+
+    def __post_init__(self) -> None:
+        if self.input is None:
+            object.__setattr__(self, "input", input_on_device(self.engine))
 
     @property
     def framework(self) -> Framework:
@@ -106,7 +118,16 @@ class Cell:
     @property
     def prepared(self) -> bool:
         """Whether its batches are made before its process starts."""
-        return self.input == "arrays" or (self.input == "device" and not self.packaged)
+        return self.input in ("arrays", "prepared")
+
+    @property
+    def on_device(self) -> bool:
+        """Whether nothing is copied to the device while it trains."""
+        return self.input in ("prepared", "resident")
+
+    def by(self, engine: CellEngine) -> "Cell":
+        """The same with another engine, which takes what is on the device in its own way."""
+        return dataclasses.replace(self, engine=engine, input=input_on_device(engine) if self.on_device else self.input)
 
     @property
     def title(self) -> str:
@@ -127,10 +148,14 @@ class Cell:
             return "CUDA graphs need a GPU that PyTorch can use"
         if not gpu and self.precision == "tf32":
             return "tf32 needs a GPU"
-        if self.engine == "epoch" and self.input != "device":
-            return "a program of whole epochs cannot be fed batch by batch; it needs device input"
-        if self.seeds > 1 and not (self.packaged and self.input == "device"):
-            return "several seeds in one program need an engine of this package (step, chunk, epoch) and device input"
+        if self.input == "resident" and not self.packaged:
+            return "resident input needs an engine of this package (step, chunk, epoch)"
+        if self.input == "prepared" and self.engine == "chunk":
+            return "a program of several batches stacks them on the host; give it arrays or resident input"
+        if self.engine == "epoch" and self.input != "resident":
+            return "a program of whole epochs cannot be fed batch by batch; it needs resident input"
+        if self.seeds > 1 and self.input != "resident":
+            return "several seeds in one program need resident input"
         return ""
 
 

@@ -158,13 +158,13 @@ MUTATIONS: list[Mutation] = [
         SPEED,
         (
             "speed: another baseline",
-            'dataclasses.replace(cell, engine="eager", input="device", seeds=1, control=control)',
-            'dataclasses.replace(cell, engine="compile", input="device", seeds=1, control=control)',
+            'dataclasses.replace(cell, engine="eager", input="prepared", seeds=1, control=control)',
+            'dataclasses.replace(cell, engine="compile", input="prepared", seeds=1, control=control)',
         ),
         ("speed: the best is the slowest", "medians.index[medians.argmin()]", "medians.index[medians.argmax()]"),
         ("speed: the best by the mean", "image_time_s.median()", "image_time_s.mean()"),
         ("speed: several seeds may be the best", "(found.seeds == 1) & found.input", "found.input"),
-        ("speed: a pipeline may be the best", ' & found.input.isin(["device", "arrays"])', ""),
+        ("speed: a pipeline may be the best", ' & found.input.isin([*ON_DEVICE, "arrays"])', ""),
         (
             "speed: controls that train something else are in the matrix",
             "return found[found.cell.map(lambda cell: cell.same_step).astype(bool)] if len(found) else found",

@@ -368,7 +368,7 @@ def test_interaction_is_a_ratio_of_speed_ups(vit):
     (step,) = [one for one in found if STEP in one.pair.above]
     assert step.ratio.value == pytest.approx(vit)
     assert step.ratio.direction == (1 if vit > 1 else -1)
-    assert all(cell.input == "device" for one in found for cell in (*one.pair.above, *one.pair.below))
+    assert all(cell.on_device for one in found for cell in (*one.pair.above, *one.pair.below))
 
 
 def test_controls_are_held_against_the_same_cell_without():

@@ -182,7 +182,7 @@ def test_pytorchs_timed_loop_trains(monkeypatch, no_ceilings):
 
 @pytest.mark.parametrize(
     ("place", "theirs_asked", "ours_asked"),
-    [("recipe", [], []), ("host", [0, 1], [0, 1]), ("arrays", [], []), ("device", [], [])],
+    [("recipe", [], []), ("host", [0, 1], [0, 1]), ("arrays", [], []), ("prepared", [], []), ("resident", [], [])],
 )
 def test_every_input_feeds_both_frameworks(place, theirs_asked, ours_asked, monkeypatch, no_ceilings):
     """Of the host pipeline, each epoch is asked for in its time; or none, where batches are prepared or JAX's own."""
@@ -270,7 +270,8 @@ def test_prepared_batches_are_the_pipelines_and_lie_as_xla_takes_them():
 
 
 @pytest.mark.parametrize(
-    ("engine", "place"), [("eager", "device"), ("eager", "arrays"), ("op", "device"), ("step", "arrays")]
+    ("engine", "place"),
+    [("eager", "prepared"), ("eager", "arrays"), ("op", "prepared"), ("step", "arrays"), ("step", "prepared")],
 )
 def test_what_a_step_gets_is_the_pipelines(engine, place):
     cell = dataclasses.replace(STEP, engine=engine, input=place)
@@ -433,7 +434,7 @@ def test_a_loss_that_is_no_longer_finite_ends_a_cell(no_ceilings):
 
 @pytest.mark.parametrize(("engine", "precision"), [("cudagraphs", "float32"), ("eager", "tf32")])
 def test_a_cell_that_needs_a_gpu_says_so_before_anything_runs(engine, precision):
-    cell = Cell("cnn", engine, "device", precision, 32)
+    cell = Cell("cnn", engine, precision=precision, batch_size=32)
     assert "a GPU" in cell.refusal(gpu=False)
     assert cell.refusal(gpu=True) == ""
 

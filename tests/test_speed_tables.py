@@ -118,14 +118,18 @@ def test_what_the_notes_say_follows_the_records():
     assert "24 to 96 timed steps" in notes(more)
     padded = {"computed_batch_size": 144, "devices": 6}
     wide = [dataclasses.replace(r, manifest=r.manifest | padded) for r in study({STEP: 1.0})]
-    assert notes([*study({EAGER: 1.0}), *wide]).count("batches of 128 to 144, whole slices for each of 6 devices") == 1
+    assert (
+        notes([*study({EAGER: 1.0}), *wide]).count("batches of 128 to 144, whole micro-batches for each of 6 devices")
+        == 1
+    )
     *records, last = study({EAGER: 100.0, STEP: 50.0})
-    busy = last.environment | {"cpu_cores": 2, "load_average": 6.8}
-    records = [dataclasses.replace(r, environment=r.environment | {"cpu_cores": 2}) for r in records]
-    late = dataclasses.replace(last, started_at="2026-01-02T05:04:05+00:00", environment=busy)
+    late = dataclasses.replace(last, started_at="2026-01-02T05:04:05+00:00", others_share=0.34)
     disturbed = notes([*records, late])
     assert "up to 120 min apart" in disturbed
-    assert "6.8 processes wanted one of 2 cores" in disturbed
+    assert "34 % of the cores" in disturbed
+    (verdict,) = verdict_lines(speed([*records, late]))
+    assert "34 %" in verdict
+    assert "%" not in verdict_lines(speed([*records, last]))[0]
 
 
 def test_no_note_of_a_table_is_long():

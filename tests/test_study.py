@@ -58,22 +58,28 @@ def test_the_default_matrix_has_every_engine_and_its_baselines(gpu):
     assert {cell.engine for cell in cells} == {"eager", "compile", "op", "traced", "jit", "step", "epoch"} | (
         {"cudagraphs"} if gpu else set()
     )
-    assert {cell.input for cell in cells} == {"recipe", "arrays", "device"} | ({"host"} if gpu else set())
+    assert {cell.input for cell in cells} == {"recipe", "arrays", "prepared", "resident"} | ({"host"} if gpu else set())
 
 
 def test_axes_that_are_given_are_combined():
-    axes = Axes(("vit",), ("eager", "epoch"), ("arrays", "device"), ("float32", "bfloat16"), (64, 128), (1, 2))
+    axes = Axes(("vit",), ("eager", "epoch"), ("arrays", "resident"), ("float32", "bfloat16"), (64, 128), (1, 2))
     cells = build_grid(axes, gpu=False)
     assert len(set(cells)) == len(cells) == 2**5
     refused = {(cell.engine, cell.input, cell.seeds) for cell in cells if cell.refusal(False)}
-    assert refused == {("epoch", "arrays", 1), ("epoch", "arrays", 2), ("eager", "arrays", 2), ("eager", "device", 2)}
+    assert refused == {
+        ("epoch", "arrays", 1),
+        ("epoch", "arrays", 2),
+        ("eager", "arrays", 2),
+        ("eager", "resident", 1),
+        ("eager", "resident", 2),
+    }
     sweep = build_grid(Axes(("cnn",), batch_sizes=(128, 16, 512)), gpu=False)
     assert {(cell.engine, cell.input) for cell in sweep if cell.batch_size == 16} == {
-        ("eager", "device"),
-        ("step", "device"),
+        ("eager", "prepared"),
+        ("step", "resident"),
     }
     assert [cell for cell in sweep if cell.batch_size == 128] == build_grid(Axes(("cnn",)), gpu=False)
-    assert {cell.input for cell in build_grid(Axes(("cnn",), engines=("step",)), gpu=False)} == {"device"}
+    assert {cell.input for cell in build_grid(Axes(("cnn",), engines=("step",)), gpu=False)} == {"resident"}
     assert {cell.engine for cell in build_grid(Axes(("cnn",), inputs=("host",)), gpu=False)} == {
         "eager",
         "compile",
@@ -334,7 +340,7 @@ def test_controls_come_beside_the_matrix():
         *(("cnn", engine, "long-epochs") for engine in ("step", "epoch")),
     }
     assert {cell.control for cell in found if cell.same_step} == {"channels-last"}
-    assert {(cell.batch_size, cell.input, cell.seeds) for cell in found} == {(128, "device", 1)}
+    assert {(cell.batch_size, cell.input, cell.seeds) for cell in found} == {(128, "resident", 1)}
     some = build_grid(Axes(("cnn",), engines=("eager", "step"), controls=("channels-last",)), gpu=False)
     assert [cell.title for cell in some if cell.control] == ["PyTorch eager, device input, channels last"]
     with pytest.raises(InputError, match=r"--controls long-epochs: is of the cnn's step, epoch on device input"):

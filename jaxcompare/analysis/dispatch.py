@@ -40,10 +40,10 @@ def swept(frame: pd.DataFrame) -> dict[Way, list[Cell]]:
 
 
 def several_sizes(cells: Sequence[Cell]) -> dict[Way, list[Cell]]:
-    """Single runs on device input, in order of size, of each model, engine and precision with two sizes or more."""
+    """Single runs on the device, in order of size, of each model, engine and precision with two sizes or more."""
     found: dict[Way, list[Cell]] = {}
     for cell in cells:
-        if (cell.input, cell.seeds, cell.control) == ("device", 1, None):
+        if (cell.on_device, cell.seeds, cell.control) == (True, 1, None):
             found.setdefault((cell.model, cell.engine, cell.precision), []).append(cell)
     return {way: sorted(some, key=lambda cell: cell.batch_size) for way, some in found.items() if len(some) > 1}
 

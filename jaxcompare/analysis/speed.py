@@ -9,12 +9,15 @@ from jaxcompare.analysis.contrast import Pair, measured
 from jaxcompare.cells import CONTROLS, RECIPE_STEPS, Cell
 from jaxcompare.config import Framework, ModelName, Precision
 
-STAGES = ("input pipeline", "library", "compilation", "slices and cores", "dispatch")
+ON_DEVICE = ("prepared", "resident")
+"""Inputs of which nothing is copied while a cell trains."""
+
+STAGES = ("input pipeline", "library", "compilation", "micro-batches and cores", "dispatch")
 """What changes from a cell of the way to the next. Input pipeline: batches are there before the clock starts. Library:
 JAX's operations one by one, traced once, in place of PyTorch's one by one. Compilation: plain jit, one program a step,
-in place of the same operations. Slices and cores: this package's step in its place, which sums over slices, has a
-device for each core, takes convolutions as matrix products on CPUs, and makes its batches itself. Dispatch: one call an
-epoch in place of one a step."""
+in place of the same operations. Micro-batches and cores: this package's step in its place, which sums over
+micro-batches, has a device for each core, takes convolutions as matrix products on CPUs, and makes its batches itself.
+Dispatch: one call an epoch in place of one a step."""
 
 
 def cells_of(frame: pd.DataFrame) -> list[Cell]:
@@ -39,16 +42,16 @@ def in_matrix(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The matrix's single runs on device input: their ratios hold nothing of the host's pipelines."""
+    """The matrix's single runs on the device: their ratios hold nothing of the host's pipelines."""
     found = measured(in_matrix(frame))
-    return found[(found.input == "device") & (found.seeds == 1)] if len(found) else found
+    return found[found.input.isin(ON_DEVICE) & (found.seeds == 1)] if len(found) else found
 
 
 def baseline(cells: Sequence[Cell], cell: Cell) -> Cell | None:
-    """PyTorch eager as the recipe has it, of the same model, precision and batch size, on device input; of a cell that
+    """PyTorch eager as the recipe has it, of the same model, precision and batch size, on the device; of a cell that
     trains something else, under the same control. None if it was not measured."""
     control = None if cell.same_step else cell.control
-    eager = dataclasses.replace(cell, engine="eager", input="device", seeds=1, control=control)
+    eager = dataclasses.replace(cell, engine="eager", input="prepared", seeds=1, control=control)
     return eager if eager in cells else None
 
 
@@ -64,7 +67,7 @@ def best(frame: pd.DataFrame, like: Cell, framework: Framework, *engines: str) -
     if found.empty:
         return None
     may = (found.model == like.model) & (found.precision == like.precision) & (found.framework == framework)
-    may &= (found.seeds == 1) & found.input.isin(["device", "arrays"])
+    may &= (found.seeds == 1) & found.input.isin([*ON_DEVICE, "arrays"])
     if engines:
         may &= found.engine.isin(engines)
     medians = found[may].groupby("cell", sort=False).image_time_s.median()
@@ -88,9 +91,9 @@ def verdict_pairs(frame: pd.DataFrame) -> list[Pair]:
 
 def path_of(model: ModelName, precision: Precision, batch_size: int) -> list[Cell]:
     """From PyTorch's own loop on the recipe's input to JAX's program of an epoch: a stage from each to the next."""
-    last = Cell(model, "epoch", "device", precision, batch_size)
+    last = Cell(model, "epoch", "resident", precision, batch_size)
     engines = ("eager", "traced", "jit", "step")
-    middle = [dataclasses.replace(last, engine=engine) for engine in engines]
+    middle = [last.by(engine) for engine in engines]
     return [dataclasses.replace(last, engine="eager", input="recipe"), *middle, last]
 
 
@@ -109,7 +112,7 @@ def stage_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
         fastest = best(frame, last, "torch")
         assert fastest
         yield Pair("beside", "the best of PyTorch", (first,), (fastest,))
-        op, traced = (dataclasses.replace(last, engine=engine) for engine in ("op", "traced"))
+        op, traced = last.by("op"), last.by("traced")
         yield Pair("beside", "tracing in Python", (op,), (traced,))
         step, last = (dataclasses.replace(cell, control="long-epochs") for cell in (step, last))
         yield Pair("beside", f"dispatch, {RECIPE_STEPS} steps an epoch", (step,), (last,))

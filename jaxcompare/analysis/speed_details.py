@@ -17,18 +17,14 @@ from jaxcompare.config import InputError
 RECIPE_IMAGES = 50_000
 """Of an epoch of the recipe."""
 
-BUSY = 1.5
-"""Processes a core, from which on other work is taken to have run beside."""
-
 
 def conditions(study: SpeedStudy) -> dict[str, Any]:
     """What the matrix was measured under: any process as `first`, the worst `gates` by precision, timed `steps` a
-    process, how many `minutes` a repeat lasted, the highest `load` of a machine on which other work ran (0: none ran),
-    which models' batches were `padded`."""
+    process, how many `minutes` a repeat lasted, the most that `others` took of the cores, which models' batches were
+    `padded`."""
     frame = measured(in_matrix(study.frame))
     steps = frame.groupby("cell", sort=False).timed_steps.median()
     begun = pd.to_datetime(frame.started_at).groupby(frame.repeat)
-    load = frame[frame.load_average > BUSY * frame.cpu_cores].load_average.max()
     padded = frame[frame.computed_batch_size.fillna(0) > frame.batch_size]
     gates = frame.groupby("precision", sort=False)[["gate_logits", "gate_gradients", "gate_losses"]].max()
     return {
@@ -37,7 +33,7 @@ def conditions(study: SpeedStudy) -> dict[str, Any]:
         "gates": gates.to_dict("index"),
         "steps": spread(steps),
         "minutes": (begun.max() - begun.min()).max().total_seconds() / 60,
-        "load": 0 if math.isnan(load) else load,
+        "others": study.others_share(cells_of(frame)),
         "padded": padded[["model", "batch_size", "computed_batch_size", "devices"]]
         .drop_duplicates()
         .to_dict("records"),

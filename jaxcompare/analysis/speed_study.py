@@ -33,6 +33,9 @@ from jaxcompare.cells import INPUTS, Cell, CellInput
 
 NOTHING = pd.DataFrame()
 
+BUSY = 0.05
+"""Share of the cores from which on other work is named: what a system does of its own is less."""
+
 NUMBERS = (
     *("image_time_s", "step_time_s", "one_time_s", "first_run_s", "cold_compile_s", "warm_compile_s", "programs"),
     *(f"{cache}_{name}" for cache in ("cold", "warm") for name in COMPILE_PHASES.values()),
@@ -153,6 +156,12 @@ class SpeedStudy:
         theirs = compare(image_times(self.again), verdict_pairs(self.again)) if len(self.again) else []
         of = {(one.cell.model, one.cell.precision): one for one in theirs}
         return [(one, of.get((one.cell.model, one.cell.precision))) for one in self.of("best")]
+
+    def others_share(self, cells: Sequence[Cell]) -> float:
+        """The most that other work took of the cores while a process timed one of some cells; 0 where it was less than
+        BUSY, or not measured."""
+        most = self.frame[self.frame.cell.isin(cells)].others_share.max()
+        return most if most >= BUSY else 0.0
 
     @cached_property
     def repeated(self) -> list[Contrast]:

@@ -23,7 +23,7 @@ def build_engine(cell: Cell, setup: Setup) -> Engine:
     if not cell.packaged:
         return PlainEngine(cell.engine, learner, build_loader(cell, setup), cell.batch_size)
     config = describe_run(cell, setup)
-    if cell.input == "device":
+    if cell.input == "resident":
         return DeviceEngine(config, learner, setup.dataset)
     return HostEngine(config, learner, setup.dataset, build_loader(cell, setup))
 
@@ -52,23 +52,23 @@ def build_cells_learner(cell: Cell, setup: Setup, dropout_rate: float | None = N
 
 
 def describe_run(cell: Cell, setup: Setup) -> RunConfig:
-    """A packaged cell as a run. Every input but the device's comes batch by batch."""
+    """A packaged cell as a run. Every input but resident images comes batch by batch."""
     engine: Any = cell.engine
     return RunConfig(
         "jax",
         cell.model,
         DataConfig(image_size=setup.dataset.train.images.shape[1], subsets="independent"),
         setup.training_of(cell),
-        ExecutionConfig(engine, "device" if cell.input == "device" else "host", precision=cell.precision),
+        ExecutionConfig(engine, "device" if cell.input == "resident" else "host", precision=cell.precision),
         setup.epoch_images_of(cell),
     )
 
 
 def build_loader(cell: Cell, setup: Setup) -> Loader:
-    """Where a cell's batches come from, but of device input to a packaged one, whose program makes them."""
+    """Where a cell's batches come from; of resident images a program makes them."""
     if cell.prepared:
         batches = setup.batches_of(cell)
-        return ReadyBatches([to_device(batch) for batch in batches] if cell.input == "device" else batches)
+        return ReadyBatches([to_device(batch) for batch in batches] if cell.input == "prepared" else batches)
     # Imported here: PyTorch and torchvision take seconds, and batches that are ready need neither.
     if cell.input == "recipe":
         from jaxcompare.data.recipe import RecipeLoader

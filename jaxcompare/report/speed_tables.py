@@ -157,7 +157,10 @@ def speed_table(study: SpeedStudy) -> Table:
 
 def verdict_lines(study: SpeedStudy) -> list[str]:
     """A line for each model and precision: the best of JAX over the best of PyTorch."""
-    return [say("best", one, again, study.when) for one, again in study.verdicts]
+    return [
+        say("best", one, again, study.when, study.others_share([*one.pair.above, *one.pair.below]))
+        for one, again in study.verdicts
+    ]
 
 
 def contrast_table(study: SpeedStudy, title: str, note: str, *kinds: str) -> Table:
@@ -193,7 +196,7 @@ def detail_tables(study: SpeedStudy, comparison: pd.DataFrame) -> list[Table]:
     if measured(study.frame).empty:
         return []
     matrix = study.cells[study.cells.matrix & study.cells.measured]
-    pays = [cell.input == "device" and (cell.compiled or _plain_eager(cell)) for cell in matrix.cell]
+    pays = [cell.on_device and (cell.compiled or _plain_eager(cell)) for cell in matrix.cell]
     times = times_by_execution(study.cells, comparison) if len(comparison) else pd.DataFrame({"cell": []})
     targets = {f"{per_cent(target)}, s": (target, reached_text(",.0f")) for target in list(times.columns)[1:]}
     tables = [

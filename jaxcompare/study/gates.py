@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jaxcompare.cells import CONTROLS, ENGINES, Cell
+from jaxcompare.cells import CONTROLS, ENGINES, Cell, input_on_device
 from jaxcompare.config import TrainingConfig
 from jaxcompare.measure.parity import Deviation
 from jaxcompare.side import Setup
@@ -29,7 +29,7 @@ def gate_of(cell: Cell) -> Cell:
     # In every gate dropout is off, and epochs play no part.
     control = cell.control if cell.control == "channels-last" else None
     size = TrainingConfig.batch_size
-    return dataclasses.replace(cell, engine=engine, input="device", batch_size=size, control=control)
+    return dataclasses.replace(cell, engine=engine, input=input_on_device(engine), batch_size=size, control=control)
 
 
 def open_gates(cells: Sequence[Cell], setup: Setup, log: Log) -> Gates:

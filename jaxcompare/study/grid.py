@@ -3,24 +3,24 @@
 import dataclasses
 from itertools import product
 
-from jaxcompare.cells import Cell, CellEngine, CellInput, Control
+from jaxcompare.cells import Cell, CellEngine, CellInput, Control, input_on_device
 from jaxcompare.config import InputError, ModelName, Precision, TrainingConfig
 
 DEFAULT: list[tuple[CellEngine, CellInput]] = [
     ("eager", "recipe"),
-    ("eager", "device"),
-    ("compile", "device"),
-    ("op", "device"),
-    ("traced", "device"),
-    ("jit", "device"),
+    ("eager", "prepared"),
+    ("compile", "prepared"),
+    ("op", "prepared"),
+    ("traced", "prepared"),
+    ("jit", "prepared"),
     ("step", "arrays"),
-    ("step", "device"),
-    ("epoch", "device"),
+    ("step", "resident"),
+    ("epoch", "resident"),
 ]
 """In the order of a table."""
 
 ON_GPUS: list[tuple[CellEngine, CellInput]] = [
-    ("cudagraphs", "device"),
+    ("cudagraphs", "prepared"),
     ("eager", "host"),
     ("eager", "arrays"),
     ("step", "recipe"),
@@ -29,10 +29,10 @@ ON_GPUS: list[tuple[CellEngine, CellInput]] = [
 """More of them where there is a GPU: on a CPU the first cannot run, what is in host memory is on the device, and a
 pipeline is measured by itself."""
 
-WHOLE_EPOCHS: tuple[CellEngine, CellInput] = ("epoch", "device")
+WHOLE_EPOCHS: tuple[CellEngine, CellInput] = ("epoch", "resident")
 """What trains several seeds in one program."""
 
-SWEPT: list[tuple[CellEngine, CellInput]] = [("eager", "device"), ("step", "device")]
+SWEPT: list[tuple[CellEngine, CellInput]] = [("eager", "prepared"), ("step", "resident")]
 """What is measured at every batch size."""
 
 CONTROLLED: dict[Control, tuple[ModelName, tuple[CellEngine, ...]]] = {
@@ -40,8 +40,9 @@ CONTROLLED: dict[Control, tuple[ModelName, tuple[CellEngine, ...]]] = {
     "channels-last": ("cnn", ("eager", "compile")),
     "long-epochs": ("cnn", ("step", "epoch")),
 }
-"""The model that a control changes, and the engines that it is measured with, on device input. JAX's layout is channels
-last as it is. Of a slow model's steps, dispatch is less: of the recipe's epochs the quick one's are measured."""
+"""The model that a control changes, and the engines that it is measured with, all on the device. JAX's layout is
+channels last as it is. Of a slow model's steps, dispatch is less: of the recipe's epochs the quick one's are
+measured."""
 
 OPPONENTS: list[tuple[ModelName, CellEngine, Control]] = [("cnn", "eager", "channels-last")]
 """Measured wherever their engine is: they take the same steps, and PyTorch may be at its fastest there."""
@@ -50,8 +51,6 @@ OPPONENTS_ON_GPUS: list[tuple[ModelName, CellEngine, Control]] = [
     ("cnn", "compile", "channels-last"),
     ("cnn", "cudagraphs", "channels-last"),
 ]
-
-DEVICE: tuple[CellInput, ...] = ("device",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +72,7 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
     With neither engines nor inputs given: the default matrix at the first batch size, with whole epochs of the numbers
     of seeds that are given; at the other sizes PyTorch eager and JAX's step. With either: every combination, those that
     no machine can run among them: each is to say why. Opponents and controls come beside the first batch size's, of
-    these engines on device input.
+    these engines on the device.
 
     Raises:
         InputError: no engine that is measured can carry a control.
@@ -85,7 +84,12 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
         ways: list[tuple[CellEngine, CellInput, int]] = []
         if axes.engines is not None or axes.inputs is not None:
             engines = axes.engines or tuple(dict.fromkeys(engine for engine, _ in default))
-            ways += product(engines, axes.inputs or DEVICE, axes.seeds or (1,))
+            ways += [
+                (engine, place, count)
+                for engine in engines
+                for place in axes.inputs or (input_on_device(engine),)
+                for count in axes.seeds or (1,)
+            ]
         elif size == axes.batch_sizes[0]:
             ways += [(engine, place, 1) for engine, place in default]
             ways += [(*WHOLE_EPOCHS, count) for count in axes.seeds or () if count > 1]
@@ -94,15 +98,15 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
         cells += [Cell(model, engine, place, precision, size, count) for engine, place, count in ways]
         if size == axes.batch_sizes[0]:
             cells += [
-                Cell(model, engine, "device", precision, size, control=control)
+                Cell(model, engine, precision=precision, batch_size=size, control=control)
                 for of, engine, control in beside
-                if of == model and (engine, "device", 1) in ways
+                if of == model and (engine, input_on_device(engine), 1) in ways
             ]
     for control in axes.controls or ():
         if not any(cell.control == control for cell in cells):
             of, engines = CONTROLLED[control]
             raise InputError(
-                f"--controls {control}: is of the {of}'s {', '.join(engines)} on device input, and none of these is "
+                f"--controls {control}: is of the {of}'s {', '.join(engines)} on the device, and none of these is "
                 "measured; leave it out"
             )
     return cells

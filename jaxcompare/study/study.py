@@ -146,7 +146,7 @@ def _in_cells_process(function: Callable, cell: Cell, *arguments: Any) -> Any:
 
 def _is_compiled_warm(cell: Cell, repeat: int) -> bool:
     """Whether its warm compilation is measured too: one run, of batches on the device, once; no ratio is made of it."""
-    return cell.compiled and cell.same_step and cell.input == "device" and cell.seeds == 1 and repeat == 0
+    return cell.compiled and cell.same_step and cell.on_device and cell.seeds == 1 and repeat == 0
 
 
 def _prepare_batches(cells: Sequence[Cell], setup: Setup) -> None:
@@ -197,7 +197,7 @@ def _phase_jobs(cells: Sequence[Cell], setup: Setup, measured: Measured) -> list
     return [
         Job(f"{cell.model} {cell.title}: phases of a step", functools.partial(run, cell))
         for cell in cells
-        if (cell.engine, cell.input, cell.seeds) in (("eager", "device", 1), ("step", "device", 1))
+        if (cell.engine, cell.input, cell.seeds) in (("eager", "prepared", 1), ("step", "resident", 1))
         and (cell.batch_size, cell.control) == (cells[0].batch_size, None)
         and is_missing(cell)
     ]

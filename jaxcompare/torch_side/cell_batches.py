@@ -18,7 +18,7 @@ def open_batches(
     """The batches of an epoch, images and labels."""
     dataset, training = setup.dataset, setup.training_of(cell)
     if cell.prepared:
-        place = device if cell.input == "device" else torch.device("cpu")
+        place = device if cell.input == "prepared" else torch.device("cpu")
         ready = [
             (images.to(place, memory_format=layout_of(cell)), labels.to(place))
             for images, labels in map(to_tensors, setup.batches_of(cell))
