@@ -102,7 +102,7 @@ def test_cells_that_are_no_one_measurement_are_refused_and_named(change, message
 
 
 def test_a_measurement_that_did_not_come_to_its_end_is_refused():
-    with pytest.raises(InputError, match=r"cnn JAX epoch, device input, 4 seeds: repeats \[0, 1\] only"):
+    with pytest.raises(InputError, match=r"cnn JAX epoch, resident input, 4 seeds: repeats \[0, 1\] only"):
         speed(study()[:-1])
 
 
@@ -239,7 +239,7 @@ def test_another_allocators_ratios_stand_beside_the_first_ones():
 def test_stages_find_the_planted_factors():
     made = speed(study())
     stages = made.of("stage")
-    names = ["input pipeline", "library", "compilation", "slices and cores", "dispatch"]
+    names = ["input pipeline", "library", "compilation", "micro-batches and cores", "dispatch"]
     assert [one.pair.name for one in stages] == names
     assert [one.ratio.value for one in stages] == pytest.approx([8, 0.25, 5, 1.6, 1])
     shares = [math.log(factor) / math.log(16) for factor in (8, 0.25, 5, 1.6, 1)]

@@ -122,12 +122,12 @@ def test_a_table_is_its_columns_and_a_dash_for_what_is_missing():
         {"a": [Estimate(0.5, Interval(0.25, 1.5, "")), None], "b": [Spread(1, 1, math.inf), Spread(2, 2, 2)]}
     )
     columns = {"A": ("a", number(".2f")), "B": ("b", number(".0f", 10))}
-    table = make_table(rows, columns, "", "a note", title="T")
+    table = make_table("T", rows, columns, "", "a note")
     assert table.header == ("A", "B")
     assert table.rows == [("0.50 (0.25 to 1.50)", "10 (10 to never)"), ("-", "20")]
     assert table.notes == ["a note", say("chance", 1, 0.95)]
     assert table.markdown().startswith("T:\n\n| A | B |\n| --- | --- |\n| 0.50 (0.25 to 1.50) | 10 (10 to never) |\n")
-    assert make_table([], columns).rows == []
+    assert make_table("T", [], columns).rows == []
 
 
 def test_blocks_are_replaced_and_nothing_else(tmp_path):

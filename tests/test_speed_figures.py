@@ -109,7 +109,7 @@ def test_times_by_input_are_where_the_records_are():
     ((low, high), *_) = [segment[:, 1] for segment in step.lines[2][0].get_segments()]
     assert low < 1e3 / 128 * 750 < high
     assert not input_times(speed(study(repeats=1))).axes[0].containers[0].has_yerr
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["recipe", "host", "arrays", "resident"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["recipe", "host", "arrays", "prepared", "resident"]
 
 
 def test_the_sweep_has_points_a_law_and_its_mark():

@@ -118,10 +118,7 @@ def test_what_the_notes_say_follows_the_records():
     assert "24 to 96 timed steps" in notes(more)
     padded = {"computed_batch_size": 144, "devices": 6}
     wide = [dataclasses.replace(r, manifest=r.manifest | padded) for r in study({STEP: 1.0})]
-    assert (
-        notes([*study({EAGER: 1.0}), *wide]).count("batches of 128 to 144, whole micro-batches for each of 6 devices")
-        == 1
-    )
+    assert notes([*study({EAGER: 1.0}), *wide]).count("batches of 128 to 144, whole micro-batches for each of 6") == 1
     *records, last = study({EAGER: 100.0, STEP: 50.0})
     late = dataclasses.replace(last, started_at="2026-01-02T05:04:05+00:00", others_share=0.34)
     disturbed = notes([*records, late])
@@ -148,7 +145,7 @@ def test_contrasts_have_one_layout():
     assert ("CNN", "library", EAGER.title, traced, ratio, found, "no", "-50 % (-50 to -50)") in table.rows
     assert (
         "CNN",
-        "slices and cores",
+        "micro-batches and cores",
         jit,
         STEP.title,
         "1.60 (1.60 to 1.60)",

@@ -30,7 +30,7 @@ def training_commands(runs: pd.DataFrame) -> list[str]:
     if script != "framework_agreement" and runs.model.nunique() == 1:
         words += ["--models", runs.model.iloc[0]]
     words += ["--epochs", str(config.training.epochs)]
-    # Without a size nothing is drawn, and the agreement draws independently unless told otherwise.
+    # Without a size nothing is drawn, and the agreement draws independently unless asked otherwise.
     drawn = config.data.train_size and script != "framework_agreement"
     default = DataConfig() if drawn else DataConfig(subsets="independent")
     words += _changed(config.data, default) + _changed(config.training, TrainingConfig())

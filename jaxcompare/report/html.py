@@ -89,7 +89,7 @@ def _machines_table(results: Results) -> Table:
     of = pd.DataFrame(rows).fillna({"git_commit": "not known"})
     of["machine"], of["versions"] = of.environment.map(device_text), of.environment.map(versions_text)
     kinds = of.groupby(["experiment", "machine", "versions", "git_commit"], sort=False).started_at
-    return make_table(kinds.agg(lambda begun: {one[:10] for one in begun}).reset_index(name="days"), MACHINES)
+    return make_table("", kinds.agg(lambda begun: {one[:10] for one in begun}).reset_index(name="days"), MACHINES)
 
 
 def _layer_tables(runs: pd.DataFrame) -> list[Table]:
@@ -103,7 +103,7 @@ def _layer_tables(runs: pd.DataFrame) -> list[Table]:
         rows["depends"] = [f"{row.positions} of {row.of} positions" for row in rows.itertuples()]
         total = {"layer": "all", "depends": "", "flops_per_image": rows.flops_per_image.sum(), "formula": ""}
         title = f"{label}: forward pass of one image, a multiplication and an addition counted as two operations"
-        tables.append(make_table(pd.concat([rows, pd.DataFrame([total])]), LAYERS, title=title))
+        tables.append(make_table(title, pd.concat([rows, pd.DataFrame([total])]), LAYERS))
     return tables
 
 

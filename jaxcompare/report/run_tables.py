@@ -51,7 +51,7 @@ def summary_table(runs: pd.DataFrame, speed: SpeedStudy | None) -> Table:
         del columns["JAX's time over PyTorch's, best of each"]
     timed = speed.frame.iloc[0] if speed and best else None
     note = say("summary", runs.iloc[0], runs.seed.nunique(), timed, speed.repeats if speed else 0)
-    return make_table(rows, columns, note, counted=("named",))
+    return make_table("", rows, columns, note, counted=("named",))
 
 
 def comparison_table(runs: pd.DataFrame) -> Table:
@@ -69,7 +69,7 @@ def comparison_table(runs: pd.DataFrame) -> Table:
         "Compile, s³": ("compile", lambda one: f"{one[0].middle:.1f} ({one[1]})"),
     }
     notes = say("compared", runs.iloc[0], sorted(runs.seed.unique())), say("compared_columns", runs.iloc[0])
-    return make_table(rows, columns, *notes, machines(runs), title="The full comparison")
+    return make_table("The full comparison", rows, columns, *notes, machines(runs))
 
 
 def _rows(runs: pd.DataFrame) -> pd.DataFrame:
@@ -91,7 +91,7 @@ def accuracy_time_table(frame: pd.DataFrame) -> Table:
         f"{LABELS[model]}, s (with compilation)": (model, reached_text(",.1f")) for model in times
     }
     note = say("time_to_accuracy")
-    return make_table(times.reset_index(names="target"), columns, note, title="Time to accuracy", absent="not reached")
+    return make_table("Time to accuracy", times.reset_index(names="target"), columns, note, absent="not reached")
 
 
 def efficiency_table(efficiency: Efficiency, *notes: str) -> Table:
@@ -101,7 +101,7 @@ def efficiency_table(efficiency: Efficiency, *notes: str) -> Table:
     if efficiency.difference:
         columns |= {"CNN - ViT, points": ("difference", number("+.2f", 100))}
     rows, title = efficiency.estimates.reset_index(names="size"), METRIC_TITLES[efficiency.metric]
-    return make_table(rows, columns, describe_crossover(efficiency), *notes, title=title)
+    return make_table(title, rows, columns, describe_crossover(efficiency), *notes)
 
 
 LAWS: Columns = {
@@ -124,7 +124,7 @@ def efficiency_tables(sweep: Sweep) -> list[Table]:
     about = note, machines(sweep.runs), say("left_out", sweep.left_out.to_dict("records"))
     best, final = sweep.analyses.values()
     title = "Power law of the test error, a · images^(-b)"
-    tables = [efficiency_table(best, *about), efficiency_table(final), make_table(rows, LAWS, say("law"), title=title)]
+    tables = [efficiency_table(best, *about), efficiency_table(final), make_table(title, rows, LAWS, say("law"))]
     return [table for table in tables if table.rows]
 
 
@@ -165,7 +165,7 @@ def agreement_table(runs: pd.DataFrame) -> Table:
     rows = agreements(runs)
     columns = {title: column for title, column in AGREEMENT.items() if title != "Needed" or rows.needed.notna().any()}
     notes = say("agreement", runs.iloc[0]), say("needed") if "Needed" in columns else "", say("origins", origins(runs))
-    return make_table(rows, columns, *notes, title="JAX beside PyTorch, and device beside host input", level=TOST_LEVEL)
+    return make_table("JAX beside PyTorch, and device beside host input", rows, columns, *notes, level=TOST_LEVEL)
 
 
 def score_table(score: Score) -> Table:

@@ -112,32 +112,17 @@ def speed_tables(study: SpeedStudy) -> list[Table]:
     if measured(study.frame).empty:
         return [speed_table(study)]
     begun = [f"{when:%Y-%m-%d %H:%M UTC}" for when in study.begun] if study.when else []
-    missed = [one for one in study.repeated if not one.confirmed]
-    mallocs = [measured(frame).malloc.iloc[0] for frame in (study.frame, study.other_malloc) if len(frame)]
+    again = say("repeated", study.when, begun), say("missed", [one for one in study.repeated if not one.confirmed])
+    malloc = say("allocator", [measured(f).malloc.iloc[0] for f in (study.frame, study.other_malloc) if len(f)])
+    paid, note = speed_details.break_even(study), say("break_even", speed_details.RECIPE_IMAGES)
+    others = "best", "recipe", "seeds", "control", "interaction"
     tables = [
         speed_table(study),
         contrast_table(study, "Where the speed-up comes from", "stages", "stage", "whole", "beside"),
-        make_table(
-            speed_details.break_even(study),
-            BREAK_EVEN,
-            say("break_even", speed_details.RECIPE_IMAGES),
-            title="What compiling costs, and when it has paid",
-        ),
-        contrast_table(
-            study, "What else the ratios say", "other_ratios", "best", "recipe", "seeds", "control", "interaction"
-        ),
-        make_table(
-            study.repetition,
-            REPEATED,
-            *(say("repeated", study.when, begun), say("missed", missed)),
-            title="Measured again",
-        ),
-        make_table(
-            study.allocated,
-            ALLOCATOR,
-            say("allocator", mallocs),
-            title="What the allocator's settings change",
-        ),
+        make_table("What compiling costs, and when it has paid", paid, BREAK_EVEN, note),
+        contrast_table(study, "What else the ratios say", "other_ratios", *others),
+        make_table("Measured again", study.repetition, REPEATED, *again),
+        make_table("What the allocator's settings change", study.allocated, ALLOCATOR, malloc),
     ]
     return [table for table in tables if table.rows]
 
@@ -152,7 +137,7 @@ def speed_table(study: SpeedStudy) -> Table:
         notes += [say("speed", found, precisions, interval_method(found["repeats"], "repeats"))]
         notes += [say("conditions", found), say("machine", environment_of(found["first"]))]
     rows = cells.reindex(columns=list(dict.fromkeys(["cell", *(column for column, _ in SPEED.values())])))
-    return make_table(rows, SPEED, *notes, title="Speed: every execution beside PyTorch eager")
+    return make_table("Speed: every execution beside PyTorch eager", rows, SPEED, *notes)
 
 
 def verdict_lines(study: SpeedStudy) -> list[str]:
@@ -179,7 +164,7 @@ def contrast_table(study: SpeedStudy, title: str, note: str, *kinds: str) -> Tab
     if any(one.share for one in found):
         columns["Share"] = ("share", share_text)
     ceilings = speed_details.ceilings(study.frame) if "stage" in kinds else {}
-    return make_table(found, columns, say(note, study.frame), say("matrix_library", ceilings), title=title)
+    return make_table(title, found, columns, say(note, study.frame), say("matrix_library", ceilings))
 
 
 def _way(cells: Sequence[Cell]) -> str:
@@ -197,35 +182,27 @@ def detail_tables(study: SpeedStudy, comparison: pd.DataFrame) -> list[Table]:
         return []
     matrix = study.cells[study.cells.matrix & study.cells.measured]
     pays = [cell.on_device and (cell.compiled or _plain_eager(cell)) for cell in matrix.cell]
-    times = times_by_execution(study.cells, comparison) if len(comparison) else pd.DataFrame({"cell": []})
-    targets = {f"{per_cent(target)}, s": (target, reached_text(",.0f")) for target in list(times.columns)[1:]}
+    costs = say("costs", study.costs), say("roofs", speed_details.ceilings(study.frame))
+    pipelines = speed_details.pipelines(study.inputs).reset_index()
     tables = [
-        make_table(matrix[pays], COMPILE, say("compile"), title="What compiling is made of"),
+        make_table("What compiling is made of", matrix[pays], COMPILE, say("compile")),
         _phases_table(study),
-        make_table(
-            times,
-            CELL | targets,
-            say("time_by_execution"),
-            title="Time to accuracy, by execution",
-            absent="not reached",
-        ),
+        _accuracy_table(study, comparison),
         _input_table(study),
         _batch_table(study),
-        make_table(
-            speed_details.costs(study.costs),
-            COSTS,
-            *(say("costs", study.costs), say("roofs", speed_details.ceilings(study.frame))),
-            title="What a training image costs",
-        ),
-        make_table(matrix, MEMORY, say("memory"), title="Peak memory and page faults"),
-        make_table(
-            speed_details.pipelines(study.inputs).reset_index(),
-            PIPELINES,
-            say("pipelines", study.inputs),
-            title="Input pipelines",
-        ),
+        make_table("What a training image costs", speed_details.costs(study.costs), COSTS, *costs),
+        make_table("Peak memory and page faults", matrix, MEMORY, say("memory")),
+        make_table("Input pipelines", pipelines, PIPELINES, say("pipelines", study.inputs)),
     ]
     return [table for table in tables if table.rows]
+
+
+def _accuracy_table(study: SpeedStudy, comparison: pd.DataFrame) -> Table:
+    """Seconds of training until a test accuracy is reached, by execution."""
+    times = times_by_execution(study.cells, comparison) if len(comparison) else pd.DataFrame({"cell": []})
+    columns = CELL | {f"{per_cent(of)}, s": (of, reached_text(",.0f")) for of in times.columns.drop("cell")}
+    note = say("time_by_execution")
+    return make_table("Time to accuracy, by execution", times, columns, note, absent="not reached")
 
 
 def _plain_eager(cell: Cell) -> bool:
@@ -240,7 +217,7 @@ def _phases_table(study: SpeedStudy) -> Table:
         rows["cell"] = [Cell(**cell) for cell in rows.cell]
     columns = WAY | {"Batch": ("cell", lambda cell: str(cell.batch_size))}
     columns |= {say("phase", name): (name, number(".2f")) for name in names}
-    return make_table(rows, columns, say("phases", STEPS), title="Where a step's time goes")
+    return make_table("Where a step's time goes", rows, columns, say("phases", STEPS))
 
 
 def _input_table(study: SpeedStudy) -> Table:
@@ -256,7 +233,7 @@ def _input_table(study: SpeedStudy) -> Table:
         return micro(cell.image_time_s) + waited
 
     columns = WAY | {f"{place.capitalize()}, µs per image": (place, text) for place in places}
-    return make_table(pd.DataFrame(rows), columns, say("by_input", places), title="Time by input")
+    return make_table("Time by input", pd.DataFrame(rows), columns, say("by_input", places))
 
 
 def _batch_table(study: SpeedStudy) -> Table:
@@ -275,4 +252,4 @@ def _batch_table(study: SpeedStudy) -> Table:
     sweeps = study.cells[~study.cells.main & ~study.cells.measured]
     lost = say("lost", [(cell, study.failures[cell]) for cell in sweeps.cell])
     title = "Batch sizes, and the fixed cost of a step"
-    return make_table(rows, columns, lost, say("batches"), title=title, counted=("fixed", "image", "half"))
+    return make_table(title, rows, columns, lost, say("batches"), counted=("fixed", "image", "half"))

@@ -31,10 +31,10 @@ class Table:
 
 
 def make_table(
+    title: str,
     rows: pd.DataFrame | Sequence[Any],
     columns: Columns,
     *notes: str,
-    title: str = "",
     counted: Sequence[str] = (),
     level: float = 0.95,
     absent: str = "-",
