@@ -7,14 +7,14 @@ PACKAGE, TESTS = "jaxcompare/representations", "tests/test_representations"
 MUTATIONS: list[Mutation] = [
     *of(
         f"{PACKAGE}/forward.py",
-        f"{TESTS}_similarity.py",
+        f"{TESTS}_similarity.py -k 'planted or every_layer'",
         ("forward: layers sorted by name", "return {name: found[name] for name in names}", "return found"),
         ("forward: the filling stays", "np.concatenate(parts)[:count]", "np.concatenate(parts)"),
         ("forward: patches pooled with the class token", "activation[:, 1:].reshape", "activation[:, :-1].reshape"),
     ),
     *of(
         f"{PACKAGE}/similarity.py",
-        f"{TESTS}_similarity.py",
+        f"{TESTS}_similarity.py -k 'formula or same_up or constant or neighbours or ties'",
         ("CKA: the biased estimator's diagonal", "off_diagonal = 1 - jnp.eye(n, dtype=x.dtype)", "off_diagonal = 1.0"),
         ("CKA: rows centred by n", "(rows[:, None] + rows[None, :]) / (n - 2)", "(rows[:, None] + rows[None, :]) / n"),
         ("CKA: constant features are rounding", "> CONSTANT * size, x, 0)", ">= 0 * size, x, 0)"),
@@ -30,7 +30,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         f"{PACKAGE}/attention.py",
-        f"{TESTS}_attention.py",
+        f"{TESTS}_attention.py -k 'known or rollout'",
         ("attention: the class token's share stays", "reach / jnp.where(attending, mass, 1)", "reach"),
         ("attention: distances in patches", "places = patch * np.stack", "places = np.stack"),
         ("attention: divided by nothing", "jnp.where(attending, mass, 1)", "mass"),
@@ -40,12 +40,12 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "jaxcompare/models/vit.py",
-        f"{TESTS}_attention.py",
+        f"{TESTS}_attention.py -k 'distribution'",
         ("attention: before the softmax", "ATTENTION, probabilities)", "ATTENTION, scores)"),
     ),
     *of(
         f"{PACKAGE}/receptive_field.py",
-        f"{TESTS}_receptive_field.py",
+        f"{TESTS}_receptive_field.py -k 'theoretical_fields or weighted_mean'",
         ("field: a pool as wide as a convolution", "Field(3 * stride - 2, stride", "Field(3 * stride - 1, stride"),
         (
             "field: gradients cancel over images",
@@ -61,9 +61,13 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         f"{PACKAGE}/saliency.py",
-        f"{TESTS}_saliency.py",
+        f"{TESTS}_saliency.py -k 'formula'",
         ("Grad-CAM: no ReLU", "jax.nn.relu(jnp.sum(weights * x, axis=-1))", "jnp.sum(weights * x, axis=-1)"),
         ("Grad-CAM: weights not averaged", ".mean(axis=(1, 2), keepdims=True)", ""),
+    ),
+    *of(
+        f"{PACKAGE}/saliency.py",
+        f"{TESTS}_saliency.py -k 'one_pixel or nothing'",
         ("deletion: the smallest first", "(random, -maps.reshape", "(random, maps.reshape"),
         (
             "deletion: equals in reading order",
@@ -81,6 +85,8 @@ MUTATIONS: list[Mutation] = [
             "train_labels",
         ),
         ("probes: not standardised", "(x[:, varying] - mean[varying]) / deviation[varying]", "x[:, varying]"),
+        ("probes: one penalty", "np.argmin(errors, axis=0)", "0 * np.argmin(errors, axis=0)"),
+        ("probes: leverage left out", "/ (1 - leverage)[:, None]", "/ 1"),
         ("probes: constant features are rounding", "deviation > CONSTANT * np.abs(", "deviation >= 0 * np.abs("),
     ),
     *of(

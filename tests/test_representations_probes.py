@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import RidgeCV
 
-from jaxcompare.representations.probes import Probe, probe, probe_layers
+from jaxcompare.representations.probes import ALPHAS, Probe, probe, probe_layers
 
 GENERATOR = np.random.default_rng(0)
 LABELS, TEST_LABELS = GENERATOR.integers(0, 4, 400), GENERATOR.integers(0, 4, 300)
@@ -22,6 +23,16 @@ def test_separable_random_and_constant_layers():
     assert abs(found["noise"].accuracy - 0.25) < 0.08
     frequent = np.mean(np.bincount(LABELS).argmax() == TEST_LABELS)
     assert found["dead"] == Probe(frequent, frequent, 0)
+
+
+@pytest.mark.parametrize("signal", [0, 0.1, 1])
+def test_probes_are_scikit_learns_ridge(signal):
+    train, test = (x + signal * CENTRES[y] for x, y in ((NOISE, LABELS), (TEST_NOISE, TEST_LABELS)))
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    targets = np.where(LABELS[:, None] == np.arange(4), 1, -1)
+    ridge = RidgeCV(ALPHAS, alpha_per_target=True).fit((train - mean) / deviation, targets)
+    expected = ridge.predict((test - mean) / deviation).argmax(axis=1)
+    assert probe(train, LABELS, test, TEST_LABELS).accuracy == pytest.approx(np.mean(expected == TEST_LABELS))
 
 
 def test_scale_shift_and_dead_features_change_nothing():

@@ -158,6 +158,10 @@ def test_networks_give_every_layer_of_every_image(name):
             for part, width in (("/class", 32), ("", 512))
         } | {"logits": 10}
     assert [(layer, values.shape) for layer, values in features.items()] == [(k, (17, d)) for k, d in widths.items()]
+    if name == "vit":
+        tokens = model.apply({"params": params}, images, train=False)[1]["layer_0"]
+        np.testing.assert_allclose(features["layer_0/class"], tokens[:, 0], atol=1e-5)
+        np.testing.assert_allclose(features["layer_0"], pool_map(tokens[:, 1:].reshape(17, 8, 8, 32), 512), atol=1e-5)
     # The last image, which is in a batch that is filled up, as by itself.
     np.testing.assert_allclose(
         predict(model, params, images[16:])[0], jax.nn.softmax(features["logits"][16]), atol=1e-5

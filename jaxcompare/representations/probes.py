@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 ALPHAS = tuple(10.0**exponent for exponent in range(-1, 6))
-"""Penalties that a probe's is chosen from, by leave-one-out error on its training examples."""
+"""Penalties that each class's is chosen from, by leave-one-out squared error on the training examples."""
 
 CONSTANT = 1e-5
 """A feature whose deviation is below this share of its size is constant: float32 rounds at 1e-7."""
@@ -32,7 +32,7 @@ def probe(
     *,
     seed: int = 0,
 ) -> Probe:
-    """Ridge classification (one against all others, least squares) on standardised features.
+    """Ridge classification (least squares of 1 for the class and -1 for all others) on standardised features.
 
     Least squares and not logistic regression: the solution is closed, so that nothing depends on when an iteration was
     ended, and its penalty comes from leave-one-out at no further cost. Features are standardised by the training
@@ -55,18 +55,38 @@ def probe(
     varying = deviation > CONSTANT * np.abs(train_features).max(axis=0)
     train, test = ((x[:, varying] - mean[varying]) / deviation[varying] for x in (train_features, test_features))
     shuffled = np.random.default_rng(seed).permutation(train_labels)
-    found = [_accuracy(train, labels, test, test_labels) for labels in (train_labels, shuffled)]
-    return Probe(found[0], found[1], int(varying.sum()))
+    classes = np.unique(train_labels)
+    # Side by side, so that one decomposition serves both.
+    targets = [np.where(labels[:, None] == classes, 1.0, -1.0) for labels in (train_labels, shuffled)]
+    scores = _ridge_scores(train, np.concatenate(targets, axis=1), test)
+    predicted = (classes[part.argmax(axis=1)] for part in np.split(scores, 2, axis=1))
+    return Probe(*(float(np.mean(part == test_labels)) for part in predicted), int(varying.sum()))
 
 
-def _accuracy(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:
-    # Imported here: its 0.7 s would be paid by every process that imports this package.
-    from sklearn.linear_model import RidgeClassifierCV
+def _ridge_scores(
+    train: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "n t"], test: Float[np.ndarray, "m d"]
+) -> Float[np.ndarray, "m t"]:
+    """Ridge regression of each target, with the penalty of `ALPHAS` that leaves it the least leave-one-out error.
 
-    if not train.shape[1]:
-        values, counts = np.unique(train_labels, return_counts=True)
-        return float(np.mean(test_labels == values[counts.argmax()]))
-    return float(RidgeClassifierCV(ALPHAS).fit(train, train_labels).score(test, test_labels))
+    As scikit-learn's `RidgeCV`, from the eigenvectors of train' train, which takes a fraction of its time where
+    examples are many. The residual of an example that is left out is its residual over 1 - its leverage.
+
+    Args:
+        train: every feature's mean is 0.
+    """
+    mean = targets.mean(axis=0)
+    values, vectors = np.linalg.eigh(train.T @ train)
+    rotated = train @ vectors
+    cross = rotated.T @ (targets - mean)
+    errors, slopes = [], []
+    for alpha in ALPHAS:
+        shrunk = 1 / (np.maximum(values, 0) + alpha)
+        slopes.append(shrunk[:, None] * cross)
+        # The mean, which is fitted too, has leverage 1 / n.
+        leverage = 1 / len(train) + rotated**2 @ shrunk
+        errors.append(np.mean(((targets - mean - rotated @ slopes[-1]) / (1 - leverage)[:, None]) ** 2, axis=0))
+    best = np.argmin(errors, axis=0)
+    return test @ vectors @ np.stack(slopes)[best, :, np.arange(len(best))].T + mean
 
 
 def probe_layers(
