@@ -59,8 +59,10 @@ def probe(
     # Side by side, so that one decomposition serves both.
     targets = [np.where(labels[:, None] == classes, 1.0, -1.0) for labels in (train_labels, shuffled)]
     scores = _ridge_scores(train, np.concatenate(targets, axis=1), test)
-    predicted = (classes[part.argmax(axis=1)] for part in np.split(scores, 2, axis=1))
-    return Probe(*(float(np.mean(part == test_labels)) for part in predicted), int(varying.sum()))
+    accuracy, control = (
+        float(np.mean(classes[part.argmax(axis=1)] == test_labels)) for part in np.split(scores, 2, axis=1)
+    )
+    return Probe(accuracy, control, int(varying.sum()))
 
 
 def _ridge_scores(
