@@ -60,8 +60,8 @@ def attention_distance(
     mass = patches.sum(axis=-1)
     reach = jnp.einsum("...qk,qk->...q", patches, jnp.asarray(distances, wide))
     attending = mass > 0
-    # The denominator is 1 where it is not used, so that nothing is divided by 0.
-    per_query = jnp.where(attending, reach / jnp.where(attending, mass, 1), 0)
+    # A query without attention to patches has no reach either: 0 / 1.
+    per_query = reach / jnp.where(attending, mass, 1)
     mean = per_query.sum(axis=-1) / jnp.maximum(1, attending.sum(axis=-1))
     return HeadDistances(mean, probabilities[..., 1:, 0].astype(wide).mean(axis=-1))
 

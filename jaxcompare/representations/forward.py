@@ -47,6 +47,7 @@ def map_examples(
     Raises:
         ValueError: no examples, or leading axes that differ.
     """
+    examples = jax.tree.map(np.asarray, examples)
     counts = {len(leaf) for leaf in jax.tree.leaves(examples)}
     if len(counts) != 1 or 0 in counts:
         raise ValueError(f"one or more examples are needed, as many in every array, not {sorted(counts)}")
@@ -57,7 +58,7 @@ def map_examples(
     for start in range(0, count, batch):
         # Beyond the end: the last example over and over.
         rows = np.minimum(np.arange(start, start + batch), count - 1)
-        taken = jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[rows], examples)
+        taken = jax.tree.map(lambda leaf, rows=rows: leaf[rows], examples)
         results.append(jax.device_get(_in_slices(function, model, options, part, params, taken)))
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
 

@@ -90,9 +90,14 @@ def normalise_hsic(hsic: Float[Array | np.ndarray, "layers layers"]) -> Float[np
 
     A layer that is constant over the examples has no similarity to anything, itself included: 0.
 
+    Raises:
+        ValueError: a value that is not finite.
+
     Source: Kornblith et al. 2019, Similarity of Neural Network Representations Revisited, section 3.
     """
     hsic = np.asarray(hsic, np.float64)
+    if not np.isfinite(hsic).all():
+        raise ValueError("activations must be finite to be compared: leave out networks that diverged")
     own = np.sqrt(np.maximum(np.diag(hsic), 0))
     scale = np.outer(own, own)
     return np.divide(hsic, scale, out=np.zeros_like(hsic), where=scale > 0)
