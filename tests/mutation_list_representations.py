@@ -17,7 +17,7 @@ MUTATIONS: list[Mutation] = [
         f"{TESTS}_similarity.py -k 'formula or same_up or constant or neighbours or ties'",
         ("CKA: the biased estimator's diagonal", "off_diagonal = 1 - jnp.eye(n, dtype=x.dtype)", "off_diagonal = 1.0"),
         ("CKA: rows centred by n", "(rows[:, None] + rows[None, :]) / (n - 2)", "(rows[:, None] + rows[None, :]) / n"),
-        ("CKA: constant features are rounding", "> CONSTANT * size, x, 0)", ">= 0 * size, x, 0)"),
+        ("CKA: constant features are rounding", "<= CONSTANT * size, 0, x)", "< 0 * size, 0, x)"),
         ("CKA: not normalised", "np.divide(hsic, scale,", "np.divide(hsic, scale**0.5,"),
         ("neighbours: an example is its own", "similarity[own, start + own] = -np.inf", "pass"),
         ("neighbours: blocks' own by the wrong rows", "[own, start + own]", "[own, own]"),

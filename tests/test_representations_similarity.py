@@ -117,6 +117,7 @@ def cka_of(networks, images):
     [
         (lambda: cka([normal(3, 2)]), "four examples or more, not 3"),
         (lambda: cka([np.full((5, 2), np.nan, np.float32)]), "activations must be finite"),
+        (lambda: nearest_neighbours(np.full((5, 2), np.inf, np.float32), 1), "activations must be finite"),
         (lambda: nearest_neighbours(normal(3, 2), 3), "3 neighbours cannot be found among 3"),
         (lambda: identified_layers(normal(2, 3)), "not a block of shape"),
         (lambda: LayerSimilarity((("a", "x"),), np.ones((1, 1))).block("a", "b"), "'b' must be among"),

@@ -20,6 +20,8 @@ from jaxcompare.representations.forward import Params, layers_of, map_layers
 CONSTANT = 1e-5
 """A feature whose deviations from its mean stay below this share of its size is constant: float32 rounds at 1e-7."""
 
+NOT_FINITE = "activations must be finite to be compared: leave out networks that diverged"
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerSimilarity:
@@ -49,7 +51,7 @@ def centred_gram(layer: Float[Array | np.ndarray, "n ..."]) -> Float[Array, " pa
     size = jnp.abs(x).max(axis=0, keepdims=True)
     # Changes nothing but rounding: large means would leave few digits to what varies.
     x = x - x.mean(axis=0, keepdims=True)
-    x = jnp.where(jnp.abs(x).max(axis=0, keepdims=True) > CONSTANT * size, x, 0)
+    x = jnp.where(jnp.abs(x).max(axis=0, keepdims=True) <= CONSTANT * size, 0, x)
     off_diagonal = 1 - jnp.eye(n, dtype=x.dtype)
     gram = jnp.matmul(x, x.T, precision="highest") * off_diagonal
     rows = gram.sum(axis=1)
@@ -97,7 +99,7 @@ def normalise_hsic(hsic: Float[Array | np.ndarray, "layers layers"]) -> Float[np
     """
     hsic = np.asarray(hsic, np.float64)
     if not np.isfinite(hsic).all():
-        raise ValueError("activations must be finite to be compared: leave out networks that diverged")
+        raise ValueError(NOT_FINITE)
     own = np.sqrt(np.maximum(np.diag(hsic), 0))
     scale = np.outer(own, own)
     return np.divide(hsic, scale, out=np.zeros_like(hsic), where=scale > 0)
@@ -159,9 +161,11 @@ def nearest_neighbours(features: Float[np.ndarray, "n d"], k: int, *, rows: int 
         rows: examples whose similarities to all others are in memory together.
 
     Raises:
-        ValueError: k is not between 1 and n - 1.
+        ValueError: k is not between 1 and n - 1, or a feature is not finite.
     """
     n = len(features)
+    if not np.isfinite(features).all():
+        raise ValueError(NOT_FINITE)
     if not 1 <= k < n:
         raise ValueError(f"{k} neighbours cannot be found among {n} examples")
     x = np.asarray(features, np.float32)
