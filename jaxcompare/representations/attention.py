@@ -53,7 +53,7 @@ def attention_distance(
     left of each query's is scaled to sum to 1. A query that gives nothing to patches is left out; where all do, the
     distance is 0. For uniform attention it is `distances.mean()`.
 
-    Source: Dosovitskiy et al. 2021, An Image is Worth 16x16 Words, figure 7 (right) and appendix D.7.
+    Source: Dosovitskiy et al. 2021, An Image is Worth 16x16 Words, figure 7 (right).
     """
     wide = jnp.promote_types(probabilities.dtype, jnp.float32)
     patches = probabilities[..., 1:, 1:].astype(wide)

@@ -104,7 +104,7 @@ def error_consistency(labels: Labels, first: Labels, second: Labels) -> ErrorCon
         ValueError: no images, or lengths that differ.
 
     Source: Geirhos et al. 2020, Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans by measuring
-    error consistency, equations 1 and 2.
+    error consistency, section 2.
     """
     _check(labels, first, second)
     right, other = first == labels, second == labels

@@ -42,7 +42,7 @@ def theoretical_field(block: int) -> Field:
     With strides 2^(block + 1), size 3 * stride - 2: a convolution adds 2 strides of what it reads, a pool one. The
     third is the last before flattening; the hidden layer sees the whole image.
 
-    Source: Araujo et al. 2019, Computing Receptive Fields of Convolutional Neural Networks, equations 2 and 3.
+    Source: Araujo et al. 2019, Computing Receptive Fields of Convolutional Neural Networks.
     """
     stride = 2 ** (block + 1)
     return Field(3 * stride - 2, stride, 1 - stride)

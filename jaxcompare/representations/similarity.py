@@ -75,7 +75,8 @@ def hsic_1(layers: Sequence[Float[Array | np.ndarray, "n ..."]]) -> Float[np.nda
     Raises:
         ValueError: fewer than four examples.
 
-    Source: Song et al. 2012, Feature Selection via Dependence Maximization, JMLR 13, equation 5.
+    Source: Song et al. 2012, Feature Selection via Dependence Maximization, JMLR 13; as in equation 3 of Nguyen et al.
+    2021.
     """
     return _mean_products([_centred_gram(layer) for layer in layers], len(layers[0]))
 
