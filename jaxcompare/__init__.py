@@ -7,7 +7,8 @@ Data flows one way:
 
 and imports point one way, which `lint-imports` checks (pyproject.toml): compat, config, fields, sizes <- records
 <- cells <- models, data <- measure <- training, side <- jax_side, torch_side <- study <- experiments; measure
-<- analysis <- report <- experiments. `compat` holds all that JAX and PyTorch do not promise.
+<- analysis <- report <- experiments; models, data, analysis <- representations <- experiments. `compat` holds all that
+JAX and PyTorch do not promise.
 """
 
 __version__ = "0.1.0"

@@ -23,7 +23,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
 ARRAY_CODE = ["jaxcompare.models.layers", "jaxcompare.models.cnn", "jaxcompare.models.vit", "jaxcompare.training.step"]
-install_import_hook([*ARRAY_CODE, "jaxcompare.data"], "beartype.beartype")
+install_import_hook([*ARRAY_CODE, "jaxcompare.data", "jaxcompare.representations"], "beartype.beartype")
 
 import functools  # noqa: E402
 import multiprocessing  # noqa: E402

@@ -22,9 +22,10 @@ from queue import SimpleQueue
 
 import mutation_list
 import mutation_list_analysis
+import mutation_list_representations
 from mutation_list import Mutation
 
-MUTATIONS = mutation_list.MUTATIONS + mutation_list_analysis.MUTATIONS
+MUTATIONS = mutation_list.MUTATIONS + mutation_list_analysis.MUTATIONS + mutation_list_representations.MUTATIONS
 ROOT = Path(__file__).parents[1]
 SURVIVED, NO_TEST = "SURVIVED", "NO TEST RAN: correct the list"
 COPIED = ("jaxcompare", "experiments", "tests", "results", "docs", "pyproject.toml", "README.md")

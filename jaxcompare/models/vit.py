@@ -13,6 +13,8 @@ from jaxcompare.models.layers import Dropout, Linear, add_parameter, uniform
 from jaxcompare.sizes import MLP_RATIO
 
 DROPOUT_RATE = 0.1
+ATTENTION = "attention"
+"""Among a ViT's "intermediates": attention probabilities, (images, heads, queries, keys), of every layer in turn."""
 LAYER_NORM_EPSILON = 1e-5
 POSITION_STD = 0.02
 
@@ -48,6 +50,8 @@ class SelfAttention(nn.Module):
         # In at least float32: bfloat16 holds probabilities to two or three digits only.
         wide = jnp.promote_types(scores.dtype, jnp.float32)
         probabilities = jax.nn.softmax(scores.astype(wide), axis=-1).astype(scores.dtype)
+        # Kept where a caller asks for "intermediates"; elsewhere nothing happens.
+        self.sow("intermediates", ATTENTION, probabilities)
         probabilities = Dropout(self.dropout_rate, self.dropout_generator)(probabilities, train=train)
         mixed = jnp.einsum("nhqk,nkhd->nqhd", probabilities, v).reshape(n, tokens, width)
         return Linear(width, self.dtype, bias_init=zeros, name="out_proj")(mixed)
@@ -123,7 +127,12 @@ class ViT(nn.Module):
         stack = self.param("layers", lambda key: init_stack(layer, self.layers, key, x))
         for i in range(self.layers):
             rngs = {"dropout": self.make_rng("dropout")} if train else {}
-            x = jnp.asarray(layer.apply({"params": stack[f"{i}"]}, x, train=train, rngs=rngs))
+            # The layer is applied by itself, so what it sows is sown anew.
+            kept = ["intermediates"] if self.is_mutable_collection("intermediates") else []
+            x, sown = layer.apply({"params": stack[f"{i}"]}, x, train=train, rngs=rngs, mutable=kept)
+            x = jnp.asarray(x)
+            if kept:
+                self.sow("intermediates", ATTENTION, sown["intermediates"]["self_attn"][ATTENTION][0])
             activations[f"layer_{i}"] = x
 
         x = layer_norm("norm", self.dtype)(x)
