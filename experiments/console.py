@@ -163,7 +163,7 @@ def _keep_lines(lines: Sequence[str], out: Path) -> str:
     """Write what a message has no room for beside the results, never among the images; say where."""
     if not lines:
         return ""
-    from jaxcompare.records import write_atomically
+    from jaxcompare.lines import write_atomically
 
     path = out / "bad_images.txt"
     try:

@@ -127,7 +127,7 @@ def main(args: Args) -> None:
 def save_results(records: Sequence["RunRecord"], out: Path) -> "Sweep":
     """summary.json and figure 2, from records alone."""
     from jaxcompare.analysis.data_efficiency import build_sweep, summarise_sweep
-    from jaxcompare.records import summary_json, write_atomically
+    from jaxcompare.lines import summary_json, write_atomically
     from jaxcompare.report.figure import save_figure
     from jaxcompare.report.run_figures import data_efficiency
     from jaxcompare.run_frame import per_run, to_frame

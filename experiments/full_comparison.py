@@ -227,7 +227,7 @@ def save_results(records: Sequence["RunRecord"], out: Path) -> None:
     from jaxcompare.analysis.comparison import check_comparable
     from jaxcompare.analysis.outcome import summarise
     from jaxcompare.analysis.predictions import score_predictions
-    from jaxcompare.records import summary_json, write_atomically
+    from jaxcompare.lines import summary_json, write_atomically
     from jaxcompare.report.figure import save_figure
     from jaxcompare.report.run_figures import complete_comparison, training_curves
     from jaxcompare.run_frame import per_run, to_frame

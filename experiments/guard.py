@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from jaxcompare.config import InputError
-from jaxcompare.records import write_atomically
+from jaxcompare.lines import write_atomically
 
 GRACE_S = 8.0
 """From a signal to the end, whatever the command does meanwhile: batch schedulers kill after 10 s or more."""

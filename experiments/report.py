@@ -16,7 +16,7 @@ import tyro
 import console
 import guard
 from jaxcompare.config import InputError
-from jaxcompare.records import TruncatedLine, summary_json, write_atomically
+from jaxcompare.lines import TruncatedLine, summary_json, write_atomically
 
 
 @dataclasses.dataclass(frozen=True)

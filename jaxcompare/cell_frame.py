@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from jaxcompare.cells import MUST_AGREE, Cell, CellRecord
+from jaxcompare.cell_records import MUST_AGREE, CellRecord
+from jaxcompare.cells import Cell
 
 COMPILE_PHASES = {"trace_s": "trace_s", "lower_s": "lower_s", "compile_s": "xla_s"}
 """Of a program, and the column: `compile_s` alone is all three."""

@@ -41,6 +41,11 @@ def _at_least(flag: str, value: float, least: float) -> None:
         raise InputError(f"{flag}: must be a finite number of at least {least}, not {value}")
 
 
+UNWRITTEN = ("data_dir", "skip_bad_images")
+"""Fields of DataConfig that decide where images come from and which are left out: a record's fingerprint says what they
+were, its `execution.skipped_images` which were not."""
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Which images a run sees."""

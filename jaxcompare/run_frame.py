@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from jaxcompare.config import RunConfig
-from jaxcompare.records import UNWRITTEN, History, RunRecord
+from jaxcompare.config import UNWRITTEN, RunConfig
+from jaxcompare.records import History, RunRecord
 
 RUN: dict[str, Callable[[RunRecord], Any]] = {
     "experiment": lambda r: r.experiment,

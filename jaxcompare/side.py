@@ -7,7 +7,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Protocol
 
-from jaxcompare.cells import RECIPE_STEPS, Cell, Timing
+from jaxcompare.cell_records import Timing
+from jaxcompare.cells import RECIPE_STEPS, Cell
 from jaxcompare.config import TrainingConfig
 from jaxcompare.data.batch import Batch, load_batches
 from jaxcompare.data.split import Dataset

@@ -6,7 +6,8 @@ from test_records import record
 
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cell_frame import to_frame
-from jaxcompare.cells import Cell, CellRecord, Timing
+from jaxcompare.cell_records import CellRecord, Timing
+from jaxcompare.cells import Cell
 
 IMAGES = 1536
 COMMAND = "python experiments/training_speed.py --dataset folder --data-dir DIR"

@@ -34,9 +34,10 @@ from jaxcompare.analysis.roofline import common_roofs
 from jaxcompare.analysis.speed import baseline, best
 from jaxcompare.analysis.statistics import Spread
 from jaxcompare.cell_frame import to_csv, to_frame
-from jaxcompare.cells import Cell, load_cells, save_cells
+from jaxcompare.cell_records import load_cells, save_cells
+from jaxcompare.cells import Cell
 from jaxcompare.config import InputError
-from jaxcompare.records import TruncatedLine
+from jaxcompare.lines import TruncatedLine
 
 LAST = Cell("cnn", "eager", control="channels-last")
 

@@ -19,7 +19,7 @@ from test_data_efficiency import results_folder
 
 import report
 from jaxcompare.cell_frame import to_csv, to_frame
-from jaxcompare.cells import CellRecord
+from jaxcompare.cell_records import CellRecord
 from jaxcompare.jax_side.costs import Costs
 from jaxcompare.measure.clock import Phases
 from jaxcompare.records import RunRecord

@@ -10,7 +10,8 @@ import pytest
 import synthetic
 
 from jaxcompare.analysis.data_efficiency import analyse
-from jaxcompare.records import Prediction, save_records, summary_json
+from jaxcompare.lines import summary_json
+from jaxcompare.records import Prediction, save_records
 from jaxcompare.report.html import build_page
 from jaxcompare.report.pictures import draw_pictures
 from jaxcompare.report.results import Results, gather

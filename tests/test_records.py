@@ -12,19 +12,11 @@ import pytest
 import training_runs
 from jaxcompare.analysis.comparison import check_comparable, check_one_recipe
 from jaxcompare.analysis.data_efficiency import build_sweep
-from jaxcompare.cells import load_cells, save_cells
+from jaxcompare.cell_records import load_cells, save_cells
 from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig
+from jaxcompare.lines import TruncatedLine, write_atomically
 from jaxcompare.measure.environment import find_commit
-from jaxcompare.records import (
-    History,
-    Prediction,
-    RunRecord,
-    TruncatedLine,
-    find_complete,
-    load_records,
-    save_records,
-    write_atomically,
-)
+from jaxcompare.records import History, Prediction, RunRecord, find_complete, load_records, save_records
 
 
 def record(model="cnn", status="complete", losses=(2.0, 1.5), **kwargs):

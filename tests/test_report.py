@@ -18,9 +18,10 @@ from test_records import record
 from jaxcompare.analysis.comparison import check_comparable
 from jaxcompare.analysis.statistics import Estimate, Interval, Spread
 from jaxcompare.config import ExecutionConfig, InputError, TrainingConfig
+from jaxcompare.lines import summary_json
 from jaxcompare.measure.cost import layer_costs
 from jaxcompare.models import build_model
-from jaxcompare.records import History, summary_json
+from jaxcompare.records import History
 from jaxcompare.report.blocks import replace_blocks
 from jaxcompare.report.figure import save_figure
 from jaxcompare.report.results import PAGE_ONLY, gather

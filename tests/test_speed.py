@@ -19,7 +19,8 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler
 
 from jaxcompare import models
-from jaxcompare.cells import Cell, JaxEngine, Timing
+from jaxcompare.cell_records import Timing
+from jaxcompare.cells import Cell, JaxEngine
 from jaxcompare.compat import torch as compat
 from jaxcompare.config import DataConfig, InputError, TrainingConfig
 from jaxcompare.data import host, recipe

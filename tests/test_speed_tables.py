@@ -27,9 +27,11 @@ from test_contrast import LAST, under_malloc
 from test_records import record as run_record
 
 import report
-from jaxcompare.cells import Cell, save_cells
+from jaxcompare.cell_records import save_cells
+from jaxcompare.cells import Cell
 from jaxcompare.config import InputError
-from jaxcompare.records import History, save_lines
+from jaxcompare.lines import save_lines
+from jaxcompare.records import History
 from jaxcompare.report.html import build_page
 from jaxcompare.report.pictures import DESIGNS, draw_pictures
 from jaxcompare.report.results import PAGE_ONLY, Results, gather

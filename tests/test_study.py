@@ -21,7 +21,8 @@ from jax.experimental.compilation_cache import compilation_cache
 from toy import build_toy
 
 import training_speed
-from jaxcompare.cells import Cell, Timing, load_cells
+from jaxcompare.cell_records import Timing, load_cells
+from jaxcompare.cells import Cell
 from jaxcompare.compat import torch as compat
 from jaxcompare.config import DataConfig, InputError, TrainingConfig
 from jaxcompare.data.datasets import load_dataset

@@ -7,7 +7,7 @@ import pandas as pd
 from jaxcompare.analysis.contrast import Pair, measured
 from jaxcompare.analysis.speed import cells_of
 from jaxcompare.cell_frame import SAME_STUDY
-from jaxcompare.cells import MUST_AGREE
+from jaxcompare.cell_records import MUST_AGREE
 from jaxcompare.config import InputError
 from jaxcompare.measure.parity import Deviation
 

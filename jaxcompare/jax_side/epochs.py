@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcompare.cells import Cell, Timing
+from jaxcompare.cell_records import Timing
+from jaxcompare.cells import Cell
 from jaxcompare.compat import jax as compat
 from jaxcompare.config import InputError
 from jaxcompare.jax_side.cell_engine import build_engine
@@ -97,7 +98,7 @@ def settle() -> None:
 
 
 def build_manifest(cell: Cell, setup: Setup) -> dict[str, Any]:
-    """What decides this process's speed, as `cells.MUST_AGREE` compares it with PyTorch's."""
+    """What decides this process's speed, as `cell_records.MUST_AGREE` compares it with PyTorch's."""
     device = jax.local_devices()[0]
     with jax.default_matmul_precision(MATMUL_PRECISION[cell.precision]):
         products = compat.matmul_precision()

@@ -5,7 +5,8 @@ from typing import Any
 
 import jax
 
-from jaxcompare.cells import Cell, Timing
+from jaxcompare.cell_records import Timing
+from jaxcompare.cells import Cell
 from jaxcompare.jax_side import epochs
 from jaxcompare.jax_side.cell_engine import build_cells_learner, build_engine
 from jaxcompare.jax_side.gate import run_gate

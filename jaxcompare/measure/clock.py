@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from jaxcompare.cells import Timing
+from jaxcompare.cell_records import Timing
 from jaxcompare.compat import jax as compat
 from jaxcompare.measure.environment import cpu_cores, page_faults
 from jaxcompare.measure.others import watch_others

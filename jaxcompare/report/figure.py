@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from jaxcompare.records import write_atomically
+from jaxcompare.lines import write_atomically
 
 COLOURS = {"cnn": "#4a90d9", "vit": "#e74c3c"}
 """CNN blue and solid, ViT red and dashed (or hatched), so that grey print keeps them apart."""

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from jaxcompare import __version__
 from jaxcompare.analysis.contrast import measured
 from jaxcompare.cell_frame import environment_of
+from jaxcompare.lines import summary_json
 from jaxcompare.measure.cost import layer_costs
-from jaxcompare.records import summary_json
 from jaxcompare.report.answers import answer_questions, unfinished
 from jaxcompare.report.commands import speed_commands, training_commands
 from jaxcompare.report.figure import Picture, figure_svg

@@ -14,10 +14,11 @@ from jaxcompare.analysis.outcome import MODELS, summarise
 from jaxcompare.analysis.predictions import Score, score_predictions
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cell_frame import to_frame as frame_of_cells
-from jaxcompare.cells import CellRecord, load_cells
+from jaxcompare.cell_records import CellRecord, load_cells
 from jaxcompare.config import InputError
+from jaxcompare.lines import load_lines
 from jaxcompare.measurements import LINES
-from jaxcompare.records import RunRecord, load_lines, load_records
+from jaxcompare.records import RunRecord, load_records
 from jaxcompare.report.answers import verdict
 from jaxcompare.report.run_tables import (
     accuracy_time_table,

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from jaxcompare.cell_frame import to_csv, to_frame
-from jaxcompare.cells import Cell, CellRecord, load_cells, save_cells
+from jaxcompare.cell_records import CellRecord, load_cells, save_cells
+from jaxcompare.cells import Cell
 from jaxcompare.config import InputError
+from jaxcompare.lines import load_lines, save_lines, write_atomically
 from jaxcompare.measure.environment import find_commit
 from jaxcompare.measure.malloc import malloc_settings
 from jaxcompare.measurements import LINES
-from jaxcompare.records import load_lines, save_lines, write_atomically
 from jaxcompare.side import Setup
 
 

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jaxcompare.cells import Cell, CellRecord
+from jaxcompare.cell_records import CellRecord
+from jaxcompare.cells import Cell
 from jaxcompare.config import InputError, ModelName
 from jaxcompare.measure.environment import find_commit
 from jaxcompare.measure.malloc import malloc_settings, single_arena

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxcompare.cells import Cell, Timing
+from jaxcompare.cell_records import Timing
+from jaxcompare.cells import Cell
 from jaxcompare.config import Framework, ModelName, TrainingConfig
 from jaxcompare.data.batch import save_batches
 from jaxcompare.measure.parity import load_reference, measure_deviation, save_reference

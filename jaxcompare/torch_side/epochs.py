@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from jaxcompare.cells import Cell, Timing
+from jaxcompare.cell_records import Timing
+from jaxcompare.cells import Cell
 from jaxcompare.compat import torch as compat
 from jaxcompare.config import InputError
 from jaxcompare.measure import clock

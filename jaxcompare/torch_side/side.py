@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from jaxcompare.cells import Cell, Timing
+from jaxcompare.cell_records import Timing
+from jaxcompare.cells import Cell
 from jaxcompare.compat import torch as compat
 from jaxcompare.measure.clock import Phases
 from jaxcompare.measure.parity import Outcome, Reference

@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcompare.records import RunRecord, from_line, run_values, to_line
+from jaxcompare.lines import from_line, to_line
+from jaxcompare.records import RunRecord, run_values
 from jaxcompare.training.step import TrainState
 
 KEPT = 2

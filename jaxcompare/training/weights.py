@@ -9,7 +9,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxcompare.config import InputError
-from jaxcompare.records import RunRecord, write_atomically
+from jaxcompare.lines import write_atomically
+from jaxcompare.records import RunRecord
 from jaxcompare.training.step import Params
 
 
