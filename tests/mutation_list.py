@@ -158,7 +158,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "jaxcompare/data/device.py",
-        "tests/test_device.py",
+        "tests/test_batches.py",
         (
             "device input: the same draws every epoch",
             "jax.random.split(jax.random.fold_in(key, epoch))",
@@ -175,7 +175,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "jaxcompare/data/host.py",
-        "tests/test_data.py tests/test_device.py -k 'differ or holds_every or on_host'",
+        "tests/test_batches.py -k 'host'",
         (
             "host input: the same crops every epoch",
             "(self.seed, plan.epoch, plan.index)",
@@ -222,7 +222,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "jaxcompare/data/host.py",
-        "tests/test_data.py -k 'own_generator'",
+        "tests/test_batches.py -k 'own_generator'",
         ("host input: a seed from torch's generator", "            generator=torch.Generator(),\n", ""),
     ),
     *of(
@@ -232,7 +232,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "jaxcompare/data/datasets.py",
-        "tests/test_data.py -k 'own_folders or digits or statistics or cifar_in'",
+        "tests/test_data.py -k 'of_a_folder or digits or statistics or cifar_in'",
         (
             "data: permuted classes of a folder's test images",
             "[label for _, label in files]",
@@ -278,8 +278,8 @@ MUTATIONS: list[Mutation] = [
         EPOCH_TIME,
         (
             "fit: the first clock read too early",
-            "            jax.block_until_ready(state)\n            start",
-            "            start",
+            "                jax.block_until_ready(state)\n                start",
+            "                start",
         ),
         ("fit: the second clock read too early", "            jax.block_until_ready((state, metrics))\n", ""),
         ("fit: evaluation within the epoch", "epoch_time_s=(trained - start)", "epoch_time_s=(evaluated - start)"),

@@ -30,14 +30,9 @@ MUTATIONS: list[Mutation] = [
             'losses[:-1] if record.status == "diverged" else losses',
             "losses[:-1]",
         ),
-        (
-            "records: a missing field takes today's default",
-            "        if missing := _missing(",
-            "        if missing := 0 and _missing(",
-        ),
     ),
     *of(
-        "jaxcompare/cells.py",
+        "jaxcompare/cell_records.py",
         RECORDS + " -k 'cell_cannot_have'",
         ("records: parity not looked at", "parity: dict[str, FromZero]", "parity: dict[str, float]"),
         ("records: a cell's page faults not looked at", "page_faults: list[WholeFromZero]", "page_faults: list[int]"),
@@ -49,6 +44,20 @@ MUTATIONS: list[Mutation] = [
         ("records: a cell's waits not looked at", "input_wait_s: list[FromZero]", "input_wait_s: list[float]"),
         ("records: a cell's warm-up not looked at", "warm_up_time_s: list[Positive]", "warm_up_time_s: list[float]"),
         ("records: an epoch of ten times the images", "if record.epoch_images != shown:", "if False:"),
+    ),
+    *of(
+        "jaxcompare/lines.py",
+        RECORDS + " -k 'cannot_have or not_a_record or missing'",
+        (
+            "lines: a missing field takes today's default",
+            "    if missing := _missing(",
+            "    if missing := 0 and _missing(",
+        ),
+    ),
+    *of(
+        "jaxcompare/lines.py",
+        "tests/test_checkpoints.py -k edited",
+        ("lines: checksums not looked at", "if checksum not in (None, _checksum(text)):", "if False:"),
     ),
     *of(
         "jaxcompare/fields.py",
@@ -246,8 +255,8 @@ MUTATIONS: list[Mutation] = [
         TABLES,
         (
             "verdict: another study is not asked",
-            'say("best", one, again, study.when)',
-            'say("best", one, None, study.when)',
+            'say("best", one, again, ',
+            'say("best", one, None, ',
         ),
     ),
     *of(
@@ -261,7 +270,7 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *of(
-        "jaxcompare/cells.py",
+        "jaxcompare/cell_records.py",
         "tests/test_plain.py -k length",
         (
             "speed: a long epoch's time is one of few images",
