@@ -43,17 +43,18 @@ def test_compilations_are_seen_with_their_shapes():
 def test_a_read_from_the_persistent_cache_is_seen():
     """Or else a warm compilation passes for a cold one, in the ledger and in `CompileTimes.from_cache`."""
 
+    def read_again(x):
+        return x * 3 - 5
+
     def build():
-        def read_again(x):
-            return x * 3 - 5
+        jax.clear_caches()
+        compiled(read_again, np.zeros(11, np.float32))
 
-        return jax.jit(read_again).lower(np.zeros(11, np.float32))
-
-    build().compile()
+    build()
     with jax_doors.watch_cache() as hits:
-        build().compile()
+        build()
     assert len(hits) == 1
-    build().compile()
+    build()
     assert len(hits) == 1, "still listening"
 
 
@@ -68,24 +69,26 @@ def test_a_traced_function_runs_operation_by_operation():
     assert len(seen) == 2, "the operations were compiled as one program"
 
 
+def compiled(function, *arguments, **options):
+    return jax.jit(function, **options).lower(*arguments).compile()
+
+
 def test_a_programs_memory_is_planned():
     """Or else records have no `planned_bytes`, and seeds are not chunked to fit a device's memory."""
     values = jax.ShapeDtypeStruct((1000,), jnp.float32)
-    plan = jax_doors.program_memory(jax.jit(lambda x, y: x + y).lower(values, values).compile())
-    assert plan is not None
-    assert plan[:2] == (8000, 4000)
-    assert (plan.temporaries, plan.reused) == (0, 0)
-    donated = jax_doors.program_memory(jax.jit(lambda x, y: x + y, donate_argnums=0).lower(values, values).compile())
-    assert donated is not None
+    plan, donated = (
+        jax_doors.program_memory(compiled(jnp.add, values, values, donate_argnums=donate)) for donate in ((), 0)
+    )
+    assert plan == (8000, 4000, 0, 0)
     assert donated.reused == 4000
 
 
 def test_a_programs_costs_are_counted():
     """Or else the costs' table has no column of XLA's."""
     matrix = jax.ShapeDtypeStruct((64, 64), jnp.float32)
-    costs = jax_doors.program_costs(jax.jit(jnp.matmul).lower(matrix, matrix).compile())
-    assert costs.flops == pytest.approx(2 * 64**3, rel=0.01)
-    assert costs.bytes_accessed == pytest.approx(3 * 4 * 64**2, rel=0.01)
+    assert jax_doors.program_costs(compiled(jnp.matmul, matrix, matrix)) == pytest.approx(
+        (2 * 64**3, 3 * 4 * 64**2), rel=0.01
+    )
 
 
 def test_a_devices_memory_is_asked_for():
@@ -136,9 +139,7 @@ def test_settings_are_read_as_they_hold_here():
     with jax.default_matmul_precision("tensorfloat32"):
         assert jax_doors.matmul_precision() == "tensorfloat32"
     assert jax_doors.matmul_precision() is None
-    folder = jax_doors.cache_folder()
-    assert folder is not None
-    assert folder.startswith(os.environ["XDG_CACHE_HOME"])
+    assert jax_doors.cache_folder().startswith(os.environ["XDG_CACHE_HOME"])
 
 
 @pytest.mark.parametrize("folder", ["a folder", None])
@@ -163,10 +164,10 @@ def test_the_cpus_devices_are_what_they_are_once_jax_has_started():
 
 def test_xla_takes_the_option_of_low_effort():
     """Or else no engine compiles: XLA refuses an option that it does not know."""
-    compiled = jax.jit(lambda x: x - 7).lower(np.float32(9)).compile(compiler_options=jax_doors.low_effort())
-    assert compiled(np.float32(9)) == 2
+    lowered = jax.jit(lambda x: x - 7).lower(np.float32(9))
+    assert lowered.compile(compiler_options=jax_doors.low_effort())(np.float32(9)) == 2
     with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option"):
-        jax.jit(lambda x: x - 7).lower(np.float32(9)).compile(compiler_options={"xla_no_such_option": 1})
+        lowered.compile(compiler_options={"xla_no_such_option": 1})
 
 
 def test_torchs_programs_are_counted():
@@ -192,19 +193,10 @@ def test_torchs_programs_are_kept_where_they_are_to_be(monkeypatch, tmp_path):
     assert cache_dir() == str(tmp_path)
 
 
-class Numbers(torch.utils.data.Dataset):
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, index):
-        return index
-
-
 def test_workers_end_though_their_iterator_is_held():
     """Or else the workers of one cell's input live on while the next one is timed."""
-    loader = torch.utils.data.DataLoader(
-        Numbers(), num_workers=1, persistent_workers=True, multiprocessing_context="forkserver"
-    )
+    workers = {"num_workers": 1, "persistent_workers": True, "multiprocessing_context": "forkserver"}
+    loader = torch.utils.data.DataLoader(range(4), **workers)
     torch_doors.end_kept_workers(loader)  # of which there are none yet
     before = set(multiprocessing.active_children())
     batches = iter(loader)
@@ -213,7 +205,7 @@ def test_workers_end_though_their_iterator_is_held():
     torch_doors.end_kept_workers(loader)
     worker.join(30)
     assert not worker.is_alive()
-    torch_doors.end_workers(iter(torch.utils.data.DataLoader(Numbers())))  # without workers
+    torch_doors.end_workers(iter(torch.utils.data.DataLoader(range(4))))  # without workers
 
 
 def test_torchs_profiler_keeps_its_events_and_does_not_warn():
@@ -227,24 +219,21 @@ def test_torch_is_silent_on_cuda_where_there_is_no_gpu(caplog):
     """Or else every process of a study writes a line on CUDA_HOME between the study's own."""
     name = "torch.utils.cpp_extension"
     assert find_spec(name) is not None, "the logger is named after a module that is gone"
-    before = logging.getLogger(name).level
-    try:
+    with caplog.at_level(logging.WARNING, name):  # and afterwards as it was
         torch_doors.quiet_cuda_search()
         logging.getLogger(name).warning("No CUDA runtime is found")
-    finally:
-        logging.getLogger(name).setLevel(before)
     assert not caplog.records
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-def test_tf32_is_allowed_as_asked(allowed):
+def test_tf32_is_allowed_as_asked():
     """Or else a GPU's float32 is rounded to 10 bits, or its tf32 is not, and the manifest says otherwise."""
     switches = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [switch.allow_tf32 for switch in switches]
     try:
-        torch_doors.allow_tf32(allowed)
-        assert [switch.allow_tf32 for switch in switches] == [allowed] * 2
-        assert torch_doors.allows_tf32() is allowed
+        for allowed in (False, True):
+            torch_doors.allow_tf32(allowed)
+            assert [switch.allow_tf32 for switch in switches] == [allowed] * 2
+            assert torch_doors.allows_tf32() is allowed
         switches[1].allow_tf32 = False
         assert torch_doors.allows_tf32() is False, "one of two is not both"
     finally:

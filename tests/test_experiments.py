@@ -1,5 +1,6 @@
 """The scripts as a user meets them: help, a run, a repeated run, every mistake."""
 
+import dataclasses
 import importlib
 import json
 import os
@@ -38,11 +39,16 @@ def test_help_answers_before_anything_heavy_is_imported():
     assert done.stdout.count("usage:") == len(SCRIPTS)
 
 
-def test_a_comparison_end_to_end_and_again(run_script, capsys, tmp_path):
+PREDICTION = ("--predict-more-accurate", "vit", "--predict-faster", "cnn", "--predict-gap", "2.5")
+
+
+def test_a_comparison_end_to_end_and_again(toy, run_script, fail_script, monkeypatch, capsys, tmp_path):
     out = tmp_path / "out"
-    run_script(full_comparison, *TINY, "--out", out)
+    answers = iter(["cnn", "1.5", "locality"])  # what the flags leave open
+    monkeypatch.setattr("builtins.input", lambda *_: next(answers))
+    run_script(full_comparison, *TINY, "--predict", "--predict-more-accurate", "vit", "--out", out)
     printed = capsys.readouterr().out
-    for expected in (
+    shown = (
         "CNN 128,842",
         "ViT 801,674",
         "9 of 64",
@@ -50,35 +56,43 @@ def test_a_comparison_end_to_end_and_again(run_script, capsys, tmp_path):
         "No GPU",
         "Summary",
         "CNN 40 images epoch 1/1",
-    ):
-        assert expected in printed
+        "Predicted",
+    )
+    assert [one for one in shown if one not in printed] == []
     records = load_records(out / "runs.jsonl")
     assert [(r.config.model, r.status, r.train_images) for r in records] == [
-        ("cnn", "complete", 40),
-        ("vit", "complete", 40),
+        (model, "complete", 40) for model in ("cnn", "vit")
     ]
-    summary = json.loads((out / "summary.json").read_text())["models"]
+    predicted = Prediction("vit", "cnn", 1.5, "locality")
+    assert [(r.experiment, r.prediction) for r in records] == [("full_comparison", predicted)] * 2
+    summary = json.loads((out / "summary.json").read_text())
     for r in records:
-        assert summary[r.config.model]["best_test_accuracy"] == pytest.approx(r.best_test_accuracy, rel=1e-9)
-        assert summary[r.config.model]["params"] == r.params
-    assert sorted(path.name for path in (out / "figures").iterdir()) == [
-        f"{name}.{kind}" for name in ("figure1_training", "figure3_comparison") for kind in ("png", "svg")
-    ]
+        one = summary["models"][r.config.model]
+        assert (one["best_test_accuracy"], one["params"]) == (pytest.approx(r.best_test_accuracy, rel=1e-9), r.params)
+    assert [one["prediction"] for one in summary["predictions"]] == [dataclasses.asdict(predicted)]
+    names = ("figure1_training", "figure3_comparison")
+    figures = {f"{name}.{kind}": (out / "figures" / f"{name}.{kind}") for name in names for kind in ("png", "svg")}
+    assert sorted((out / "figures").iterdir()) == sorted(figures.values())
 
     before = (out / "runs.jsonl").read_text()
     run_script(full_comparison, *TINY, "--out", out)
     assert "not repeated" in capsys.readouterr().out
+    # A prediction made when a run is known is none; a folder holds runs of one recipe.
+    assert "--predict: " in fail_script(full_comparison, *TINY, *PREDICTION, "--out", out)
+    assert "lr is 0.0003, here it is 1.0" in fail_script(full_comparison, *TINY, "--lr", "1", "--out", out)
     assert (out / "runs.jsonl").read_text() == before
 
     # The figures and the summary come back from the records alone.
     run_script(report, out, "--out", tmp_path / "report")
-    assert json.loads((tmp_path / "report" / "summary.json").read_text())["full_comparison"]["models"] == summary
-    for name in ("figure1_training.svg", "figure3_comparison.svg"):
-        assert (tmp_path / "report" / "figures" / name).read_text() == (out / "figures" / name).read_text()
+    again = json.loads((tmp_path / "report" / "summary.json").read_text())["full_comparison"]
+    assert again["models"] == summary["models"]
+    for name in names:
+        svg = f"{name}.svg"
+        assert (tmp_path / "report" / "figures" / svg).read_text() == figures[svg].read_text()
 
 
 def test_the_report_needs_no_device(tmp_path):
-    environment = os.environ | {"JAX_PLATFORMS": "cuda", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"JAX_PLATFORMS": "cuda"}
     script, folder = ROOT / "experiments" / "report.py", ROOT / "results" / "full_comparison"
     words = [sys.executable, script, folder, "--out", tmp_path]
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
@@ -86,103 +100,57 @@ def test_the_report_needs_no_device(tmp_path):
     assert (tmp_path / "report.html").exists()
 
 
-PREDICTION = ("--predict-more-accurate", "vit", "--predict-faster", "cnn", "--predict-gap", "2.5")
+def test_a_flag_beside_a_preset_wins(monkeypatch):
+    for words, expected in (
+        ("--epochs 7 --preset quick", (7, "digits", "quick")),
+        ("--preset=quick --dataset=svhn", (30, "svhn", "quick")),
+        ("", (20, "cifar10", "full")),
+    ):
+        monkeypatch.setattr(sys, "argv", ["x", *words.split()])
+        args = console._parse(full_comparison.Args, full_comparison.PRESETS)
+        assert (args.training.epochs, args.data.dataset, args.preset) == expected
 
 
-def test_a_prediction_is_saved_with_the_runs_it_was_made_for_and_scored(
-    toy, run_script, fail_script, monkeypatch, capsys, tmp_path
-):
-    answers = iter(["cnn", "1.5", "locality"])
-    monkeypatch.setattr("builtins.input", lambda *_: next(answers))
-    run_script(full_comparison, *TINY, "--predict", "--predict-more-accurate", "vit", "--out", tmp_path)
-    printed = capsys.readouterr().out
-    assert "By how many points" in printed
-    assert "Predicted" in printed
-    records = load_records(tmp_path / "runs.jsonl")
-    assert {r.prediction for r in records} == {Prediction("vit", "cnn", 1.5, "locality")}
-    (scored,) = json.loads((tmp_path / "summary.json").read_text())["predictions"]
-    assert scored["prediction"]["gap_points"] == 1.5
-    # A prediction made when a run is known is none.
-    assert "holds complete runs" in fail_script(full_comparison, *TINY, *PREDICTION, "--out", tmp_path)
-    assert load_records(tmp_path / "runs.jsonl") == records
+# What is given, and what of it the one line names.
+MISTAKES = {
+    "--dataset imagenet": "--dataset imagenet cifar10",
+    "--models mlp": "--models mlp cnn",
+    "--models cnn cnn": "--models",
+    "--epochs 0": "--epochs 0",
+    "--epochs many": "--epochs many",
+    "--lr nan": "--lr nan",
+    "--preset fast": "--preset fast quick",
+    "--no-such-flag": "--no-such-flag",
+    "--seeds 0": "--seeds 0",
+    "--seed 4294967295 --seeds 2": "--seeds 4294967295",
+    "--engine epoch --input host": "--engine --input device",
+    "--dataset digits --precision tf32": "--precision tf32 float32",
+    "--dataset digits --input host --seeds 2": "--input host --seeds 1",
+    "--dataset digits --train-size 5000": "--train-size 5000 1437",
+    "--dataset folder --data-dir nowhere": "--data-dir nowhere train/",
+    "--dataset digits --out file": "--out file",
+    "--dataset digits --out file/below": "--out file/below",
+    "--dataset digits --out /proc/nothing": "--out /proc/nothing",
+    # Predictions: incomplete, impossible, of one model, unanswered.
+    " ".join(PREDICTION[:2]): "--predict-faster --predict",
+    " ".join((*PREDICTION[:-1], "-3")): "--predict-gap -3",
+    " ".join((*PREDICTION, "--models cnn")): "--predict --models",
+    "--predict-faster mlp": "--predict-faster mlp",
+    "--predict": "--predict",
+}
 
 
-def test_a_folder_holds_runs_of_one_recipe(toy, run_script, fail_script, tmp_path):
-    run_script(full_comparison, *TINY, "--models", "cnn", "--out", tmp_path)
-    before = (tmp_path / "runs.jsonl").read_text()
-    error = fail_script(full_comparison, *TINY, "--models", "cnn", "--lr", "1", "--out", tmp_path)
-    assert "lr is 0.0003, here it is 1.0; give another --out" in error
-    assert (tmp_path / "runs.jsonl").read_text() == before
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (PREDICTION[:2], ("--predict-faster", "--predict")),
-        ((*PREDICTION[:-1], "-3"), ("--predict-gap", "between 0 and 100")),
-        ((*PREDICTION, "--models", "cnn"), ("--predict", "--models")),
-        (("--predict-faster", "mlp"), ("--predict-faster", "mlp")),
-        (("--predict",), ("--predict", "no answer")),
-    ],
-)
-def test_incomplete_predictions_are_refused_before_anything_trains(fail_script, monkeypatch, tmp_path, words, expected):
+@pytest.mark.parametrize("words", MISTAKES)
+def test_mistakes_are_one_line_and_leave_nothing(fail_script, monkeypatch, tmp_path, words):
     def closed(*_):
         raise EOFError
 
     monkeypatch.setattr("builtins.input", closed)
-    error = fail_script(full_comparison, *TINY, *words, "--out", tmp_path / "out")
-    assert all(part in error for part in expected), error
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_flag_beside_a_preset_wins(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["x", "--epochs", "7", "--preset", "quick"])
-    args = console._parse(full_comparison.Args, full_comparison.PRESETS)
-    assert (args.training.epochs, args.data.dataset, args.preset) == (7, "digits", "quick")
-    monkeypatch.setattr(sys, "argv", ["x", "--preset=quick", "--dataset=svhn"])
-    args = console._parse(full_comparison.Args, full_comparison.PRESETS)
-    assert (args.training.epochs, args.data.dataset) == (30, "svhn")
-    monkeypatch.setattr(sys, "argv", ["x"])
-    assert console._parse(full_comparison.Args, full_comparison.PRESETS) == full_comparison.Args()
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (("--dataset", "imagenet"), ("imagenet", "--dataset", "cifar10")),
-        (("--models", "mlp"), ("mlp", "--models", "cnn")),
-        (("--models", "cnn", "cnn"), ("--models", "each model once")),
-        (("--epochs", "0"), ("--epochs", "at least 1")),
-        (("--epochs", "many"), ("--epochs", "many")),
-        (("--batch-size", "-4"), ("--batch-size", "at least 1")),
-        (("--train-size", "0"), ("--train-size", "at least 1")),
-        (("--lr", "nan"), ("--lr", "nan")),
-        (("--image-size", "30"), ("--image-size", "multiple of 4")),
-        (("--preset", "fast"), ("--preset", "fast", "quick")),
-        (("--no-such-flag",), ("--no-such-flag",)),
-        (("--seeds", "0"), ("--seeds", "at least 1")),
-        (("--seed", "4294967295", "--seeds", "2"), ("--seeds", "4294967295")),
-        (("--engine", "fast"), ("--engine", "fast", "epoch")),
-        (("--engine", "epoch", "--input", "host"), ("--engine epoch", "--input device")),
-        (("--chunk-size", "0"), ("--chunk-size", "at least 1")),
-        (("--dataset", "digits", "--precision", "tf32"), ("--precision tf32", "float32")),
-        (("--dataset", "digits", "--input", "host", "--seeds", "2"), ("--input host", "--seeds 1")),
-        (("--dataset", "digits", "--train-size", "5000"), ("--train-size", "1437")),
-        (("--dataset", "folder", "--data-dir", "nowhere"), ("--data-dir nowhere", "train/")),
-    ],
-)
-def test_mistakes_are_one_line_and_leave_nothing(fail_script, monkeypatch, tmp_path, words, expected):
     monkeypatch.chdir(tmp_path)
-    error = fail_script(full_comparison, *words, "--out", "out")
-    assert all(part in error for part in expected), error
-    assert not any(path.is_file() for path in tmp_path.rglob("*"))
-
-
-def test_out_that_is_a_file_or_cannot_be_made(fail_script, tmp_path):
-    (tmp_path / "file").write_text("kept")
-    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nothing")):
-        assert f"--out {out}" in fail_script(full_comparison, *TINY, "--out", out)
-    assert (tmp_path / "file").read_text() == "kept"
+    Path("file").write_text("kept")
+    error = fail_script(full_comparison, "--out", "out", *words.split())
+    assert [part for part in MISTAKES[words].split() if part not in error] == []
+    assert [path.read_text() for path in tmp_path.rglob("*") if path.is_file()] == ["kept"]
 
 
 def test_nan_is_reported_with_its_epoch_and_its_record_kept(toy, fail_script, tmp_path):

@@ -29,24 +29,14 @@ def expected_bound(name, path):
         return 0
     if path.endswith("in_proj/kernel"):
         return math.sqrt(6 / (128 + 384))
-    fans = {
-        "conv_0": 3 * 9,
-        "conv_1": 32 * 9,
-        "conv_2": 64 * 9,
-        "hidden": 2048,
-        "patch_embed": 3 * 16,
-        "out_proj": 128,
-        "linear1": 128,
-        "linear2": 512,
-        "head": 256 if name == "cnn" else 128,
-    }
+    fans = {"conv_0": 3 * 9, "conv_1": 32 * 9, "conv_2": 64 * 9, "hidden": 2048, "patch_embed": 3 * 16}
+    fans |= {"out_proj": 128, "linear1": 128, "linear2": 512, "head": 256 if name == "cnn" else 128}
     return 1 / math.sqrt(fans[path.split("/")[-2]])
 
 
 def named(params):
-    return {
-        "/".join(k.key for k in path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-    }
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {"/".join(key.key for key in path): np.asarray(leaf) for path, leaf in leaves}
 
 
 @pytest.mark.parametrize("name", ["cnn", "vit"])

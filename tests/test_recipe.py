@@ -7,11 +7,11 @@ import pytest
 import torch
 from toy import build_toy
 
+from jaxcompare.compat import low_effort
 from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.data.datasets import PUBLISHED
 from jaxcompare.data.host import build_loaders, normalise
-from jaxcompare.data.split import Dataset
 from jaxcompare.models import build_model
 from jaxcompare.torch_side import fit as torch_fit
 from jaxcompare.torch_side import models as torch_models
@@ -23,13 +23,8 @@ from jaxcompare.training.step import build_gradient, build_train_step, init_stat
 
 def test_the_recipes_constants():
     training, data = TrainingConfig(), DataConfig()
-    assert (training.epochs, training.batch_size, training.lr, training.weight_decay, training.seed) == (
-        20,
-        128,
-        3e-4,
-        0.05,
-        42,
-    )
+    assert (training.epochs, training.batch_size, training.seed) == (20, 128, 42)
+    assert (training.lr, training.weight_decay) == (3e-4, 0.05)
     assert (data.dataset, data.image_size, data.train_size, data.normalisation) == ("cifar10", 32, None, "published")
     recipe = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
     assert PUBLISHED["cifar10"] == PUBLISHED["folder"] == recipe
@@ -47,21 +42,20 @@ def test_pytorchs_optimiser_and_dropout_are_the_recipes():
     assert rates == [0.1] * 16
 
 
-def test_training_batches_are_shuffled_and_augmented_and_test_batches_are_neither(tiny_dataset: Dataset):
+def test_training_batches_are_shuffled_and_augmented_and_test_batches_are_neither(tiny_dataset):
     train, test = build_loaders(tiny_dataset, TrainingConfig(batch_size=32), 0)
-    first, second = ([np.array(batch.images) for batch in train.epoch(epoch)] for epoch in (0, 1))
-    labels = [np.concatenate([batch.labels for batch in train.epoch(epoch)]) for epoch in (0, 1)]
-    assert (labels[0] != labels[1]).any()
-    assert any((a != b).any() for a, b in zip(first, second, strict=True))
 
     def plain(split):
         images = torch.from_numpy(split.images).permute(0, 3, 1, 2)
         return normalise(images, tiny_dataset.statistics).permute(0, 2, 3, 1).numpy()
 
+    (images, labels), (_, later) = (
+        [np.concatenate(parts)[:70] for parts in list(zip(*train.epoch(epoch), strict=True))[:2]] for epoch in (0, 1)
+    )
+    assert (labels != later).any()
     # No training image survives its crop and flip as it was, but for one in 162.
     originals = {image.tobytes() for image in plain(tiny_dataset.train)}
-    shown = [image.tobytes() for batch in first for image in batch]
-    assert sum(image in originals for image in shown) < 5
+    assert sum(image.tobytes() in originals for image in images) < 5
     for epoch in (0, 1):
         tested = np.concatenate([batch.images for batch in test.epoch(epoch)])[: len(tiny_dataset.test)]
         np.testing.assert_array_equal(tested, plain(tiny_dataset.test))
@@ -104,17 +98,16 @@ def test_one_step_comes_to_what_it_always_did(name):
     batch = Batch(images, np.arange(8, dtype=np.int32), np.ones(8, np.float32))
     model, tx = build_model(name), build_optimiser(TrainingConfig(lr=0.01, weight_decay=1.0))
 
-    @jax.jit
     def step(key):
-        state = init_state(model, tx, key, batch.images)
-        (grads, _), (after, metrics) = (
-            function(state, batch) for function in (build_gradient(model), build_train_step(model, tx))
-        )
+        state = init_state(model, tx, key, images)
+        grads, _ = build_gradient(model)(state, batch)
+        after, metrics = build_train_step(model, tx)(state, batch)
         return metrics.loss, optax.tree.norm(grads), optax.tree.norm(after.params)
 
-    found = tuple(map(float, step(jax.random.key(0))))
+    compiled = jax.jit(step).lower(jax.random.key(0)).compile(compiler_options=low_effort())
+    found = tuple(map(float, compiled(jax.random.key(0))))
     assert found == pytest.approx(GOLDEN[name], rel=1e-4), (
-        f"the {name}'s loss, gradient norm and parameter norm are {found}, and were {GOLDEN[name]}. If initialisation, "
-        "dropout, loss or optimiser were changed on purpose, put these numbers into GOLDEN and say why in the commit: "
-        "what was trained before is no longer what this code trains. If not, find what changed them"
+        f"the {name}'s loss, gradient norm and parameter norm are {found}, and were {GOLDEN[name]}. If they were "
+        "changed on purpose, put these numbers into GOLDEN and say why in the commit: what was trained before is no "
+        "longer what this code trains"
     )
