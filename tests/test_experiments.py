@@ -1,16 +1,21 @@
 """The scripts as a user meets them: help, a run, a repeated run, every mistake."""
 
+import contextlib
 import dataclasses
+import functools
 import importlib
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from test_records import record
 
 import console
+import framework_agreement
 import full_comparison
 import report
 import reproduce_all
@@ -20,6 +25,7 @@ from jaxcompare.records import Prediction, load_records
 ROOT = Path(__file__).parents[1]
 SHARED = ("console.py", "training_runs.py")
 SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.py") if path.name not in SHARED)
+MODELS = ("cnn", "vit")
 TINY = ["--dataset", "digits", "--image-size", "8", "--train-size", "40", "--batch-size", "32", "--epochs", "1"]
 
 
@@ -61,7 +67,7 @@ def test_a_comparison_end_to_end_and_again(toy, run_script, fail_script, monkeyp
     assert [one for one in shown if one not in printed] == []
     records = load_records(out / "runs.jsonl")
     assert [(r.config.model, r.status, r.train_images) for r in records] == [
-        (model, "complete", 40) for model in ("cnn", "vit")
+        (model, "complete", 40) for model in MODELS
     ]
     predicted = Prediction("vit", "cnn", 1.5, "locality")
     assert [(r.experiment, r.prediction) for r in records] == [("full_comparison", predicted)] * 2
@@ -226,6 +232,7 @@ def test_seeds_are_runs_of_their_own_and_only_missing_ones_are_trained(toy, run_
 
 def test_check_passes_here_and_names_what_is_missing(monkeypatch, capsys, tmp_path):
     (tmp_path / "cifar-10-batches-py").mkdir()
+    assert [check.main(words) for words in (["--help"], ["--no-such-flag"], ["two", "folders"])] == [0, 2, 2]
     assert check.main([str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert f"cifar10          in {tmp_path}/" in printed
@@ -277,6 +284,42 @@ def test_gpu_detection(tmp_path):
     assert not check.gpu_is_present(tmp_path / "gpus", tmp_path / "nvidia0")
     (tmp_path / "gpus" / "0000:01").mkdir(parents=True)
     assert check.gpu_is_present(tmp_path / "gpus", tmp_path / "nvidia0")
+
+
+def test_the_frameworks_train_the_same_runs_once(run_script, monkeypatch, capsys, tmp_path):
+    fitted = []
+
+    def fit(framework, config, dataset):
+        fitted.append((framework, config.execution.engine, config.execution.input, config.model, config.training.seed))
+        changes = {"config": config, "data_fingerprint": dataset.fingerprint, "train_images": 40}
+        return record(config.model, losses=(1.0,), **changes), None
+
+    for framework, module in (("jax", "training"), ("torch", "twin")):
+        monkeypatch.setattr(f"jaxcompare.{module}.fit.fit", functools.partial(fit, framework))
+    # In place of a fresh process for each run.
+    monkeypatch.setattr(framework_agreement, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(count))
+    words = (*TINY, "--seeds", "2", "--out", tmp_path)
+    run_script(framework_agreement, *words)
+    kinds = [("jax", "chunk", "device"), ("jax", "step", "host"), ("torch", "step", "host")]
+    assert sorted(fitted) == sorted((*kind, model, seed) for kind in kinds for model in MODELS for seed in (42, 43))
+    saved = load_records(tmp_path / "runs.jsonl")
+    assert len(saved) == len({r.identity for r in saved}) == 12
+    assert {r.experiment for r in saved} == {"framework_agreement"}
+    table = capsys.readouterr().out.split("\n\n")[-1]
+    run_script(framework_agreement, *words)
+    assert len(fitted) == 12
+    assert capsys.readouterr().out.split("\n\n")[-1] == table
+
+
+@pytest.mark.parametrize(("status", "ends"), [(0, None), (1, 2), (130, 130)])
+def test_reproduce_all_stops_at_a_step_that_fails(status, ends, run_script, monkeypatch, tmp_path):
+    (tmp_path / "first.py").write_text(f"raise SystemExit({status})")
+    (tmp_path / "second.py").write_text("import pathlib, sys; pathlib.Path(sys.argv[1]).touch()")
+    monkeypatch.setattr(reproduce_all, "__file__", str(tmp_path / "reproduce_all.py"))
+    monkeypatch.setattr(reproduce_all, "build_steps", lambda _: [["first.py"], ["second.py", str(tmp_path / "ran")]])
+    with pytest.raises(SystemExit) if ends else contextlib.nullcontext() as end:
+        run_script(reproduce_all, "--out", tmp_path / "out")
+    assert (end and end.value.code, (tmp_path / "ran").exists()) == (ends, not ends)
 
 
 @pytest.mark.parametrize("preset", ["quick", "full"])

@@ -21,6 +21,7 @@ from jaxcompare.records import (
     Prediction,
     RunRecord,
     TruncatedLine,
+    after_epoch,
     find_complete,
     load_records,
     save_lines,
@@ -103,6 +104,23 @@ def test_a_complete_run_is_found_for_its_own_experiment_only(path):
     assert find_complete(path, *asked) == one
     for other in (("data_efficiency", *asked[1:]), (asked[0], one.config.with_seed(1), "abc"), (*asked[:2], "abd")):
         assert find_complete(path, *other) is None
+
+
+def test_an_epoch_leaves_a_run_running_complete_or_diverged():
+    fields = dict.fromkeys(dataclasses.asdict(History()), 0.5)
+    for before, loss, status in (
+        ([], 1.0, "running"),
+        ([2.0], 1.0, "complete"),
+        ([], math.nan, "diverged"),
+        ([2.0], math.inf, "diverged"),
+    ):
+        after = after_epoch(short(status="running", losses=before), **fields | {"train_loss": loss})
+        assert (after.status, repr(after.history.train_loss)) == (status, repr([*before, loss]))
+
+
+def test_a_run_is_warm_if_all_of_its_programs_came_from_the_cache():
+    for cached, compiled in (([], "not"), ([0, 0], "cold"), ([1, 0], "partly warm"), ([1, 1], "warm")):
+        assert short(compile_times={i: {"from_cache": bool(one)} for i, one in enumerate(cached)}).compiled == compiled
 
 
 # Values, and the fields that cannot have them.
@@ -222,6 +240,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     write_atomically(path, "old\n")
+    assert list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o644
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(InputError, match="cannot be written"):
         write_atomically(path, "new\n")
