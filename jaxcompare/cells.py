@@ -136,8 +136,8 @@ class Cell:
             return "tf32 needs a GPU"
         if self.input == "resident" and not self.packaged:
             return "resident input needs an engine of this package (step, chunk, epoch)"
-        if self.input == "prepared" and self.engine == "chunk":
-            return "a program of several batches stacks them on the host; give it arrays or resident input"
+        if self.input == "prepared" and self.packaged:
+            return "engines of this package stack their batches on the host; give them arrays or resident input"
         if self.engine == "epoch" and self.input != "resident":
             return "a program of whole epochs cannot be fed batch by batch; it needs resident input"
         if self.seeds > 1 and self.input != "resident":

@@ -17,7 +17,8 @@ import full_comparison
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.records import load_records, save_records
-from jaxcompare.report.commands import rebuild_commands
+from jaxcompare.report.commands import training_commands
+from jaxcompare.run_frame import per_run, to_frame
 from jaxcompare.training.fit import fit
 
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
@@ -66,7 +67,7 @@ def test_a_run_goes_on_without_bad_images_and_its_record_names_them(root, toy, t
     save_records(tmp_path / "runs.jsonl", [record])
     (saved,) = load_records(tmp_path / "runs.jsonl")
     assert saved.execution["skipped_images"] == list(dataset.skipped)
-    assert "--skip-bad-images" in rebuild_commands([saved])[0]
+    assert "--skip-bad-images" in training_commands(per_run(to_frame([saved])))[0]
     clean, _ = fit(config, whole)
     assert "skipped_images" not in clean.execution
     (root / "train" / "dog" / "0.png").write_bytes(b"")

@@ -17,7 +17,7 @@ from jaxcompare.cell_records import load_cells, save_cells
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig
 from jaxcompare.lines import TruncatedLine, save_lines, write_atomically
 from jaxcompare.measure.environment import find_commit
-from jaxcompare.records import History, Prediction, RunRecord, find_complete, load_records, save_records
+from jaxcompare.records import History, Prediction, RunRecord, after_epoch, find_complete, load_records, save_records
 
 
 def record(model="cnn", status="complete", losses=(2.0, 1.5), **kwargs):
@@ -66,12 +66,6 @@ def test_round_trip_without_the_place_of_the_data(path):
     assert (loaded.best_test_accuracy, loaded.epoch_time_s, loaded.compile_time_s) == (0.5, 3.0, 3.5)
 
 
-def test_nan_is_null_in_the_file_and_nan_again_in_memory(path):
-    save_records(path, [short(status="diverged", losses=(2.0, math.nan))])
-    assert json.loads(path.read_text())["history"]["train_loss"] == [2.0, None]
-    assert math.isnan(load_records(path)[0].history.train_loss[1])
-
-
 def test_a_run_replaces_its_own_earlier_state_only(path):
     for one in (
         short(status="running", losses=(2.0,)),
@@ -94,6 +88,23 @@ def test_a_complete_run_is_found_for_its_own_experiment_only(path):
     assert find_complete(path, *asked) == one
     for other in (("data_efficiency", *asked[1:]), (asked[0], one.config.with_seed(1), "abc"), (*asked[:2], "abd")):
         assert find_complete(path, *other) is None
+
+
+def test_an_epoch_leaves_a_run_running_complete_or_diverged():
+    fields = dict.fromkeys(dataclasses.asdict(History()), 0.5)
+    for before, loss, status in (
+        ([], 1.0, "running"),
+        ([2.0], 1.0, "complete"),
+        ([], math.nan, "diverged"),
+        ([2.0], math.inf, "diverged"),
+    ):
+        after = after_epoch(short(status="running", losses=before), **fields | {"train_loss": loss})
+        assert (after.status, repr(after.history.train_loss)) == (status, repr([*before, loss]))
+
+
+def test_a_run_is_warm_if_all_of_its_programs_came_from_the_cache():
+    for cached, compiled in (([], "not"), ([0, 0], "cold"), ([1, 0], "partly warm"), ([1, 1], "warm")):
+        assert short(compile_times={i: {"from_cache": bool(one)} for i, one in enumerate(cached)}).compiled == compiled
 
 
 # Values, and the fields that cannot have them.
@@ -213,6 +224,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     write_atomically(path, "old\n")
+    assert list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o644
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(InputError, match="cannot be written"):
         write_atomically(path, "new\n")
@@ -234,12 +247,6 @@ BAD = [
 def test_bad_values_are_named_with_their_flag(config, name, value):
     with pytest.raises(InputError, match=rf"--{name.replace('_', '-')}: .*{value}"):
         config(**{name: value})
-
-
-def test_configs_are_hashable_and_frozen():
-    assert len({short().config, short().config, short("vit").config}) == 2
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        short().config.model = "vit"
 
 
 # Across records: what cannot stand side by side.

@@ -183,7 +183,7 @@ def test_pytorchs_timed_loop_trains(monkeypatch, no_ceilings):
 
 @pytest.mark.parametrize(
     ("place", "theirs_asked", "ours_asked"),
-    [("recipe", [], []), ("host", [0, 1], [0, 1]), ("arrays", [], []), ("prepared", [], []), ("resident", [], [])],
+    [("recipe", [], []), ("host", [0, 1], [0, 1]), ("arrays", [], []), (None, [], [])],
 )
 def test_every_input_feeds_both_frameworks(place, theirs_asked, ours_asked, monkeypatch, no_ceilings):
     """Of the host pipeline, each epoch is asked for in its time; or none, where batches are prepared or JAX's own."""
@@ -272,7 +272,7 @@ def test_prepared_batches_are_the_pipelines_and_lie_as_xla_takes_them():
 
 @pytest.mark.parametrize(
     ("engine", "place"),
-    [("eager", "prepared"), ("eager", "arrays"), ("op", "prepared"), ("step", "arrays"), ("step", "prepared")],
+    [("eager", "prepared"), ("eager", "arrays"), ("op", "prepared"), ("step", "arrays")],
 )
 def test_what_a_step_gets_is_the_pipelines(engine, place):
     cell = dataclasses.replace(STEP, engine=engine, input=place)

@@ -173,8 +173,8 @@ def test_the_allocators_settings_are_the_users_where_there_are_any(unset_malloc)
     assert os.environ["MALLOC_ARENA_MAX"] == "2"
 
 
-def test_a_mistake_of_our_own_is_no_failed_cell():
-    with pytest.raises(KeyError):
+def test_any_exception_is_a_cells_failure():
+    with pytest.raises(CellFailed, match="KeyError: 'key'"):
         in_fresh_process(in_processes.is_a_bug)
 
 
@@ -341,7 +341,7 @@ def test_controls_come_beside_the_matrix():
         *(("cnn", engine, "long-epochs") for engine in ("step", "epoch")),
     }
     assert {cell.control for cell in found if cell.same_step} == {"channels-last"}
-    assert {(cell.batch_size, cell.input, cell.seeds) for cell in found} == {(128, "resident", 1)}
+    assert {(cell.batch_size, cell.on_device, cell.seeds) for cell in found} == {(128, True, 1)}
     some = build_grid(Axes(("cnn",), engines=("eager", "step"), controls=("channels-last",)), gpu=False)
     assert [cell.title for cell in some if cell.control] == ["PyTorch eager, device input, channels last"]
     with pytest.raises(InputError, match=r"--controls long-epochs: is of the cnn's step, epoch on device input"):
@@ -403,7 +403,7 @@ def test_a_measurement_goes_on_where_it_stopped(calls, tmp_path, monkeypatch):
     run(tmp_path)
     assert calls == []
     # Cells measured later would not stand beside these.
-    with pytest.raises(InputError, match="holds cnn PyTorch eager, device input, which this call does not measure"):
+    with pytest.raises(InputError, match="holds cnn PyTorch eager, prepared input, which this call does not measure"):
         run(tmp_path, [Cell("cnn", "step")])
 
 
@@ -460,7 +460,7 @@ def processes(request, monkeypatch):
     def call(function, *arguments):
         if function is worker.pass_gate:
             return dict.fromkeys(("logits", "gradients", "losses"), 0.0)
-        result, failure = process._call(function, arguments)
+        result, failure = process._outcome(function, arguments)
         if failure:
             raise CellFailed(failure)
         return result

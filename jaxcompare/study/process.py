@@ -60,10 +60,14 @@ def _call(results: Connection, function: Callable, arguments: tuple[Any, ...]) -
     # Memory is taken as it is needed, so that the allocator's peak is the program's.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     compat.quiet_cuda_search()
+    results.send(_outcome(function, arguments))
+
+
+def _outcome(function: Callable, arguments: tuple[Any, ...]) -> tuple[Any, str]:
     try:
-        results.send((function(*arguments), ""))
+        return function(*arguments), ""
     except Exception as error:
-        results.send((None, _explain(error)))
+        return None, _explain(error)
 
 
 def _explain(error: Exception) -> str:
