@@ -99,15 +99,6 @@ def test_a_comparison_end_to_end_and_again(toy, run_script, fail_script, monkeyp
         assert (tmp_path / "report" / "figures" / svg).read_text() == figures[svg].read_text()
 
 
-def test_the_report_needs_no_device(tmp_path):
-    environment = os.environ | {"JAX_PLATFORMS": "cuda"}
-    script, folder = ROOT / "experiments" / "report.py", ROOT / "results" / "full_comparison"
-    words = [sys.executable, script, folder, "--out", tmp_path]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "report.html").exists()
-
-
 def test_a_flag_beside_a_preset_wins(monkeypatch):
     for words, expected in (
         ("--epochs 7 --preset quick", (7, "digits", "quick")),
