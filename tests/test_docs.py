@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import mutations
 import pytest
 import synthetic
 import synthetic_speed
@@ -67,6 +68,10 @@ def test_every_link_leads_somewhere(document):
         titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else []
         anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
         assert not anchor or anchor in anchors, link
+
+
+def test_every_fault_that_is_to_be_planted_has_its_place():
+    assert [fault.name for fault in mutations.MUTATIONS if mutations.count_places(fault) != 1] == []
 
 
 def fields_of(cls, lead=""):
