@@ -1,5 +1,4 @@
-"""What every test runs under: the CPU alone; shapes and dtypes checked at the boundaries of all array code; ranks that
-are said, not promoted; random keys that are used once."""
+"""What every test runs under: the CPU alone; shapes and dtypes checked; no rank promoted, no random key used twice."""
 
 import os
 import sys
@@ -130,14 +129,12 @@ def fail_script(run_script, capsys):
 
 @pytest.fixture
 def tiny_dataset() -> Dataset:
-    """70 training and 21 test images of 8x8 pixels and three classes, noise around a class colour: sizes that no batch
-    divides."""
+    """70 training and 21 test images, of 8x8 pixels and three colours: sizes that no batch divides."""
     generator = np.random.default_rng(0)
 
     def split(count: int) -> Split:
         labels = generator.integers(0, 3, count).astype(np.int32)
         noise = generator.integers(0, 120, (count, 8, 8, 3))
-        colours = np.eye(3, dtype=int)[labels][:, None, None] * 120
-        return Split((noise + colours).astype(np.uint8), labels)
+        return Split((noise + 120 * np.eye(3, dtype=int)[labels][:, None, None]).astype(np.uint8), labels)
 
     return Dataset("tiny", ("red", "green", "blue"), split(70), split(21), ((0.4,) * 3, (0.2,) * 3), "fingerprint")

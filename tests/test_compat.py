@@ -23,6 +23,10 @@ from jaxcompare.compat import torch as torch_doors
 ROOT = Path(__file__).parents[1]
 
 
+def compiled(function, *arguments, **options):
+    return jax.jit(function, **options).lower(*arguments).compile()
+
+
 def test_compilations_are_seen_with_their_shapes():
     """Or else a recompilation in a timed epoch is not seen: `CompileGuard` counts none, and has no shape to name."""
     logger = logging.getLogger("jax._src.interpreters.pxla")
@@ -43,11 +47,10 @@ def test_compilations_are_seen_with_their_shapes():
 def test_a_read_from_the_persistent_cache_is_seen():
     """Or else a warm compilation passes for a cold one, in the ledger and in `CompileTimes.from_cache`."""
 
-    def read_again(x):
-        return x * 3 - 5
-
     def build():
-        jax.clear_caches()
+        def read_again(x):
+            return x * 3 - 5
+
         compiled(read_again, np.zeros(11, np.float32))
 
     build()
@@ -67,10 +70,6 @@ def test_a_traced_function_runs_operation_by_operation():
         results = jax_doors.as_function(jaxpr)(3.0, 4.0)
     assert results == [6.0, 7.0]
     assert len(seen) == 2, "the operations were compiled as one program"
-
-
-def compiled(function, *arguments, **options):
-    return jax.jit(function, **options).lower(*arguments).compile()
 
 
 def test_a_programs_memory_is_planned():
@@ -116,22 +115,19 @@ def test_running_out_of_memory_is_no_other_error():
 def test_an_array_says_whether_it_is_there():
     """Or else the wait for batches passes for the device's work, nor a clock that is read too early."""
     asked = threading.Event()
-    # On one device a program this small would be done when its call returns.
-    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("devices",))
-    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("devices"))
 
     @jax.jit
     def held_up(x):
         jax.debug.callback(lambda: asked.wait(60) and None)
         return x + 1
 
-    values = jax.device_put(jnp.ones(8), place)
-    try:
-        array = held_up(values)
-        assert not jax_doors.is_ready(array)
-    finally:
-        asked.set()
-    assert jax_doors.is_ready(jax.block_until_ready(array))
+    # On one device a program this small would be done when its call returns.
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("devices",))
+    values = jax.device_put(jnp.ones(8), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("devices")))
+    array = held_up(values)
+    early = jax_doors.is_ready(array)
+    asked.set()
+    assert (early, jax_doors.is_ready(jax.block_until_ready(array))) == (False, True)
 
 
 def test_settings_are_read_as_they_hold_here():
@@ -142,16 +138,15 @@ def test_settings_are_read_as_they_hold_here():
     assert jax_doors.cache_folder().startswith(os.environ["XDG_CACHE_HOME"])
 
 
-@pytest.mark.parametrize("folder", ["a folder", None])
-def test_the_caches_settings_have_these_names(folder, monkeypatch):
-    """Or else no process starts; where one only means something else, small programs are compiled anew every time. What
-    they do is in `test_engines.py`: cold passes for no warm."""
-    asked = {}
-    monkeypatch.setattr(jax.config, "update", lambda name, value: asked.update({name: value}))
-    jax_doors.keep_jax_programs(folder)
-    assert asked.keys() <= jax.config.values.keys()
-    assert asked.get("jax_compilation_cache_dir") == folder
-    assert asked.get("jax_enable_compilation_cache", True) is (folder is not None)
+def test_the_caches_settings_have_these_names(monkeypatch):
+    """Or else no process starts. What they do is in `test_engines.py`: cold is told from warm."""
+    for folder in ("a folder", None):
+        asked = {}
+        monkeypatch.setattr(jax.config, "update", asked.__setitem__)
+        jax_doors.keep_jax_programs(folder)
+        assert asked.keys() <= jax.config.values.keys()
+        assert asked.get("jax_compilation_cache_dir") == folder
+        assert asked.get("jax_enable_compilation_cache", True) is (folder is not None)
 
 
 def test_the_cpus_devices_are_what_they_are_once_jax_has_started():
@@ -262,12 +257,15 @@ def test_all_doors_are_in_one_package():
     assert not found
 
 
-def test_neither_the_doors_nor_a_report_load_a_framework():
-    """Or else a process of PyTorch holds JAX's threads, one of JAX PyTorch's; and a report waits for both."""
+def test_neither_the_doors_nor_a_report_load_a_framework(tmp_path):
+    """Or else a process of PyTorch holds JAX's threads, one of JAX PyTorch's; and a report waits for both, and for a
+    device."""
     program = (
-        "import sys; import jaxcompare.compat.jax, jaxcompare.compat.torch\n"
-        "import jaxcompare.report.html, jaxcompare.report.results\n"
+        "import runpy, sys; import jaxcompare.compat.jax, jaxcompare.compat.torch; sys.argv = sys.argv[1:]; sys.path[0] = 'experiments'; "
+        "runpy.run_path(sys.argv[0], run_name='__main__'); "
         "print(sorted({'jax', 'jaxlib', 'flax', 'optax', 'torch'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    words = [sys.executable, "-c", program, "experiments/report.py", "results/full_comparison", "--out", tmp_path]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.endswith("\n[]\n")
+    assert (tmp_path / "report.html").exists()

@@ -56,31 +56,21 @@ def test_a_comparison_end_to_end_and_again(toy, run_script, fail_script, monkeyp
     monkeypatch.setattr("builtins.input", lambda *_: next(answers))
     run_script(full_comparison, *TINY, "--predict", "--predict-more-accurate", "vit", "--out", out)
     printed = capsys.readouterr().out
-    shown = (
-        "CNN 128,842",
-        "ViT 801,674",
-        "9 of 64",
-        "5 of 5",
-        "No GPU",
-        "Summary",
-        "CNN 40 images epoch 1/1",
-        "Predicted",
-    )
+    shown = ["CNN 128,842", "ViT 801,674", "9 of 64", "5 of 5", "No GPU", "CNN 40 images epoch 1/1", "Predicted"]
     assert [one for one in shown if one not in printed] == []
     records = load_records(out / "runs.jsonl")
-    assert [(r.config.model, r.status, r.train_images) for r in records] == [
-        (model, "complete", 40) for model in MODELS
-    ]
+    assert [(r.config.model, r.status, r.train_images) for r in records] == [(one, "complete", 40) for one in MODELS]
     predicted = Prediction("vit", "cnn", 1.5, "locality")
-    assert [(r.experiment, r.prediction) for r in records] == [("full_comparison", predicted)] * 2
+    assert {(r.experiment, r.prediction) for r in records} == {("full_comparison", predicted)}
     summary = json.loads((out / "summary.json").read_text())
     for r in records:
         one = summary["models"][r.config.model]
         assert (one["best_test_accuracy"], one["params"]) == (pytest.approx(r.best_test_accuracy, rel=1e-9), r.params)
     assert [one["prediction"] for one in summary["predictions"]] == [dataclasses.asdict(predicted)]
-    names = ("figure1_training", "figure3_comparison")
-    figures = {f"{name}.{kind}": (out / "figures" / f"{name}.{kind}") for name in names for kind in ("png", "svg")}
-    assert sorted((out / "figures").iterdir()) == sorted(figures.values())
+    figures = {path.name: path for path in (out / "figures").iterdir()}
+    assert sorted(figures) == [
+        f"figure{name}.{kind}" for name in ("1_training", "3_comparison") for kind in ("png", "svg")
+    ]
 
     before = (out / "runs.jsonl").read_text()
     run_script(full_comparison, *TINY, "--out", out)
@@ -94,18 +84,8 @@ def test_a_comparison_end_to_end_and_again(toy, run_script, fail_script, monkeyp
     run_script(report, out, "--out", tmp_path / "report")
     again = json.loads((tmp_path / "report" / "summary.json").read_text())["full_comparison"]
     assert again["models"] == summary["models"]
-    for name in names:
-        svg = f"{name}.svg"
-        assert (tmp_path / "report" / "figures" / svg).read_text() == figures[svg].read_text()
-
-
-def test_the_report_needs_no_device(tmp_path):
-    environment = os.environ | {"JAX_PLATFORMS": "cuda"}
-    script, folder = ROOT / "experiments" / "report.py", ROOT / "results" / "full_comparison"
-    words = [sys.executable, script, folder, "--out", tmp_path]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "report.html").exists()
+    for name in ("figure1_training.svg", "figure3_comparison.svg"):
+        assert (tmp_path / "report" / "figures" / name).read_text() == figures[name].read_text()
 
 
 def test_a_flag_beside_a_preset_wins(monkeypatch):
@@ -267,7 +247,7 @@ def test_the_frameworks_train_the_same_runs_once(run_script, monkeypatch, capsys
         changes = {"config": config, "data_fingerprint": dataset.fingerprint, "train_images": 40}
         return record(config.model, losses=(1.0,), **changes), None
 
-    for framework, module in (("jax", "training"), ("torch", "twin")):
+    for framework, module in (("jax", "training"), ("torch", "torch_side")):
         monkeypatch.setattr(f"jaxcompare.{module}.fit.fit", functools.partial(fit, framework))
     # In place of a fresh process for each run.
     monkeypatch.setattr(framework_agreement, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(count))

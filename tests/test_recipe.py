@@ -7,7 +7,7 @@ import pytest
 import torch
 from toy import build_toy
 
-from jaxcompare.compat import low_effort
+from jaxcompare.compat.jax import low_effort
 from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.data.datasets import PUBLISHED

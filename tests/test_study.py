@@ -343,8 +343,8 @@ def test_controls_come_beside_the_matrix():
     assert {cell.control for cell in found if cell.same_step} == {"channels-last"}
     assert {(cell.batch_size, cell.on_device, cell.seeds) for cell in found} == {(128, True, 1)}
     some = build_grid(Axes(("cnn",), engines=("eager", "step"), controls=("channels-last",)), gpu=False)
-    assert [cell.title for cell in some if cell.control] == ["PyTorch eager, device input, channels last"]
-    with pytest.raises(InputError, match=r"--controls long-epochs: is of the cnn's step, epoch on device input"):
+    assert [cell.title for cell in some if cell.control] == ["PyTorch eager, prepared input, channels last"]
+    with pytest.raises(InputError, match=r"--controls long-epochs: is of the cnn's step, epoch on the device"):
         build_grid(Axes(("vit",), controls=("long-epochs",)), gpu=False)
     # The strongest opponent is measured wherever PyTorch eager is.
     (opponent,) = (cell for cell in build_grid(Axes(("cnn",), engines=("eager",)), gpu=False) if cell.control)
@@ -518,7 +518,7 @@ def test_the_command_measures_and_shows(processes, unset_malloc, run_script, cap
     recipe, _ = map(json.loads, (tmp_path / "out" / "inputs.jsonl").read_text().splitlines())
     assert recipe["images_per_s"] > 0
     out = capsys.readouterr().out
-    assert "torch.compile with CUDA graphs, device input, batches of 32: not measured (CUDA graphs need a GPU" in out
+    assert "torch.compile with CUDA graphs, prepared input, batches of 32: not measured (CUDA graphs need a GPU" in out
     assert list((tmp_path / "out" / "figures").glob("*.png"))
     assert (tmp_path / "trace" / "cnn-step-device-float32-32-1" / "train_step.hlo.txt").exists()
     assert (tmp_path / "trace" / "cnn-eager-device-float32-32-1-channels-last" / "trace.json").exists()
