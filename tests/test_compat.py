@@ -261,7 +261,8 @@ def test_neither_the_doors_nor_a_report_load_a_framework(tmp_path):
     """Or else a process of PyTorch holds JAX's threads, one of JAX PyTorch's; and a report waits for both, and for a
     device."""
     program = (
-        "import runpy, sys; import jaxcompare.compat.jax, jaxcompare.compat.torch; sys.argv = sys.argv[1:]; sys.path[0] = 'experiments'; "
+        "import runpy, sys; import jaxcompare.compat.jax, jaxcompare.compat.torch; "
+        "sys.argv = sys.argv[1:]; sys.path[0] = 'experiments'; "
         "runpy.run_path(sys.argv[0], run_name='__main__'); "
         "print(sorted({'jax', 'jaxlib', 'flax', 'optax', 'torch'} & set(sys.modules)))"
     )

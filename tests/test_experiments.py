@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -250,7 +249,7 @@ def test_the_frameworks_train_the_same_runs_once(run_script, monkeypatch, capsys
     for framework, module in (("jax", "training"), ("torch", "torch_side")):
         monkeypatch.setattr(f"jaxcompare.{module}.fit.fit", functools.partial(fit, framework))
     # In place of a fresh process for each run.
-    monkeypatch.setattr(framework_agreement, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(count))
+    monkeypatch.setattr("jaxcompare.study.process.in_fresh_process", lambda function, *words: function(*words))
     words = (*TINY, "--seeds", "2", "--out", tmp_path)
     run_script(framework_agreement, *words)
     kinds = [("jax", "chunk", "device"), ("jax", "step", "host"), ("torch", "step", "host")]
