@@ -521,7 +521,7 @@ def test_the_command_measures_and_shows(processes, unset_malloc, run_script, cap
     assert "torch.compile with CUDA graphs, prepared input, batches of 32: not measured (CUDA graphs need a GPU" in out
     assert list((tmp_path / "out" / "figures").glob("*.png"))
     assert (tmp_path / "trace" / "cnn-step-resident-float32-32-1" / "train_step.hlo.txt").exists()
-    assert (tmp_path / "trace" / "cnn-eager-device-float32-32-1-channels-last" / "trace.json").exists()
+    assert (tmp_path / "trace" / "cnn-eager-prepared-float32-32-1-channels-last" / "trace.json").exists()
 
 
 @pytest.mark.parametrize(
