@@ -88,7 +88,7 @@ def batch_sizes(study: SpeedStudy) -> pd.DataFrame:
     ways = several_sizes(cells_of(study.frame))
     found = study.cells[study.cells.measured].itertuples()
     medians = {one.cell: (one.step_time_s.middle, one.image_time_s.middle) for one in found}
-    rows = []
+    rows: list[dict[Any, Any]] = []
     for way, cells in ways.items():
         fit = study.fits.get(way)
         parts = (fit.fixed_s, fit.image_s, fit.half_size, fit.max_residual) if fit else [None] * 4
