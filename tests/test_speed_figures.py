@@ -134,7 +134,7 @@ def test_the_waterfall_goes_from_the_recipes_time_to_the_epochs():
     assert cnn.get_xscale() == "log"
     assert [p.get_hatch() for p in cnn.patches][:3] == ["", "////", ""]
     texts = [tick.get_text() for tick in beside.get_yticklabels()]
-    assert texts[2] == "library: 0.25 (0.25 to 0.25) times as fast; -50 % (-50 to -50) of the whole"
+    assert texts[2] == "library: 0.25 (0.25 to 0.25); -50 % (-50 to -50)"
     assert "CNN: 16.0 (16.0 to 16.0) times as fast in all" in [axes.get_title() for axes in figure.axes]
 
 

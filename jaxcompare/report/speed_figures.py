@@ -209,7 +209,7 @@ def attribution_waterfall(study: SpeedStudy) -> Figure:
 def _waterfall(axes: Axes, whole: Contrast, stages: Sequence[Contrast], start: float) -> None:
     """A bar a stage, from the time before it to the time after it; its factor and share beside it. Start: seconds an
     image of the recipe's loop."""
-    names, numbers, times = [whole.cell.execution], ["recipe's loop"], [1e6 * start]
+    names, numbers, times = [whole.cell.execution], ["stage: times as fast; share of the whole"], [1e6 * start]
     for place, stage in enumerate(stages, 1):
         before, after = times[-1], times[-1] / stage.ratio.value
         face, hatch, _ = STAGE_STYLES[stage.ratio.direction]
@@ -218,8 +218,8 @@ def _waterfall(axes: Axes, whole: Contrast, stages: Sequence[Contrast], start: f
             ends = (before / stage.ratio.interval.high, before / stage.ratio.interval.low)
             axes.plot(ends, (place, place), color="black", linewidth=1, marker="|")
         names.append(stage.other.execution)
-        share = f"; {share_text(stage.share)} of the whole" if stage.share else ""
-        numbers.append(f"{stage.pair.name}: {factor_text(stage.ratio)} times as fast{share}")
+        share = f"; {share_text(stage.share)}" if stage.share else ""
+        numbers.append(f"{stage.pair.name}: {factor_text(stage.ratio)}{share}")
         times.append(after)
     for place, time in enumerate(times):
         axes.plot((time, time), (place - 0.3, min(place + 1.3, len(times) - 0.7)), color="black", linewidth=0.8)
@@ -227,7 +227,7 @@ def _waterfall(axes: Axes, whole: Contrast, stages: Sequence[Contrast], start: f
         axes.plot(times[place], place, color="black", marker="D")
     axes.set_yticks(range(len(times)), names)
     log_scale(axes, "x")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.set(xlabel="µs an image (log scale)", ylim=(len(times) - 0.5, -0.5))
     axes.set_title(
         f"{model_label(whole.cell.model, whole.cell.precision)}: {factor_text(whole.ratio)} times as fast in all",
