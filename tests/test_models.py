@@ -127,6 +127,13 @@ def test_dropout_is_at_its_four_places_with_its_rate_and_scale(generator):
     assert all((a != b).any() for i, a in enumerate(masks) for b in masks[:i])
 
 
+def test_dropout_is_off_in_evaluation():
+    drops = [(x, y) for module, _, x, y in record_calls(build_model("vit", layers=1), train=False) if module is Dropout]
+    assert len(drops) == 4
+    for x, y in drops:
+        np.testing.assert_array_equal(x, y)
+
+
 @pytest.mark.parametrize("generator", ["hash", "threefry"])
 def test_the_dropout_rate_is_exact(generator):
     mask = np.asarray(keep_mask(jax.random.key(3), 0.9, (1 << 23,), generator))
