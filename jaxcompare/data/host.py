@@ -6,12 +6,8 @@ the number of workers changes no pixel.
 """
 
 import math
-import os
 import shutil
-import threading
 from collections.abc import Iterator
-from multiprocessing import parent_process
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +22,7 @@ from jaxcompare.compat import torch as compat
 from jaxcompare.config import InputError, TrainingConfig
 from jaxcompare.data.batch import CROP_PADDING, Batch
 from jaxcompare.data.split import Dataset, Split, Statistics
+from jaxcompare.parent import end_with_parent
 
 SHARED_MEMORY = Path("/dev/shm")
 """Where Linux has it."""
@@ -122,20 +119,6 @@ class _Batches(TorchDataset):
 
 def _as_is(sample: Any) -> Any:
     return sample
-
-
-def end_with_parent(worker: int = 0) -> None:
-    """Have this worker end when the process that it works for does, however that ends: a fork server's worker would not
-    notice."""
-    del worker
-    parent = parent_process()
-    assert parent is not None
-
-    def wait_for_parent() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=wait_for_parent, daemon=True).start()
 
 
 def check_shared_memory(workers: int, batch_bytes: int) -> None:

@@ -13,8 +13,8 @@ from torchvision import transforms
 from jaxcompare.compat import torch as compat
 from jaxcompare.config import TrainingConfig
 from jaxcompare.data.batch import CROP_PADDING, Batch
-from jaxcompare.data.host import end_with_parent
 from jaxcompare.data.split import Dataset, Split
+from jaxcompare.parent import end_with_parent
 
 WORKERS = 2
 """The recipe's."""

@@ -4,14 +4,14 @@ import errno
 import os
 import signal
 import tempfile
-import threading
 from collections.abc import Callable
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import Connection, wait
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Any
 
 from jaxcompare.compat import torch as compat
 from jaxcompare.config import InputError
+from jaxcompare.parent import end_with_parent
 
 KILLED = "its process was killed: out of memory, or stopped from outside"
 
@@ -44,19 +44,11 @@ def in_fresh_process(function: Callable, *arguments: Any) -> Any:
     return result
 
 
-def _end_with_parent() -> None:
-    """However the parent ends: its processes would wait for it, gigabytes in hand."""
-    parent = parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
-
-
 def _call(results: Connection, function: Callable, arguments: tuple[Any, ...]) -> None:
     """In the fresh process: send the result, and why there is none. Exceptions stay here: not every one can be sent."""
     # Ctrl-C reaches every process of a terminal; the parent ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     # Memory is taken as it is needed, so that the allocator's peak is the program's.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     compat.quiet_cuda_search()
