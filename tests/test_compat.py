@@ -45,7 +45,7 @@ def test_compilations_are_seen_with_their_shapes():
 
 
 def test_a_read_from_the_persistent_cache_is_seen():
-    """Or else a warm compilation passes for a cold one, in the ledger and in `CompileTimes.from_cache`."""
+    """Or else a warm compilation passes for a cold one, in a record and in `CompileTimes.from_cache`."""
 
     def build():
         def read_again(x):
