@@ -480,7 +480,7 @@ def processes(request, monkeypatch):
         (study, "WORKERS", (0,)),
         (jax_side, "configure_jax", configure),
         # What a process of its own may change, and this one may not.
-        (process, "_end_with_parent", lambda: None),
+        (process, "end_with_parent", lambda: None),
         (worker, "_sleep_when_idle", lambda: None),
         (compat, "keep_torch_programs", lambda folder: None),
         (runtime, "configure_jax", lambda **_: None),
