@@ -12,6 +12,9 @@ from jaxcompare.lines import load_lines, save_lines
 
 SCHEMA = 3
 
+BUSY = 0.05
+"""Share of the cores from which on other work counts: what a system does of its own is less."""
+
 Status = Literal["running", "complete", "diverged", "interrupted"]
 Experiment = Literal["full_comparison", "data_efficiency", "framework_agreement"]
 
@@ -47,6 +50,8 @@ class History:
     evaluation_time_s: list[FromZero] = dataclasses.field(default_factory=list)
     input_wait_s: list[FromZeroOrNan] = dataclasses.field(default_factory=list)
     """Of the epoch's time, at most how much the device had nothing to do for want of a batch; NaN: not measured."""
+    others_share: list[FromZeroOrNan] = dataclasses.field(default_factory=list)
+    """Of this process's cores, what other work took during the epoch's training; NaN: not measured."""
 
     def __post_init__(self) -> None:
         lengths = {len(series) for series in dataclasses.asdict(self).values()}

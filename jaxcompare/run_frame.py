@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from jaxcompare.config import UNWRITTEN, RunConfig
-from jaxcompare.records import History, RunRecord
+from jaxcompare.records import BUSY, History, RunRecord
 
 RUN: dict[str, Callable[[RunRecord], Any]] = {
     "experiment": lambda r: r.experiment,
@@ -51,7 +51,8 @@ SERIES = ("epoch", *(field.name for field in dataclasses.fields(History)))
 def to_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     """A row a run and epoch, in the order of the records; a run without an epoch has one row, of epoch 0 and NaN.
 
-    Accuracies are fractions, times seconds; docs/records.md has every column.
+    Accuracies are fractions, times seconds; docs/records.md has every column. An epoch's time is NaN where other work
+    took BUSY of the cores or more.
     """
     rows: list[dict[str, Any]] = []
     for run, record in enumerate(records):
@@ -60,13 +61,14 @@ def to_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
             dict(zip(SERIES[1:], values, strict=True)) for values in zip(*vars(record.history).values(), strict=True)
         ]
         rows += [constant | {"epoch": i, **values} for i, values in enumerate(epochs, 1)] or [constant | {"epoch": 0}]
-    return pd.DataFrame(rows, columns=["run", *RUN, *SERIES]).astype(dict.fromkeys(SERIES[1:], "float64"))
+    frame = pd.DataFrame(rows, columns=["run", *RUN, *SERIES]).astype(dict.fromkeys(SERIES[1:], "float64"))
+    return frame.assign(epoch_time_s=frame.epoch_time_s.mask(frame.others_share >= BUSY))
 
 
 def per_run(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a run: what it has one of, and of its epochs how many there are, `best` and `final` test accuracy (the best
     is the recipe's: chosen on the test images, hence optimistic), the last one's `in_training`, the mean
-    `epoch_time_s` and all of them together, `time_s`."""
+    `epoch_time_s` of those that have one, and all of them together, `time_s`; NaN where one has none."""
     of = frame.groupby("run", sort=False)
     found = {
         "done": of.epoch.max(),
@@ -74,7 +76,7 @@ def per_run(frame: pd.DataFrame) -> pd.DataFrame:
         "final": of.test_accuracy.last(),
         "in_training": of.train_accuracy.last(),
         "epoch_time_s": of.epoch_time_s.mean(),
-        "time_s": of.epoch_time_s.sum(),
+        "time_s": of.epoch_time_s.agg(lambda times: times.sum(skipna=False)),
     }
     return frame.drop_duplicates("run").set_index("run").drop(columns=list(SERIES)).assign(**found)
 

@@ -82,7 +82,7 @@ MUTATIONS: list[Mutation] = [
     *of(
         "jaxcompare/measure/others.py",
         "tests/test_others.py",
-        ("others: the hypervisor is left out", "BUSY = (0, 1, 2, 5, 6, 7)", "BUSY = (0, 1, 2, 5, 6)"),
+        ("others: the hypervisor is left out", "WORKING = (0, 1, 2, 5, 6, 7)", "WORKING = (0, 1, 2, 5, 6)"),
         ("others: own work counts", "if int(fields[2]) == os.getpgrp() else 0", "if False else 0"),
         ("others: every core counts", "if line.split()[0] in cores", 'if line.startswith("cpu")'),
     ),

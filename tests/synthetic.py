@@ -27,7 +27,7 @@ def run(
 ) -> RunRecord:
     """A complete run of two epochs, the better one first: `accuracy`, then a hundredth less."""
     history = History(
-        [2.0, 1.0], [0.2, train_accuracy], [accuracy, accuracy - 0.01], [time_s] * 2, [0.1] * 2, [0.0] * 2
+        [2.0, 1.0], [0.2, train_accuracy], [accuracy, accuracy - 0.01], [time_s] * 2, [0.1] * 2, [0.0] * 2, [0.0] * 2
     )
     data = DataConfig("digits", train_size=size, subsets="nested")
     base = record(model)

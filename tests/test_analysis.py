@@ -77,6 +77,32 @@ def test_the_frame_is_a_row_a_run_and_epoch():
     assert list(to_frame([]).columns) == list(frame.columns)
 
 
+def test_times_beside_other_work_do_not_count():
+    records = synthetic.comparison(cnn_time_s=10, vit_time_s=50, seeds=2)
+    history = records[0].history
+    for shares, of_first, of_model in ([0.0, 0.04], 10, 10), ([0.05, math.nan], 30, 20), ([0.5, 0.05], math.nan, 10):
+        beside = dataclasses.replace(history, epoch_time_s=[15.0, 30.0], others_share=shares)
+        if of_first == 10:
+            beside = dataclasses.replace(beside, epoch_time_s=[10.0, 10.0])
+        changed = [dataclasses.replace(records[0], history=beside), *records[1:]]
+        frame = to_frame(changed)
+        assert per_run(frame).epoch_time_s[0] == pytest.approx(of_first, nan_ok=True)
+        assert by_model(per_run(frame)).epoch_time_s[0].middle == of_model
+        assert per_run(frame).best[0] == per_run(to_frame(records)).best[0]
+        assert times_as_trained(frame).empty == (of_first != 10)
+    all_beside = [
+        dataclasses.replace(r, history=dataclasses.replace(r.history, others_share=[1.0] * 2)) for r in records
+    ]
+    assert by_model(runs_of(all_beside)).epoch_time_s[0] is None
+    assert outcome_of(all_beside).faster is None
+    assert sweep_of(synthetic.sweep({10: 0.3, 20: 0.4}, {10: 0.2, 20: 0.5})).seconds
+    busy = [
+        dataclasses.replace(r, history=dataclasses.replace(r.history, others_share=[0.2, 0.0]))
+        for r in synthetic.sweep({10: 0.3, 20: 0.4}, {10: 0.2, 20: 0.5})
+    ]
+    assert sweep_of(busy).seconds is None
+
+
 # Data efficiency.
 
 
@@ -314,7 +340,7 @@ def test_time_to_accuracy_is_that_of_the_first_epoch_that_reaches_it():
     assert times.cnn[0.5] == (6.0, 9.5, 1, 1)
     assert (times.vit[0.4], list(times.index)) == ((2.0, 5.5, 1, 1), [0.3, 0.4, 0.5])
     assert not isinstance(times.vit[0.5], tuple)
-    low = dataclasses.replace(one, config=one.config.with_seed(43), history=History(*[[0.3, 0.4]] * 6))
+    low = dataclasses.replace(one, config=one.config.with_seed(43), history=History(*[[0.3, 0.4]] * 6, [0.0] * 2))
     assert times_as_trained(to_frame([one, low])).cnn[0.5] == (6.0, 9.5, 1, 2)
     assert times_as_trained(to_frame([one, on_another(other)])).empty
 
@@ -395,7 +421,7 @@ def test_predictions_follow_the_verdict_where_it_is_undecided():
 
 def with_accuracy(base, accuracy, framework="jax", seed=0, place="host"):
     config = dataclasses.replace(base.config, framework=framework, execution=ExecutionConfig("step", place))
-    history = History([1.0], [0.5], [accuracy], [1.0], [1.0], [0.0])
+    history = History([1.0], [0.5], [accuracy], [1.0], [1.0], [0.0], [0.0])
     return dataclasses.replace(base, config=config.with_seed(seed), history=history)
 
 

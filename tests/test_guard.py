@@ -51,6 +51,8 @@ def start(tmp_path):
         path = os.pathsep.join([str(EXPERIMENTS), str(EXPERIMENTS.parent), os.environ.get("PYTHONPATH", "")])
         options["env"] = {**os.environ, "PYTHONPATH": path, **options.get("env", {})}
         options = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, **options}
+        # Under nohup a test would otherwise start what ignores SIGHUP.
+        options["preexec_fn"] = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)
         words = [sys.executable, str(script)]
         if shell:
             words = ["sh", "-c", f"{shell} {shlex.join(words)}"]

@@ -31,7 +31,7 @@ def record(model="cnn", status="complete", losses=(2.0, 1.5), **kwargs):
         "train_images": 100,
         "test_images": 10,
         "num_classes": 10,
-        "history": History(list(losses), [0.3] * n, [0.4, 0.5][:n], [2.0, 4.0][:n], [0.1] * n, [0.0] * n),
+        "history": History(list(losses), [0.3] * n, [0.4, 0.5][:n], [2.0, 4.0][:n], [0.1] * n, [0.0] * n, [0.0] * n),
         "compile_times": {"train_step": {"trace_s": 1.0, "lower_s": 0.5, "compile_s": 2.0, "from_cache": False}},
         "execution": {"engine": "step"},
         "environment": {
@@ -184,7 +184,11 @@ def test_what_a_run_or_a_cell_cannot_have_is_refused_with_its_line_and_field(pat
         short(status="diverged", losses=(2.0, math.nan)),
         short(status="running", losses=(2.0,)),
         short(status="interrupted", losses=()),
-        short(history=History([0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1e-9, 1.0], [0.0, 0.0], [math.nan, 0.0])),
+        short(
+            history=History(
+                [0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1e-9, 1.0], [0.0, 0.0], [math.nan, 0.0], [math.nan, 0.0]
+            )
+        ),
         short(status="running", losses=(2.0,), config=record().config),
     ],
 )

@@ -41,7 +41,7 @@ def with_config(base, framework="jax", seed=42, **execution):
 
 
 def two_seeds():
-    low = History([2.0, 1.5], [0.3] * 2, [0.3, 0.4], [2.0, 4.0], [0.1] * 2, [0.0] * 2)
+    low = History([2.0, 1.5], [0.3] * 2, [0.3, 0.4], [2.0, 4.0], [0.1] * 2, [0.0] * 2, [0.0] * 2)
     return [
         with_config(dataclasses.replace(record(model), history=history), seed=seed, input="device")
         for model in ("cnn", "vit")

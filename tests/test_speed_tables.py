@@ -237,7 +237,7 @@ def test_phases_stand_in_their_order():
 
 
 def test_time_to_accuracy_is_epochs_of_the_comparison_at_the_cells_speed():
-    history = History([2.0] * 4, [0.3] * 4, [0.2, 0.55, 0.4, 0.61], [9.0] * 4, [0.1] * 4, [0.0] * 4)
+    history = History([2.0] * 4, [0.3] * 4, [0.2, 0.55, 0.4, 0.61], [9.0] * 4, [0.1] * 4, [0.0] * 4, [0.0] * 4)
     run = run_record(history=history, train_images=128_000)
     other = run_record("vit", losses=(2.0,), train_images=128_000)
     table = table_of(speed(synthetic.both_models()), REACHED, [run, other])

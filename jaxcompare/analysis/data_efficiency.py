@@ -49,8 +49,9 @@ class Sweep:
 
     @cached_property
     def seconds(self) -> dict[ModelName, list[float]] | None:
-        """In the epochs of a run, by model and at each size, mean over seeds; None if not executed alike."""
-        alike = executed_alike(self.runs)
+        """In the epochs of a run, by model and at each size, mean over seeds; None if not executed alike, or if an
+        epoch has no time."""
+        alike = executed_alike(self.runs) and self.runs.time_s.notna().all()
         return {model: table.mean(axis=0).tolist() for model, table in self.values("time_s").items()} if alike else None
 
     @cached_property

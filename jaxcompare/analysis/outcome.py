@@ -117,7 +117,10 @@ NUMBERS = ("best", "final", "epoch_time_s", "compile_time_s")
 
 
 def _mean_and_range(values: pd.Series) -> Spread | None:
-    return None if values.isna().any() else Spread(values.mean(), values.min(), values.max())
+    """Times of epochs beside other work are left out; None where a run has no epoch."""
+    if values.name == "epoch_time_s":
+        values = values.dropna()
+    return None if values.isna().any() or values.empty else Spread(values.mean(), values.min(), values.max())
 
 
 def summarise(runs: pd.DataFrame) -> dict[str, Any]:

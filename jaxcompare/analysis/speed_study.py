@@ -30,11 +30,9 @@ from jaxcompare.analysis.speed_checks import check_alike, check_one_measurement,
 from jaxcompare.analysis.statistics import spread
 from jaxcompare.cell_frame import COMPILE_PHASES
 from jaxcompare.cells import INPUTS, Cell, CellInput
+from jaxcompare.records import BUSY
 
 NOTHING = pd.DataFrame()
-
-BUSY = 0.05
-"""Share of the cores from which on other work is named: what a system does of its own is less."""
 
 NUMBERS = (
     *("image_time_s", "step_time_s", "one_time_s", "first_run_s", "cold_compile_s", "warm_compile_s", "programs"),

@@ -32,9 +32,9 @@ def first_epochs(frame: pd.DataFrame) -> pd.DataFrame:
 
 def times_as_trained(frame: pd.DataFrame) -> pd.DataFrame:
     """A `Reached` by target (index) and model (columns), None where no run got so far. Empty if the runs were executed
-    differently, so that their times cannot stand beside each other."""
+    differently or an epoch has no time, so that they cannot stand beside each other."""
     runs, found = frame.groupby("model", sort=False).run.nunique(), first_epochs(frame)
-    if not executed_alike(frame):
+    if not executed_alike(frame) or frame.epoch_time_s.isna().any():
         return pd.DataFrame()
     found = found.assign(total=found.seconds + found.compile_time_s)
     return pd.DataFrame(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 
-BUSY = (0, 1, 2, 5, 6, 7)
+WORKING = (0, 1, 2, 5, 6, 7)
 """Of a core's times in /proc/stat: user, nice, system, both kinds of interrupts, and steal, the hypervisor's."""
 
 
@@ -34,7 +34,7 @@ def _busy_s() -> float | None:
     try:
         cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
         times = [line.split()[1:] for line in (PROC / "stat").read_text().splitlines() if line.split()[0] in cores]
-        busy = sum(int(of_core[i]) for of_core in times for i in BUSY)
+        busy = sum(int(of_core[i]) for of_core in times for i in WORKING)
         return (busy - sum(map(_own_ticks, PROC.glob("[0-9]*/stat")))) / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError, ValueError, IndexError):
         return None

@@ -83,7 +83,9 @@ def _accuracy_by_size(axes: Axes, efficiency: Efficiency) -> None:
 def _accuracy_by_seconds(axes: Axes, efficiency: Efficiency) -> None:
     sweep = efficiency.sweep
     if sweep.seconds is None:
-        say_instead(axes, "Accuracy by training time", "not shown: the runs\nwere executed differently")
+        say_instead(
+            axes, "Accuracy by training time", "not shown: the runs were executed\ndifferently, or beside other work"
+        )
         return
     for model, seconds in sweep.seconds.items():
         means, lows, highs = _per_cent(efficiency.estimates[model])
@@ -157,8 +159,8 @@ def _bars(
 
 
 def _time_bars(axes: Axes, runs: pd.DataFrame) -> None:
-    if not executed_alike(runs):
-        say_instead(axes, "Time per epoch", "not shown: the runs\nwere executed differently")
+    if not executed_alike(runs) or runs.groupby("model").epoch_time_s.count().min() == 0:
+        say_instead(axes, "Time per epoch", "not shown: the runs were executed\ndifferently, or beside other work")
         return
     seeds = runs.shared_by.iloc[0]
     label = f"mean seconds, share of {seeds} seeds" if seeds > 1 else "mean seconds"

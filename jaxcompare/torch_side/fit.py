@@ -1,5 +1,6 @@
 """One PyTorch eager run, from config to record, on the very batches that the JAX run sees."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from jaxcompare.config import RunConfig, TrainingConfig
 from jaxcompare.data.batch import Batch, Loader
 from jaxcompare.data.split import Dataset, training_subset
+from jaxcompare.measure.others import watch_others
 from jaxcompare.measure.run import begin_record
 from jaxcompare.records import RunRecord, after_epoch
 from jaxcompare.torch_side.models import build_model
@@ -70,7 +72,7 @@ def fit(
     train_loader, test_loader = build_loaders(dataset, training, config.data.workers, config.epoch_images)
     with train_loader:
         for epoch in range(training.epochs):
-            start = time.perf_counter()
+            start, others = time.perf_counter(), watch_others()
             model.train()
             metrics, input_wait_s, asked = [], 0.0, start
             for batch in train_loader.epoch(epoch):
@@ -78,7 +80,7 @@ def fit(
                 input_wait_s += time.perf_counter() - asked
                 metrics.append(train_step(model, optimiser, images, labels))
                 asked = time.perf_counter()
-            trained = time.perf_counter()
+            trained, others_share = time.perf_counter(), others()
             test_accuracy = evaluate(model, test_loader) / len(dataset.test)
             evaluated = time.perf_counter()
             record = after_epoch(
@@ -90,6 +92,7 @@ def fit(
                 epoch_time_s=trained - start,
                 evaluation_time_s=evaluated - trained,
                 input_wait_s=input_wait_s,
+                others_share=math.nan if others_share is None else others_share,
             )
             if on_epoch:
                 on_epoch(record)

@@ -1,6 +1,7 @@
 """Runs, from config to record: one seed, or several in one program."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -10,6 +11,7 @@ import numpy as np
 from jaxcompare.config import RunConfig
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure.memory import peak_bytes
+from jaxcompare.measure.others import watch_others
 from jaxcompare.measure.run import begin_record
 from jaxcompare.measure.timing import CompileGuard
 from jaxcompare.records import RunRecord, after_epoch
@@ -78,10 +80,10 @@ def fit_seeds(
                 if all(record.status != "running" for record in records):
                     break
                 jax.block_until_ready(state)
-                start = time.perf_counter()
+                start, others = time.perf_counter(), watch_others()
                 state, metrics, input_wait_s = engine.train_epoch(state, epoch, on_step or (lambda done: None))
                 jax.block_until_ready((state, metrics))
-                trained = time.perf_counter()
+                trained, others_share = time.perf_counter(), others()
                 correct = evaluate(state.params)
                 evaluated = time.perf_counter()
                 guard.check(during=f"epoch {epoch + 1}")
@@ -98,6 +100,7 @@ def fit_seeds(
                         epoch_time_s=(trained - start) / len(seeds),
                         evaluation_time_s=(evaluated - trained) / len(seeds),
                         input_wait_s=input_wait_s,
+                        others_share=math.nan if others_share is None else others_share,
                     )
                 if checkpoints:
                     checkpoints.keep(epoch + 1, state, records)
