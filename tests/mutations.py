@@ -1,8 +1,10 @@
-"""Does a test catch it? Plants the faults of `mutation_list*.py`, one at a time, in a copy of the checkout.
+"""Does a test catch it? Plants the faults of `mutations_*.txt`, one at a time, in a copy of the checkout.
 
     python tests/mutations.py [--jobs N] [FILTER ...]
 
-Twenty minutes on one core. Each fault runs only the tests that are to catch it, up to the first that does; at the
+Each fault is one that a person could make. Above faults of one file stands `[FILE] TESTS`, the tests that are to catch
+them, as pytest takes them. A fault is a line, `NAME || OLD || NEW`: OLD occurs exactly once in the file, and `\\n` is a
+new line. Twenty minutes on one core. Each fault runs only the tests that are to catch it, up to the first that does; at the
 end, those run once more on a copy as it is, and must pass. The exit status is 1 if a fault was not caught.
 """
 
@@ -17,18 +19,36 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
-import mutation_list
-import mutation_list_analysis
-import mutation_list_faults
-import mutation_list_representations
-from mutation_list import Mutation
-
-LISTS = (mutation_list, mutation_list_analysis, mutation_list_faults, mutation_list_representations)
-MUTATIONS = [fault for faults in LISTS for fault in faults.MUTATIONS]
 ROOT = Path(__file__).parents[1]
 FOLDERS, FILES = ("jaxcompare", "experiments", "tests", "results", "docs"), ("pyproject.toml", "README.md")
 SURVIVED, NO_TEST = "SURVIVED", "NO TEST RAN: correct the list"
+
+
+class Mutation(NamedTuple):
+    """A fault, and the tests that are to catch it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+def read_mutations(path: Path) -> list[Mutation]:
+    """The faults of a file, whose first line says what they are of."""
+    found, file, tests = [], "", ""
+    for line in filter(None, path.read_text().splitlines()[1:]):
+        if line.startswith("["):
+            file, tests = line[1:].split("] ", 1)
+        else:
+            name, old, new = line.replace("\\n", "\n").split(" ||")
+            found.append(Mutation(name, file, old[1:], new[1:], tests))
+    return found
+
+
+MUTATIONS = [fault for path in sorted(Path(__file__).parent.glob("mutations_*.txt")) for fault in read_mutations(path)]
 
 
 def count_places(fault: Mutation) -> int:
