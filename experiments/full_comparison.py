@@ -235,7 +235,7 @@ def save_results(records: Sequence["RunRecord"], out: Path) -> None:
     frame = to_frame(records)
     runs = per_run(frame)
     check_comparable(runs)
-    summary = summarise(runs) | {"predictions": [score.summary() for score in score_predictions(runs)]}
+    summary = summarise(runs) | {"predictions": [dataclasses.asdict(score) for score in score_predictions(runs)]}
     write_atomically(out / "summary.json", summary_json(summary))
     save_figure(training_curves(frame), out / "figures", "figure1_training")
     save_figure(complete_comparison(frame), out / "figures", "figure3_comparison")

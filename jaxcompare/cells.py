@@ -10,6 +10,9 @@ TorchEngine = Literal["eager", "compile", "cudagraphs"]
 JaxEngine = Literal["op", "traced", "jit", "step", "chunk", "epoch"]
 CellEngine = TorchEngine | JaxEngine
 CellInput = Literal["recipe", "host", "arrays", "prepared", "resident"]
+"""Where training batches come from, the slowest first: the recipe's own DataLoader (PIL images, two workers, each two
+batches ahead); this package's host pipeline, in the training process; batches prepared in host memory before the clock
+starts; the same on the device; images on the device, of which the program makes batches."""
 Control = Literal["no-dropout", "channels-last", "long-epochs"]
 
 ENGINES: dict[CellEngine, str] = {
@@ -24,15 +27,6 @@ ENGINES: dict[CellEngine, str] = {
     "epoch": "JAX epoch",
 }
 """As a person reads them."""
-
-INPUTS: dict[CellInput, str] = {
-    "recipe": "the recipe's own DataLoader: PIL images, two workers, each two batches ahead",
-    "host": "the host pipeline of this package, in the training process",
-    "arrays": "batches prepared before the clock starts, in host memory",
-    "prepared": "the same, on the device",
-    "resident": "images on the device, batches made inside the program",
-}
-"""Where training batches come from, the slowest first."""
 
 
 def input_on_device(engine: CellEngine) -> CellInput:
@@ -80,6 +74,11 @@ class Cell:
     def framework(self) -> Framework:
         """Whose engine it is."""
         return "torch" if self.engine in get_args(TorchEngine) else "jax"
+
+    @property
+    def group(self) -> tuple[ModelName, Precision]:
+        """What it is compared within."""
+        return self.model, self.precision
 
     @property
     def compiled(self) -> bool:

@@ -4,8 +4,8 @@
 
 Each fault is one that a person could make. Above faults of one file stands `[FILE] TESTS`, the tests that are to catch
 them, as pytest takes them. A fault is a line, `NAME || OLD || NEW`: OLD occurs exactly once in the file, and `\\n` is a
-new line. Twenty minutes on one core. Each fault runs only the tests that are to catch it, up to the first that does; at the
-end, those run once more on a copy as it is, and must pass. The exit status is 1 if a fault was not caught.
+new line. Each fault runs only its tests, up to the first that catches it; at the end, those run once more on a copy as
+it is, and must pass. The exit status is 1 if a fault was not caught. Twenty minutes on one core.
 """
 
 import argparse

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxcompare.analysis.crossover import GRID, _bend, crossover_size, extrapolated_crossover
+from jaxcompare.analysis.crossover import GRID, _bend, crossover_size
 
 SIZES = [1_000, 5_000, 10_000, 25_000, 50_000]
 FOUR_SEEDS = np.array([-0.3, -0.1, 0.1, 0.3])
@@ -124,7 +124,6 @@ def test_sizes_scale_and_the_order_of_seeds_changes_no_bit():
         cnn, vit = errors_of(rng(trial).normal([0.3, 0.1, 0, -0.1, -0.3], 0.03, (6, 5)), SIZES, [0.0] * 6)
         found, order = crossover_size(SIZES, cnn, vit), rng(trial).permutation(6)
         assert crossover_size(SIZES, cnn[order], vit[order]) == found
-        assert extrapolated_crossover(SIZES, cnn[order], vit[order]) == extrapolated_crossover(SIZES, cnn, vit)
         scaled = crossover_size([7 * n for n in SIZES], cnn, vit)
         assert scaled.size == pytest.approx(7 * found.size)
         assert (scaled.interval.low, scaled.interval.high) == pytest.approx(
@@ -167,56 +166,23 @@ def test_the_interval_covers_where_errors_are_power_laws_or_saturate(sizes, seed
     assert np.mean([f.interval.low <= truth <= f.interval.high for f in shown]) > 0.93
 
 
-# The extrapolation
-
-
-def laws(meeting, scatter=(0.0,)):
-    """Errors that follow power laws, the CNN's lower up to where they meet; each ViT off by a factor."""
-    return errors_of(0.2 * np.log(meeting / np.array(SIZES)), SIZES, scatter)
-
-
-def test_the_laws_meet_where_planted_with_the_interval_of_parallel_lines():
-    offsets = [-0.03, 0.01, 0.05]
-    half = 4.302653 * np.std(offsets, ddof=1) / math.sqrt(3)
-    found = extrapolated_crossover(SIZES, *laws(1e6, offsets))
-    exact = [1e6 * math.exp((0.01 + side * half) / 0.2) for side in (-1, 0, 1)]
-    step = 10 ** (1 / GRID)
-    assert found.size == pytest.approx(exact[1])
-    assert exact[0] / step <= found.interval.low <= exact[0]
-    assert exact[2] <= found.interval.high <= exact[2] * step
-    assert found.changes[0].leader == "vit"
-    assert extrapolated_crossover(SIZES, *laws(1e6)).interval is None
-
-
-def test_the_extrapolation_is_from_the_largest_size_to_a_thousand_times_it():
-    small = 0.03 * FOUR_SEEDS
-    assert set(extrapolated_crossover(SIZES, *laws(30_000, small)).leads) == {"vit"}
-    assert set(extrapolated_crossover(SIZES, *laws(8e7, small)).leads) == {"cnn"}
-    assert extrapolated_crossover(SIZES, *laws(4e7, small)).size == pytest.approx(4e7)
-    # Met too near the largest size to tell on which side of it.
-    assert extrapolated_crossover(SIZES, *laws(50_500, small)).leads[0] is None
-    cnn, vit = laws(200_000, small)
-    assert extrapolated_crossover(SIZES, vit, cnn).changes[0].leader == "cnn"
-
-
 # What is refused
 
 
-@pytest.mark.parametrize("call", [crossover_size, extrapolated_crossover])
-def test_what_is_no_table_of_errors_is_refused(call):
+def test_what_is_no_table_of_errors_is_refused():
     table = np.full((2, 5), 0.2)
     for bad, message in ((math.nan, "NaN"), (math.inf, "infinite"), (0.0, "error of 0")):
         broken = table.copy()
         broken[1, 2] = bad
         for pair in itertools.permutations([table, broken]):
             with pytest.raises(ValueError, match=message):
-                call(SIZES, *pair)
+                crossover_size(SIZES, *pair)
     with pytest.raises(ValueError, match="increasing"):
-        call(SIZES[::-1], table, table)
+        crossover_size(SIZES[::-1], table, table)
     with pytest.raises(ValueError, match="same seeds"):
-        call(SIZES, table, np.full((3, 5), 0.2))
+        crossover_size(SIZES, table, np.full((3, 5), 0.2))
     with pytest.raises(ValueError, match="at least"):
-        call(SIZES[:1], table[:, :1], table[:, :1])
+        crossover_size(SIZES[:1], table[:, :1], table[:, :1])
 
 
 def test_a_gap_is_widened_by_the_larger_bend_at_its_ends():

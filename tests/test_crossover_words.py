@@ -10,7 +10,7 @@ import synthetic
 from scipy import stats
 
 from jaxcompare.analysis.data_efficiency import analyse
-from jaxcompare.report.crossover_words import describe_crossover, describe_extrapolation, list_claims
+from jaxcompare.report.crossover_words import describe_crossover, list_claims
 
 SIZES = {3: (1_000, 5_000, 10_000), 5: (1_000, 5_000, 10_000, 25_000, 50_000)}
 CNN = {1_000: 0.35, 5_000: 0.47, 10_000: 0.54, 25_000: 0.62, 50_000: 0.7}
@@ -180,34 +180,3 @@ def test_a_model_without_an_error_has_a_crossover():
     crossover = analyse(synthetic.sweep_of(records)).crossover
     assert crossover.leads == ("cnn", "vit")
     assert 1_000 < crossover.interval.low < crossover.size < crossover.interval.high < 10_000
-
-
-def power_laws(cnn_b, vit_b, scatter=0.01, first=(0.65, 0.7)):
-    """Five seeds of errors that follow power laws from `first` at 1,000 images on, of CNN and ViT."""
-    return analyse(
-        synthetic.sweep_of(
-            [
-                synthetic.run(model, size, seed, 1 - a * (size / 1_000) ** -b * math.exp(scatter * (seed - 2) * sign))
-                for model, a, b, sign in (("cnn", first[0], cnn_b, 1), ("vit", first[1], vit_b, -1))
-                for size in SIZES[3]
-                for seed in range(5)
-            ]
-        )
-    )
-
-
-def test_an_extrapolation_names_who_stays_lower_or_takes_the_lead_and_where():
-    meeting = 1_000 * (0.7 / 0.65) ** (1 / 0.02)
-    text = describe_extrapolation(power_laws(0.15, 0.17, scatter=0.001))
-    size, low, high = numbers(text.replace("95 %", ""))
-    assert low < meeting < high
-    assert size == pytest.approx(meeting, rel=0.05)
-    assert re.findall("CNN|ViT", text) == ["ViT"]
-    parting = describe_extrapolation(power_laws(0.15, 0.12))
-    assert re.findall("CNN|ViT", parting) == ["CNN"]
-    # The ViT's, where it is lower from the beginning.
-    exchanged = describe_extrapolation(power_laws(0.12, 0.15, first=(0.7, 0.65)))
-    assert re.findall("CNN|ViT", exchanged) == ["ViT"]
-    assert numbers(parting) == numbers(exchanged) == [1000, 95]
-    assert not numbers(describe_extrapolation(power_laws(0.15, 0.15, scatter=0.1)))
-    assert describe_extrapolation(power_laws(0.1, 0.4)) == ""  # a change was measured

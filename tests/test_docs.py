@@ -126,12 +126,12 @@ def test_no_file_is_filled_unless_all_can_be(fail_script, tmp_path):
     assert f"{other}: nothing fills <!-- data_efficiency -->" in error
     assert not out.exists()
     assert good.read_text() == text
-    other.write_text("<!-- verdict -->\n<!-- /verdict -->\n")
+    other.write_text("<!-- answers -->\n<!-- /answers -->\n")
     report.main(report.Args((folder,), out, (good, other)))
     assert good.read_text() == text.replace(
         "old", summary_table(synthetic.runs_of(synthetic.comparison()), None).markdown()
     )
-    assert other.read_text().startswith("<!-- verdict -->\n- The CNN")
+    assert other.read_text().startswith("<!-- answers -->\n- **Which won")
 
 
 def test_the_summary_has_what_was_measured():

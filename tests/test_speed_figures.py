@@ -14,8 +14,8 @@ from jaxcompare.cell_frame import to_frame
 from jaxcompare.cells import Cell
 from jaxcompare.report.pictures import DESIGNS, draw_pictures
 from jaxcompare.report.results import Results
-from jaxcompare.report.speed_curves import batch_sweep, input_times, roofline
-from jaxcompare.report.speed_figures import attribution_waterfall, break_even_curves, compile_bars, speed_matrix
+from jaxcompare.report.speed_curves import batch_sweep, roofline
+from jaxcompare.report.speed_figures import attribution_waterfall, break_even_curves, speed_matrix
 
 
 def test_break_even_curves_start_at_what_is_paid_once():
@@ -66,17 +66,6 @@ def test_the_matrix_has_a_square_for_each_cell():
     assert "391 (383 to 398) µs" in [text.get_text() for text in without.texts]
 
 
-def test_compilation_is_stacked_cold_beside_warm():
-    (axes,) = compile_bars(speed(study())).axes
-    widths = [bar.get_width() for bar in axes.patches]
-    assert widths[:2] == pytest.approx([6.0, 1.5])
-    assert widths[2:9] == pytest.approx([1.0, 0.5, 4.0, 0.5, 0.2, 0.1, 0.8])
-    assert [bar.get_x() for bar in axes.patches[2:6]] == pytest.approx([0.0, 1.0, 1.5, 5.5])
-    assert [text.get_text() for text in axes.texts][:4] == ["6.0 s", "1.5 s", "6.0 s", "1.1 s"]
-    cold_only = speed([dataclasses.replace(r, warm_compile_times={}) for r in study(repeats=1)])
-    assert "not measured" in [text.get_text() for text in compile_bars(cold_only).axes[0].texts]
-
-
 def test_the_roofline_has_a_marker_for_each_execution():
     (axes,) = roofline(speed(synthetic.both_models())).axes
     roof = axes.lines[0]
@@ -99,17 +88,6 @@ def test_the_roofline_has_a_marker_for_each_execution():
     fast = [dataclasses.replace(r, ceiling_flops_per_s=6e11) for r in sweep(sizes=(32, 512))]
     made = speed([*study({EAGER: 100.0, STEP: 50.0}), *fast])
     assert max(roofline(made).axes[0].lines[0].get_ydata()) == pytest.approx(600)
-
-
-def test_times_by_input_are_where_the_records_are():
-    (axes,) = input_times(speed(study())).axes
-    eager, step = axes.containers
-    assert eager.lines[0].get_xdata().tolist() == [0, 3]
-    assert step.lines[0].get_ydata().tolist() == pytest.approx([1e3 / 128 * ms for ms in (750, 70, 60, 50)])
-    ((low, high), *_) = [segment[:, 1] for segment in step.lines[2][0].get_segments()]
-    assert low < 1e3 / 128 * 750 < high
-    assert not input_times(speed(study(repeats=1))).axes[0].containers[0].has_yerr
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["recipe", "host", "arrays", "prepared", "resident"]
 
 
 def test_the_sweep_has_points_a_law_and_its_mark():
@@ -143,7 +121,7 @@ def test_a_figure_without_records_is_not_drawn():
         return [picture.name for picture in draw_pictures(Results(speed=speed(records)))]
 
     assert names([failed(STEP, "no")]) == []
-    assert names([timed(STEP, 1.0)]) == ["figure5_matrix", "figure6_compilation", "figure7_roofline"]
+    assert names([timed(STEP, 1.0)]) == ["figure5_matrix", "figure7_roofline"]
     assert names([timed(RECIPE, 1.0)]) == ["figure5_matrix"]
     everything = [*synthetic.both_models(), *[r for r in sweep() if r.cell.batch_size != 128]]
     assert names(everything) == [design.name for design in DESIGNS if design.of_speed]

@@ -77,23 +77,11 @@ class Contrast:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the other study's ratio is within this one's interval, or close to it."""
-        return self.again is not None and (self.change <= CLOSE or _holds(self.ratio, self.again))
-
-    @property
-    def found_again(self) -> bool | None:
-        """Whether it is confirmed; None without another study."""
-        return self.confirmed if self.again else None
-
-    @property
-    def confirmed_backwards(self) -> bool:
-        """The same with the studies in the other order."""
-        return self.again is not None and (self.change <= CLOSE or _holds(self.again, self.ratio))
-
-    @property
-    def same_verdict(self) -> bool:
-        """Whether both show the same side of 1, or neither shows one."""
-        return self.again is not None and self.ratio.direction == self.again.direction
+        """Whether another study's ratio is within this one's interval, or close to it."""
+        if self.again is None:
+            return False
+        interval = self.ratio.interval
+        return self.change <= CLOSE or (interval is not None and interval.low <= self.again.value <= interval.high)
 
     @property
     def contradicted(self) -> bool:
@@ -101,10 +89,6 @@ class Contrast:
         if self.again is None or self.again.interval is None or self.ratio.interval is None:
             return False
         return self.ratio.direction * self.again.direction == -1
-
-
-def _holds(ratio: Ratio, other: Ratio) -> bool:
-    return ratio.interval is not None and ratio.interval.low <= other.value <= ratio.interval.high
 
 
 def image_times(frame: pd.DataFrame) -> pd.DataFrame:

@@ -8,14 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxcompare.analysis.statistics import LEVEL, Interval, check_table, half_width, log_lines, seed_mean
+from jaxcompare.analysis.statistics import LEVEL, Interval, check_table, half_width, seed_mean
 from jaxcompare.config import ModelName
 
 GRID = 64
 """Steps between neighbouring sizes at which a crossover's interval is looked for."""
-
-REACH = 1_000
-"""Times the largest size measured: as far as a crossover is extrapolated."""
 
 
 class Change(NamedTuple):
@@ -66,46 +63,14 @@ def crossover_size(sizes: Sequence[float], cnn_errors: ArrayLike, vit_errors: Ar
         ValueError: too few sizes, sizes not increasing, shapes that do not fit, or errors of 0 or not finite.
     """
     (images, cnn), (_, vit) = (check_table(sizes, errors, least=2) for errors in (cnn_errors, vit_errors))
-    _check_paired(cnn, vit)
-    if (cnn <= 0).any() or (vit <= 0).any():
-        raise ValueError("an error of 0 has no logarithm: count half a wrong image more")
-    return _find(images, vit - cnn, np.log(vit) - np.log(cnn))
-
-
-def extrapolated_crossover(sizes: Sequence[float], cnn_errors: ArrayLike, vit_errors: ArrayLike) -> Crossover:
-    """Which fitted power law is lower, from the largest size measured to 1,000 times it: an extrapolation.
-
-    It holds only if both laws go on as they were: the interval knows the scatter between seeds, not whether the laws
-    are right. The leads are at four sizes, evenly spaced in the logarithm.
-
-    Args:
-        sizes: Training images, increasing, at least three.
-        cnn_errors: (seeds, sizes) test errors, fractions above 0.
-        vit_errors: (seeds, sizes) the same, paired by seed.
-
-    Raises:
-        ValueError: as `fit_power_law`, or the two differ in shape.
-    """
-    cnn, vit = (log_lines(*check_table(sizes, errors, least=3)) for errors in (cnn_errors, vit_errors))
-    _check_paired(cnn, vit)
-    # A straight line needs no point but its ends; more of them make the interval's grid finer.
-    beyond = np.geomspace(sizes[-1], REACH * sizes[-1], 4)
-    slope, intercept = (vit - cnn).T[:, :, None]
-    logs = slope * np.log(beyond) + intercept
-    return _find(beyond, logs, logs)
-
-
-def _check_paired(cnn: np.ndarray, vit: np.ndarray) -> None:
     if cnn.shape != vit.shape:
         raise ValueError(f"paired errors must be of the same seeds, not of {len(cnn)} and {len(vit)}")
-
-
-def _find(sizes: np.ndarray, leads_of: np.ndarray, logs: np.ndarray) -> Crossover:
-    """From how far the CNN is ahead, (seeds, sizes): by the errors' difference, and by that of their logarithms."""
-    leads = _shown_leads(leads_of)
-    shown = [(float(size), lead) for size, lead in zip(sizes, leads, strict=True) if lead]
+    if (cnn <= 0).any() or (vit <= 0).any():
+        raise ValueError("an error of 0 has no logarithm: count half a wrong image more")
+    leads, logs = _shown_leads(vit - cnn), np.log(vit) - np.log(cnn)
+    shown = [(float(size), lead) for size, lead in zip(images, leads, strict=True) if lead]
     changes = tuple(Change(after, by, new) for (after, old), (by, new) in itertools.pairwise(shown) if new != old)
-    size, interval = _locate(sizes, logs, changes[0]) if len(changes) == 1 else (None, None)
+    size, interval = _locate(images, logs, changes[0]) if len(changes) == 1 else (None, None)
     return Crossover(leads, changes, size, interval)
 
 

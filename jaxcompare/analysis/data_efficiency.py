@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from jaxcompare.analysis.comparison import check_one_commit, check_one_recipe, executed_alike
-from jaxcompare.analysis.crossover import Crossover, crossover_size, extrapolated_crossover
+from jaxcompare.analysis.crossover import Crossover, crossover_size
 from jaxcompare.analysis.outcome import MODELS, Metric, leader, plain
 from jaxcompare.analysis.statistics import Estimate, PowerLaw, estimate, fit_power_law
 from jaxcompare.config import InputError, ModelName
@@ -103,14 +103,10 @@ class Efficiency:
     estimates: pd.DataFrame
     """An `Estimate` of each size (index) and model (columns); with both, of the `difference` CNN minus ViT, paired by
     seed, too."""
-    change: Estimate | None
-    """How much the difference changes from the smallest to the largest size."""
     crossover: Crossover | None
     """None with one model or one size."""
     power_law: dict[ModelName, PowerLaw]
     """Of the test error; empty below three sizes, or where a model makes no error."""
-    extrapolated: Crossover | None
-    """Which power law is lower beyond the largest size: an extrapolation. None without power laws or a difference."""
 
     @property
     def difference(self) -> list[Estimate]:
@@ -142,18 +138,16 @@ def analyse(sweep: Sweep, metric: Metric = "best") -> Efficiency:
     errors = {model: 1 - table for model, table in values.items()}
     fitted = len(sizes) >= 3 and all((table > 0).all() for table in errors.values())
     laws = {model: fit_power_law(sizes, table) for model, table in errors.items()} if fitted else {}
-    crossover = extrapolated = change = None
+    crossover = None
     if len(values) > 1:
         differences = values["cnn"] - values["vit"]
         estimates["difference"] = [estimate(column.tolist()) for column in differences.T]
-        change = estimate((differences[:, -1] - differences[:, 0]).tolist())
-        extrapolated = extrapolated_crossover(sizes, errors["cnn"], errors["vit"]) if fitted else None
     if len(values) > 1 and len(sizes) > 1:
         # Half a wrong image more in one image more: an error of 0 has no logarithm.
         images = sweep.first.test_images
         counted = {model: (images * table + 0.5) / (images + 1) for model, table in errors.items()}
         crossover = crossover_size(sizes, counted["cnn"], counted["vit"])
-    return Efficiency(sweep, metric, pd.DataFrame(estimates, index=sizes), change, crossover, laws, extrapolated)
+    return Efficiency(sweep, metric, pd.DataFrame(estimates, index=sizes), crossover, laws)
 
 
 def summarise_sweep(sweep: Sweep) -> dict[str, Any]:
@@ -177,6 +171,5 @@ def summarise_sweep(sweep: Sweep) -> dict[str, Any]:
             "difference": found.estimates.get("difference", pd.Series(dtype=object)).to_dict(),
             "crossover": found.crossover,
             "power_law": found.power_law,
-            "extrapolated_crossover": found.extrapolated,
         }
     return plain(summary)

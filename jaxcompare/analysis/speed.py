@@ -27,7 +27,7 @@ def cells_of(frame: pd.DataFrame) -> list[Cell]:
 
 def groups(frame: pd.DataFrame) -> list[tuple[ModelName, Precision]]:
     """Model and precision, each pair once."""
-    return list(dict.fromkeys((cell.model, cell.precision) for cell in cells_of(frame)))
+    return list(dict.fromkeys(cell.group for cell in cells_of(frame)))
 
 
 def at_main_size(frame: pd.DataFrame) -> pd.DataFrame:
@@ -131,10 +131,9 @@ def interaction_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
 
 def pairs(frame: pd.DataFrame) -> list[Pair]:
     """All that a study compares, by kind: `over eager` as the recipe has it, `over the best` of PyTorch; the `best` of
-    JAX over that; the `recipe`'s own loop over the best of either; several `seeds` in one program over one; each
-    `stage` from the recipe's loop to JAX's program of an epoch (time before it over time after), the `whole` way and
-    what stands `beside` it; a cell under a `control` over itself without; the `interaction`, times as fast as PyTorch
-    eager, of the ViT over the CNN."""
+    JAX over that; several `seeds` in one program over one; each `stage` from the recipe's loop to JAX's program of an
+    epoch (time before it over time after), the `whole` way and what stands `beside` it; a cell under a `control` over
+    itself without; the `interaction`, times as fast as PyTorch eager, of the ViT over the CNN."""
     found = measured(at_main_size(frame))
     cells = cells_of(found)
     pairs = [*verdict_pairs(frame), *stage_pairs(frame), *interaction_pairs(frame)]
@@ -150,8 +149,4 @@ def pairs(frame: pd.DataFrame) -> list[Pair]:
         if cell.control:
             plain = dataclasses.replace(cell, control=None)
             pairs.append(Pair("control", CONTROLS[cell.control], (cell,), (plain,)))
-    for best_pair in verdict_pairs(frame):
-        (ours,), (theirs,) = best_pair.above, best_pair.below
-        recipe = dataclasses.replace(theirs, engine="eager", input="recipe", control=None)
-        pairs += [Pair("recipe", "the recipe's own loop", (recipe,), (cell,)) for cell in (ours, theirs)]
     return pairs

@@ -54,7 +54,7 @@ def repeated_pairs(frame: pd.DataFrame, again: pd.DataFrame) -> list[Pair]:
     return [
         Pair("repeated", "", (cell,), (other,))
         for cell, other in itertools.combinations(both, 2)
-        if (cell.model, cell.precision) == (other.model, other.precision)
+        if cell.group == other.group
     ]
 
 

@@ -1,6 +1,5 @@
 """What stands beside a speed study's ratios: what it was measured under, break-even, costs, batch sizes, pipelines."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,17 +13,14 @@ from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.analysis.statistics import spread
 from jaxcompare.config import InputError
 
-RECIPE_IMAGES = 50_000
-"""Of an epoch of the recipe."""
+PADDED = ("model", "batch_size", "computed_batch_size", "devices")
 
 
 def conditions(study: SpeedStudy) -> dict[str, Any]:
     """What the matrix was measured under: any process as `first`, the worst `gates` by precision, timed `steps` a
-    process, how many `minutes` a repeat lasted, the most that `others` took of the cores, which models' batches were
-    `padded`."""
+    process, the most that `others` took of the cores, which models' batches were `padded`."""
     frame = measured(in_matrix(study.frame))
     steps = frame.groupby("cell", sort=False).timed_steps.median()
-    begun = pd.to_datetime(frame.started_at).groupby(frame.repeat)
     padded = frame[frame.computed_batch_size.fillna(0) > frame.batch_size]
     gates = frame.groupby("precision", sort=False)[["gate_logits", "gate_gradients", "gate_losses"]].max()
     return {
@@ -32,15 +28,9 @@ def conditions(study: SpeedStudy) -> dict[str, Any]:
         "repeats": frame.repeat.nunique(),
         "gates": gates.to_dict("index"),
         "steps": spread(steps),
-        "minutes": (begun.max() - begun.min()).max().total_seconds() / 60,
         "others": study.others_share(cells_of(frame)),
-        "padded": padded[["model", "batch_size", "computed_batch_size", "devices"]]
-        .drop_duplicates()
-        .to_dict("records"),
+        "padded": padded[list(PADDED)].drop_duplicates().to_dict("records"),
     }
-
-
-PADDED = ("model", "batch_size", "computed_batch_size", "devices")
 
 
 def ceilings(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -56,13 +46,12 @@ def ceilings(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def break_even(study: SpeedStudy) -> pd.DataFrame:
     """A row a compiled way: what it pays once, seconds of a step, and when it has caught up with PyTorch eager at its
-    best, in steps, epochs of the recipe and seconds; Spreads over repeats."""
+    best, in steps and seconds; Spreads over repeats."""
     rows = []
     for one in study.break_evens:
-        epochs = [n / math.ceil(RECIPE_IMAGES / one.cell.batch_size) for n in one.steps]
         paid, step = (spread([getattr(cost, name) for cost in one.costs[1:]]) for name in ("once_s", "step_s"))
-        rows.append((one.cell, one.eager, paid, step, *map(one.reach, (one.steps, epochs, one.seconds))))
-    return pd.DataFrame(rows, columns=["cell", "eager", "paid", "step", "steps", "epochs", "seconds"])
+        rows.append((one.cell, one.eager, paid, step, *map(one.reach, (one.steps, one.seconds))))
+    return pd.DataFrame(rows, columns=["cell", "eager", "paid", "step", "steps", "seconds"])
 
 
 def costs(lines: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -29,7 +29,7 @@ from jaxcompare.analysis.speed import at_main_size, baseline, best, cells_of, in
 from jaxcompare.analysis.speed_checks import check_alike, check_one_measurement, repeated_pairs
 from jaxcompare.analysis.statistics import spread
 from jaxcompare.cell_frame import COMPILE_PHASES
-from jaxcompare.cells import INPUTS, Cell, CellInput
+from jaxcompare.cells import Cell
 from jaxcompare.records import BUSY
 
 NOTHING = pd.DataFrame()
@@ -41,7 +41,7 @@ NUMBERS = (
 )
 """Columns of the cells' frame; `ceiling_share` is of the larger of the frameworks' ceilings."""
 
-COUNTS = ("confirmed", "confirmed_backwards", "same_verdict", "contradicted")
+COUNTS = ("confirmed", "contradicted")
 """Of ratios that another study has too, see `contrast.Contrast`."""
 
 
@@ -133,10 +133,10 @@ class SpeedStudy:
     def contrasts(self) -> list[Contrast]:
         """Of every pair of `speed.pairs`, with the other study's; stages with their shares."""
         found = compare(self.times, pairs(self.frame), image_times(self.again))
-        wholes = {(one.cell.model, one.cell.precision): one for one in found if one.pair.kind == "whole"}
+        wholes = {one.cell.group: one for one in found if one.pair.kind == "whole"}
 
         def with_share(one: Contrast) -> Contrast:
-            whole = wholes.get((one.cell.model, one.cell.precision))
+            whole = wholes.get(one.cell.group)
             if one.pair.kind not in ("stage", "whole") or whole is None or not whole.ratio.direction:
                 return one
             return dataclasses.replace(one, share=ITSELF if one is whole else share(self.times, one.pair, whole.pair))
@@ -152,8 +152,8 @@ class SpeedStudy:
         """The best of JAX over the best of PyTorch, and the same of the other study, whose best may be others; None:
         not measured there."""
         theirs = compare(image_times(self.again), verdict_pairs(self.again)) if len(self.again) else []
-        of = {(one.cell.model, one.cell.precision): one for one in theirs}
-        return [(one, of.get((one.cell.model, one.cell.precision))) for one in self.of("best")]
+        of = {one.cell.group: one for one in theirs}
+        return [(one, of.get(one.cell.group)) for one in self.of("best")]
 
     def others_share(self, cells: Sequence[Cell]) -> float:
         """The most that other work took of the cores while a process timed one of some cells; 0 where it was less than
@@ -173,8 +173,8 @@ class SpeedStudy:
         """A row a model and precision: how many ratios there are, how many are COUNTS, the median factor between the
         two studies' ratios, the ratio with the `largest`."""
         rows = []
-        for model, precision in dict.fromkeys((one.cell.model, one.cell.precision) for one in self.repeated):
-            found = [one for one in self.repeated if (one.cell.model, one.cell.precision) == (model, precision)]
+        for group in dict.fromkeys(one.cell.group for one in self.repeated):
+            found = [one for one in self.repeated if one.cell.group == group]
             counts = {name: sum(getattr(one, name) for one in found) for name in COUNTS}
             changes = {"change": statistics.median(one.change for one in found)}
             largest = max(found, key=lambda one: one.change)
@@ -204,15 +204,6 @@ class SpeedStudy:
         """The fixed cost of each way that was measured at three batch sizes or more."""
         fits = {way: fixed_cost(self.frame, cells) for way, cells in swept(self.frame).items()}
         return {way: fit for way, fit in fits.items() if fit}
-
-    def by_input(self) -> list[dict[CellInput, Cell]]:
-        """Cells by input, of each model, precision and engine with two inputs or more: PyTorch eager and JAX's step."""
-        found: dict[tuple, dict[CellInput, Cell]] = {}
-        for cell in cells_of(measured(in_matrix(self.frame))):
-            if cell.engine in ("eager", "step") and cell.seeds == 1 and not cell.control:
-                found.setdefault((cell.model, cell.precision, cell.engine), {})[cell.input] = cell
-        ordered = [{place: cells[place] for place in INPUTS if place in cells} for cells in found.values()]
-        return [cells for cells in ordered if len(cells) > 1]
 
     def summary(self) -> dict[str, Any]:
         """The numbers as JSON has them; None: no finite number."""

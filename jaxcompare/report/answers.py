@@ -1,22 +1,11 @@
-"""The verdict and the recipe's five questions, answered as far as records go; the words are in words.jinja."""
-
-import dataclasses
+"""The verdict and the recipe's questions, answered as far as records go; the words are in words.jinja."""
 
 import pandas as pd
 
 from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.outcome import MODELS, Outcome, find_outcome
-from jaxcompare.report.crossover_words import describe_crossover, describe_extrapolation
+from jaxcompare.report.crossover_words import describe_crossover
 from jaxcompare.report.words import say
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """A question of the recipe, what the data answer, and the numbers that the answer rests on."""
-
-    question: str
-    answer: str
-    evidence: str
 
 
 def verdict(runs: pd.DataFrame, efficiency: Efficiency | None) -> list[str]:
@@ -37,25 +26,18 @@ def unfinished(runs: pd.DataFrame) -> str:
     return say("unfinished", lost, absent) if len(lost) or absent else ""
 
 
-def answer_questions(runs: pd.DataFrame, efficiency: Efficiency | None) -> list[Answer]:
-    """The recipe's five questions."""
-    answers, outcome = [], find_outcome(runs)
-    swept = efficiency if efficiency and efficiency.difference else None
+def answer_questions(runs: pd.DataFrame, efficiency: Efficiency | None) -> dict[str, str]:
+    """The recipe's questions, with their answers."""
+    answers, outcome = {}, find_outcome(runs)
     if outcome:
-        evidence = say("runs_of", outcome.first, outcome.seeds)
-        answers.append(Answer("Which won with all the training images?", say("accuracy", outcome), evidence))
-    if swept:
-        sweep = swept.sweep
-        evidence = say("runs_of", sweep.first, len(sweep.seeds))
-        if not outcome:
-            answers.append(Answer("Which won with the most data?", say("at_size", swept, -1), evidence))
-        least = f"Which won with the least data, {sweep.sizes[0]:,} images?"
-        answers.append(Answer(least, say("at_size", swept, 0), evidence))
-        caught = describe_crossover(swept) or "One size was trained on: it cannot be said."
-        evidence = say("by_size", swept, describe_extrapolation(swept))
-        answers.append(Answer("At what size did the ViT catch up?", caught, evidence))
+        answers["Which won with all the training images?"] = say("accuracy", outcome)
+    if efficiency and efficiency.difference:
+        answers["Which won with the least data?"] = say("at_size", efficiency, 0)
+        caught = describe_crossover(efficiency) or "One size was trained on: it cannot be said."
+        answers["At what size did the ViT catch up?"] = caught
+        sweep = efficiency.sweep
         outcome = outcome or Outcome(sweep.runs[sweep.runs.train_images == sweep.sizes[-1]])
     if outcome:
-        answers.append(Answer("Why?", say("why", outcome), say("why_evidence", outcome)))
-        answers.append(Answer("What to take away?", say("take_away", outcome), say("reach_of_evidence")))
+        answers["Why?"] = say("why", outcome)
+        answers["What to take away?"] = say("take_away", outcome)
     return answers

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from jaxcompare.analysis.crossover import REACH, Change, Crossover
+from jaxcompare.analysis.crossover import Change, Crossover
 from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.outcome import leader
 from jaxcompare.analysis.statistics import Interval
@@ -59,18 +59,6 @@ def describe_crossover(efficiency: Efficiency) -> str:
     for claim in claims:
         of.setdefault(claim.kind, []).append(claim.text)
     return say("crossover", of, len(efficiency.sweep.seeds)) if claims else ""
-
-
-def describe_extrapolation(efficiency: Efficiency) -> str:
-    """What the power laws foretell beyond the largest size, only where no change of lead was measured."""
-    crossover = efficiency.extrapolated
-    if crossover is None or efficiency.crossover is None or efficiency.crossover.changes:
-        return ""
-    stays = crossover.leads[0] if len(set(crossover.leads)) == 1 else None
-    meets: tuple[float, ...] = ()
-    if crossover.size and crossover.interval:
-        meets = _round_within(crossover.size, crossover.interval, crossover.changes[0])
-    return say("extrapolation", stays, crossover.changes[0].leader if meets else None, meets, REACH)
 
 
 def _open_places(crossover: Crossover, sizes: Sequence[int]) -> list[tuple[float, float]]:

@@ -12,7 +12,7 @@ from jaxcompare.analysis.contrast import measured
 from jaxcompare.cell_frame import environment_of
 from jaxcompare.lines import summary_json
 from jaxcompare.measure.cost import layer_costs
-from jaxcompare.report.answers import answer_questions, unfinished
+from jaxcompare.report.answers import unfinished
 from jaxcompare.report.commands import speed_commands, training_commands
 from jaxcompare.report.figure import Picture, figure_svg
 from jaxcompare.report.results import Results
@@ -53,7 +53,6 @@ def build_page(results: Results, pictures: Sequence[Picture]) -> str:
         speed_pictures=[(picture, svg) for picture, svg in drawn if picture.of_speed],
         speed_tables=[table for name, found in tables.items() if name.startswith("training_speed") for table in found],
         tables={name: found for name, found in tables.items() if not name.startswith("training_speed")},
-        answers=answer_questions(results.compared, results.efficiency),
         scores=[score_table(score) for score in results.scores],
         machines=_machines_table(results),
         layers=_layer_tables(results.runs),

@@ -13,8 +13,8 @@ from jaxcompare.report.figure import Picture
 from jaxcompare.report.results import Results
 from jaxcompare.report.run_figures import complete_comparison, data_efficiency, training_curves
 from jaxcompare.report.run_tables import METRIC_TITLES
-from jaxcompare.report.speed_curves import batch_sweep, input_times, roofline
-from jaxcompare.report.speed_figures import attribution_waterfall, break_even_curves, compile_bars, speed_matrix
+from jaxcompare.report.speed_curves import batch_sweep, roofline
+from jaxcompare.report.speed_figures import attribution_waterfall, break_even_curves, speed_matrix
 from jaxcompare.report.words import say
 
 
@@ -58,9 +58,7 @@ DESIGNS = (
         "figure4_break_even", "What compiling costs, and when it has paid", break_even_curves, lambda s: s.break_evens
     ),
     Design("figure5_matrix", SPEED, speed_matrix),
-    Design("figure6_compilation", "What compiling is made of", compile_bars, lambda s: any(map(_compiled, _cells(s)))),
     Design("figure7_roofline", SPEED, roofline, lambda s: _cells(s)),
-    Design("figure8_input", "Time by input", input_times, lambda s: s.by_input()),
     Design("figure9_batch", "Batch sizes, and the fixed cost of a step", batch_sweep, lambda s: swept(s.frame)),
     Design("figure10_attribution", "Where the speed-up comes from", attribution_waterfall, lambda s: s.of("whole")),
 )
@@ -68,10 +66,6 @@ DESIGNS = (
 
 def _cells(study: SpeedStudy) -> list[Cell]:
     return cells_of(comparable(study.frame))
-
-
-def _compiled(cell: Cell) -> bool:
-    return cell.compiled
 
 
 def draw_pictures(results: Results) -> list[Picture]:

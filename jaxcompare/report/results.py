@@ -19,7 +19,7 @@ from jaxcompare.config import InputError
 from jaxcompare.lines import load_lines
 from jaxcompare.measurements import LINES
 from jaxcompare.records import RunRecord, load_records
-from jaxcompare.report.answers import verdict
+from jaxcompare.report.answers import answer_questions, verdict
 from jaxcompare.report.run_tables import (
     accuracy_time_table,
     agreement_table,
@@ -67,13 +67,18 @@ class Results:
         return verdict(self.compared, self.efficiency)
 
     @cached_property
+    def answers(self) -> dict[str, str]:
+        """The recipe's questions, with their answers."""
+        return answer_questions(self.compared, self.efficiency)
+
+    @cached_property
     def speed_verdict(self) -> list[str]:
         """The best of JAX over the best of PyTorch."""
         return verdict_lines(self.speed) if self.speed else []
 
     @cached_property
     def scores(self) -> list[Score]:
-        """Every prediction, scored."""
+        """Every prediction, beside what was measured."""
         return score_predictions(self.compared)
 
     @cached_property
@@ -94,13 +99,14 @@ class Results:
             tables["framework_agreement"] = [agreement_table(self.agreement)]
         if self.speed:
             tables["training_speed"] = speed_tables(self.speed)
-            tables["training_speed_details"] = detail_tables(self.speed, self.comparison)
+            tables["training_speed_details"] = detail_tables(self.speed)
         return {name: some for name, found in tables.items() if (some := [table for table in found if table.rows])}
 
     def blocks(self) -> dict[str, str]:
-        """Verdicts and tables as Markdown, by the name of the block that holds them."""
+        """Answers, verdict and tables as Markdown, by the name of the block that holds them."""
         blocks = {name: "\n\n".join(table.markdown() for table in found) for name, found in self.tables.items()}
-        for name, sentences in (("verdict", self.accuracy_verdict), ("speed_verdict", self.speed_verdict)):
+        answers = [f"**{question}** {answer}" for question, answer in self.answers.items()]
+        for name, sentences in (("answers", answers), ("speed_verdict", self.speed_verdict)):
             if sentences:
                 blocks[name] = "\n".join(f"- {sentence}" for sentence in sentences)
         return blocks
@@ -111,7 +117,7 @@ class Results:
         summary: dict[str, Any] = {"verdict": self.verdict}
         if len(self.comparison):
             summary["full_comparison"] = summarise(self.compared)
-            summary["predictions"] = [score.summary() for score in self.scores]
+            summary["predictions"] = [dataclasses.asdict(score) for score in self.scores]
         if self.sweep:
             summary["data_efficiency"] = summarise_sweep(self.sweep)
         if self.speed:

@@ -169,24 +169,24 @@ def agreement_table(runs: pd.DataFrame) -> Table:
 
 
 def score_table(score: Score) -> Table:
-    """A prediction: question, what was predicted, what was measured, and how the two compare."""
-    prediction = score.prediction
-    words = {True: "right", False: "wrong", None: "not decided by these runs"}
-    gap = words[None] if score.gap_error_points is None else say("gap", score.gap_error_points)
-    measured = score.measured_gap_points
+    """A prediction: question, what was predicted, what was measured."""
+    predicted = score.prediction
     rows = [
-        ("More accurate", *map(_name, (prediction.more_accurate, score.measured_more_accurate))),
-        ("Faster per epoch", *map(_name, (prediction.faster, score.measured_faster))),
-        ("Gap, points", f"{prediction.gap_points:.2f}", "-" if measured is None else f"{measured:.2f}"),
+        ("More accurate", *map(_name, (predicted.more_accurate, score.measured_more_accurate))),
+        ("Faster per epoch", *map(_name, (predicted.faster, score.measured_faster))),
+        ("Gap, points", *map(_points, (predicted.gap_points, score.measured_gap_points))),
     ]
-    scores = words[score.more_accurate_is_right], words[score.faster_is_right], gap
-    header = ("Question", "Predicted", "Measured", "Score")
-    reason = [say("reason", prediction.reasoning)] if prediction.reasoning else []
-    return Table(header, [(*row, text) for row, text in zip(rows, scores, strict=True)], reason)
+    return Table(
+        ("Question", "Predicted", "Measured"), rows, [say("reason", predicted.reasoning)] if predicted.reasoning else []
+    )
 
 
 def _name(model: ModelName | None) -> str:
     return LABELS[model] if model else "-"
+
+
+def _points(gap: float | None) -> str:
+    return "-" if gap is None else f"{gap:.2f}"
 
 
 def machines(runs: pd.DataFrame) -> str:

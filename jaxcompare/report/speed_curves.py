@@ -1,4 +1,4 @@
-"""The speed study as curves in log-log: under the machine's roofs, by input, over batch sizes."""
+"""The speed study as curves in log-log: under the machine's roofs, over batch sizes."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from jaxcompare.analysis.contrast import measured, points_and_reach
 from jaxcompare.analysis.dispatch import Way, swept
 from jaxcompare.analysis.roofline import common_roofs, flops_per_s, intensity
-from jaxcompare.analysis.speed import cells_of, comparable, in_matrix
+from jaxcompare.analysis.speed import cells_of, comparable
 from jaxcompare.analysis.speed_study import SpeedStudy
-from jaxcompare.cells import INPUTS, Cell
+from jaxcompare.cells import Cell
 from jaxcompare.report.figure import COLOURS, add_title, log_scale, log_ticks, panels
 from jaxcompare.report.speed_figures import STYLES, style_of
 from jaxcompare.report.text import LABELS, engine_label, half_size_text, model_label
@@ -62,35 +62,6 @@ def _roof(axes: Axes, whole_study: pd.DataFrame, frame: pd.DataFrame) -> None:
     )
     axes.set_ylim(top=1.5 * axes.get_ylim()[1])  # room for the roof's name
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
-
-
-def input_times(study: SpeedStudy) -> Figure:
-    """Figure 8: time per image from the recipe's input to input on the device, of PyTorch eager and JAX's step."""
-    found = study.by_input()
-    of_panel = list(dict.fromkeys((cell.model, cell.precision) for cells in found for cell in cells.values()))
-    places = [place for place in INPUTS if any(place in cells for cells in found)]
-    figure, axes_of = panels(len(of_panel))
-    for axes, (model, precision) in zip(axes_of, of_panel, strict=True):
-        for cells in found:
-            first = next(iter(cells.values()))
-            if (first.model, first.precision) != (model, precision):
-                continue
-            times, errors = points_and_reach([1e6 * study.times[cell] for cell in cells.values()])
-            x = [places.index(place) for place in cells]
-            # Nothing joins two places across one that was not measured.
-            joined = np.full(len(places), np.nan)
-            joined[x] = times
-            fill = "white" if first.engine == "step" else None
-            style = STYLES[first.engine] | {"label": engine_label(first), "capsize": 3, "markerfacecolor": fill}
-            axes.plot(joined, color=style["color"], linestyle=style["linestyle"])
-            axes.errorbar(x, times, yerr=errors, **(style | {"linestyle": "none"}))
-        axes.set_xticks(range(len(places)), places)
-        log_scale(axes, "y")
-        axes.set(title=model_label(model, precision), xlabel="input", ylabel="µs per training image (log scale)")
-        axes.margins(x=0.12)
-        axes.legend()
-    add_title(figure, say("title_of_speed", measured(in_matrix(study.frame)), "medians and 95 % intervals"))
-    return figure
 
 
 def batch_sweep(study: SpeedStudy) -> Figure:

@@ -18,7 +18,16 @@ from jaxcompare.analysis.speed import cells_of, comparable, in_matrix
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cells import Cell
 from jaxcompare.report.figure import add_title, log_scale, panels
-from jaxcompare.report.text import LABELS, engine_label, factor_text, model_label, number, ratio_text, share_text
+from jaxcompare.report.text import (
+    LABELS,
+    engine_label,
+    factor_text,
+    model_label,
+    model_of,
+    number,
+    ratio_text,
+    share_text,
+)
 from jaxcompare.report.words import say
 
 STYLES: dict[str, dict[str, Any]] = {
@@ -45,15 +54,6 @@ def style_of(cell: Cell) -> dict[str, Any]:
 
 FASTER_SLOWER = colormaps["RdBu_r"]
 
-PIECES = {
-    "Trace": ("#56b4e9", ""),
-    "Lower": ("#009e73", "////"),
-    "Compile": ("#0072b2", ""),
-    "First step, which compiles": ("#f0e442", "...."),
-    "First run": ("#999999", "xxxx"),
-}
-"""Of a bar of the figure of compilation: colour, hatch."""
-
 STAGE_STYLES = {1: ("#0072b2", "", "faster"), -1: ("#d55e00", "////", "slower"), 0: ("#bbbbbb", "....", "undecided")}
 """By a factor's direction: colour, hatch, name."""
 
@@ -65,10 +65,10 @@ def break_even_curves(study: SpeedStudy) -> Figure:
     """
     frame = comparable(study.frame)
     cells = [cell for cell in cells_of(frame) if cell.compiled or cell.engine == "eager"]
-    of_panel = list(dict.fromkeys((cell.model, cell.precision) for cell in cells))
+    of_panel = list(dict.fromkeys(cell.group for cell in cells))
     figure, axes_of = panels(len(of_panel))
     for axes, group in zip(axes_of, of_panel, strict=True):
-        _cumulative_seconds(axes, study, [cell for cell in cells if (cell.model, cell.precision) == group])
+        _cumulative_seconds(axes, study, [cell for cell in cells if cell.group == group])
         axes.set_title(model_label(*group))
     add_title(figure, say("title_of_speed", frame, "cold cache, medians"))
     return figure
@@ -143,52 +143,9 @@ def _ratio_bar(figure: Figure, axes: Axes, limit: float) -> None:
     bar.set_ticks(list(powers), labels=[f"1/{2**-power}" if power < 0 else f"{2**power}" for power in powers])
 
 
-def compile_bars(study: SpeedStudy) -> Figure:
-    """Figure 6: what each compiled way pays before its steps are steady, cold, and beside it from a cache. Medians."""
-    frame = comparable(study.frame)
-    cells = [cell for cell in cells_of(frame) if cell.compiled]
-    models = [model for model in LABELS if any(cell.model == model for cell in cells)]
-    of_models = [_rows(study, [cell for cell in cells if cell.model == model]) for model in models]
-    figure, axes_of = panels(len(models), height=1.8 + 0.75 * max(map(len, of_models)))
-    for axes, rows in zip(axes_of, of_models, strict=True):
-        for place, row in enumerate(rows):
-            _stack(axes, place - 0.19, _pieces(row, "cold"))
-            _stack(axes, place + 0.19, _pieces(row, "warm"))
-        axes.set_yticks(range(len(rows)), [f"{engine_label(row.cell)}\ncold / warm" for row in rows])
-        axes.set(title=LABELS[rows[0].cell.model], xlabel="seconds, upper bar cold, lower bar warm")
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.grid(axis="x", alpha=0.3)
-        axes.set_axisbelow(True)
-        axes.margins(x=0.12)
-    handles = [Patch(facecolor=c, hatch=h, edgecolor="white", label=name) for name, (c, h) in PIECES.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
-    add_title(figure, say("title_of_speed", frame, "medians"))
-    return figure
-
-
 def _rows(study: SpeedStudy, cells: Sequence[Cell]) -> list[Any]:
     """Of the cells' frame."""
     return list(study.cells[study.cells.cell.isin(cells)].itertuples())
-
-
-def _pieces(row: Any, cache: str) -> dict[str, float]:
-    """Median seconds of what a bar is made of."""
-    parts = {"First step, which compiles": "compile_s"}
-    if row.cell.framework == "jax":
-        parts = {"Trace": "trace_s", "Lower": "lower_s", "Compile": "xla_s"}
-    pieces = {name: getattr(row, f"{cache}_{column}") for name, column in parts.items()}
-    pieces |= {"First run": row.first_run_s} if row.cell.framework == "jax" and cache == "cold" else {}
-    return {name: found.middle for name, found in pieces.items() if found}
-
-
-def _stack(axes: Axes, place: float, pieces: dict[str, float]) -> None:
-    left = 0.0
-    for name, seconds in pieces.items():
-        face, hatch = PIECES[name]
-        axes.barh(place, seconds, 0.34, left, color=face, hatch=hatch, edgecolor="white", linewidth=0.5)
-        left += seconds
-    text = f"{left:.1f} s" if pieces else "not measured"
-    axes.annotate(text, (left, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def attribution_waterfall(study: SpeedStudy) -> Figure:
@@ -196,8 +153,7 @@ def attribution_waterfall(study: SpeedStudy) -> Figure:
     wholes = study.of("whole")
     figure, axes_of = panels(1, 11 / 1.3, 1.4 / len(wholes) + 2.7, rows=len(wholes))
     for axes, whole in zip(axes_of, wholes, strict=True):
-        key = (whole.cell.model, whole.cell.precision)
-        stages = [one for one in study.of("stage") if (one.cell.model, one.cell.precision) == key]
+        stages = [one for one in study.of("stage") if one.cell.group == whole.cell.group]
         _waterfall(axes, whole, stages, study.times[whole.cell].median())
     styles = STAGE_STYLES.values()
     handles = [Patch(facecolor=face, hatch=hatch, edgecolor="white", label=name) for face, hatch, name in styles]
@@ -230,7 +186,7 @@ def _waterfall(axes: Axes, whole: Contrast, stages: Sequence[Contrast], start: f
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.set(xlabel="µs an image (log scale)", ylim=(len(times) - 0.5, -0.5))
     axes.set_title(
-        f"{model_label(whole.cell.model, whole.cell.precision)}: {factor_text(whole.ratio)} times as fast in all",
+        f"{model_of(whole.cell)}: {factor_text(whole.ratio)} times as fast in all",
         fontsize=10,
     )
     axes.set_axisbelow(True)

@@ -8,9 +8,8 @@ from jaxcompare.analysis import speed_details
 from jaxcompare.analysis.contrast import measured
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.analysis.statistics import interval_method
-from jaxcompare.analysis.targets import times_by_execution
 from jaxcompare.cell_frame import environment_of
-from jaxcompare.cells import INPUTS, Cell
+from jaxcompare.cells import Cell
 from jaxcompare.measure.clock import STEPS, Phases
 from jaxcompare.report.tables import Columns, Table, make_table
 from jaxcompare.report.text import (
@@ -20,9 +19,7 @@ from jaxcompare.report.text import (
     half_size_text,
     model_of,
     number,
-    per_cent,
     ratio_text,
-    reached_text,
     share_text,
 )
 from jaxcompare.report.words import say
@@ -39,7 +36,6 @@ SPEED: Columns = CELL | {
     "Time per image, µs": ("image_time_s", number(",.0f", 1e6)),
     "Over PyTorch eager": ("over_eager", ratio_text),
     "Over the best of PyTorch": ("over_best", ratio_text),
-    "Share of ceiling, %": ("ceiling_share", number(".0f", 100)),
     "Compile cold, s": ("cold_compile_s", number(".1f")),
     "Compile warm, s": ("warm_compile_s", number(".1f")),
 }
@@ -50,7 +46,6 @@ BREAK_EVEN: Columns = CELL | {
     "Paid once, s": ("paid", number(".1f")),
     "Step, ms": ("step", number(".2f", 1e3)),
     "Break-even, steps": ("steps", number(",.0f")),
-    "Break-even, epochs": ("epochs", number(",.2f")),
     "Break-even, s": ("seconds", number(",.0f")),
 }
 
@@ -58,8 +53,6 @@ REPEATED: Columns = {
     "Model": ("cell", model_of),
     "Ratios": ("ratios", "{:,}".format),
     "Confirmed": ("confirmed", "{:,}".format),
-    "Confirmed backwards": ("confirmed_backwards", "{:,}".format),
-    "Same verdict": ("same_verdict", "{:,}".format),
     "Contradicted": ("contradicted", "{:,}".format),
     "Median change, factor": ("change", "{:.2f}".format),
     "Largest change": ("largest", lambda one: say("twice", one)),
@@ -84,11 +77,13 @@ COMPILE: Columns = CELL | {
     "Slow first steps": ("slow_first_steps", number(",.0f")),
 }
 
-MEMORY: Columns = CELL | {
+MACHINE: Columns = CELL | {
+    "Share of ceiling, %": ("ceiling_share", number(".0f", 100)),
     "Allocator, MB": ("allocator_bytes", number(",.0f", 1e-6)),
     "XLA's plan, MB": ("plan_bytes", number(",.0f", 1e-6)),
     "Process, MB": ("process_bytes", number(",.0f", 1e-6)),
     "Page faults an epoch": ("page_faults", number(",.0f")),
+    "Waits, %": ("input_wait", number(".0f", 100)),
 }
 
 COSTS: Columns = {
@@ -111,18 +106,11 @@ def speed_tables(study: SpeedStudy) -> list[Table]:
     """The answers, those that there are records for."""
     if measured(study.frame).empty:
         return [speed_table(study)]
-    begun = [f"{when:%Y-%m-%d %H:%M UTC}" for when in study.begun] if study.when else []
-    again = say("repeated", study.when, begun), say("missed", [one for one in study.repeated if not one.confirmed])
-    malloc = say("allocator", [measured(f).malloc.iloc[0] for f in (study.frame, study.other_malloc) if len(f)])
-    paid, note = speed_details.break_even(study), say("break_even", speed_details.RECIPE_IMAGES)
-    others = "best", "recipe", "seeds", "control", "interaction"
+    paid = speed_details.break_even(study)
     tables = [
         speed_table(study),
         contrast_table(study, "Where the speed-up comes from", "stages", "stage", "whole", "beside"),
-        make_table("What compiling costs, and when it has paid", paid, BREAK_EVEN, note),
-        contrast_table(study, "What else the ratios say", "other_ratios", *others),
-        make_table("Measured again", study.repetition, REPEATED, *again),
-        make_table("What the allocator's settings change", study.allocated, ALLOCATOR, malloc),
+        make_table("What compiling costs, and when it has paid", paid, BREAK_EVEN, say("break_even")),
     ]
     return [table for table in tables if table.rows]
 
@@ -160,7 +148,6 @@ def contrast_table(study: SpeedStudy, title: str, note: str, *kinds: str) -> Tab
     }
     if study.when:
         columns[f"{study.when.capitalize()} study"] = ("again", factor_text)
-        columns["Confirmed"] = ("found_again", {True: "yes", False: "no"}.__getitem__)
     if any(one.share for one in found):
         columns["Share"] = ("share", share_text)
     ceilings = speed_details.ceilings(study.frame) if "stage" in kinds else {}
@@ -172,37 +159,30 @@ def _way(cells: Sequence[Cell]) -> str:
     return next((cell.execution for cell in cells if cell.engine != "eager"), cells[0].execution)
 
 
-def detail_tables(study: SpeedStudy, comparison: pd.DataFrame) -> list[Table]:
-    """What is too much for a Markdown file, as far as there are records of it.
-
-    Args:
-        comparison: the full comparison, a row a run and epoch, for times to accuracy.
-    """
+def detail_tables(study: SpeedStudy) -> list[Table]:
+    """What is too much for a Markdown file, as far as there are records of it."""
     if measured(study.frame).empty:
         return []
     matrix = study.cells[study.cells.matrix & study.cells.measured]
     pays = [cell.on_device and (cell.compiled or _plain_eager(cell)) for cell in matrix.cell]
+    begun = [f"{when:%Y-%m-%d %H:%M UTC}" for when in study.begun] if study.when else []
+    again = say("repeated", study.when, begun), say("missed", [one for one in study.repeated if not one.confirmed])
+    malloc = say("allocator", [measured(f).malloc.iloc[0] for f in (study.frame, study.other_malloc) if len(f)])
+    others = "best", "seeds", "control", "interaction"
     costs = say("costs", study.costs), say("roofs", speed_details.ceilings(study.frame))
     pipelines = speed_details.pipelines(study.inputs).reset_index()
     tables = [
+        contrast_table(study, "What else the ratios say", "other_ratios", *others),
+        make_table("Measured again", study.repetition, REPEATED, *again),
+        make_table("What the allocator's settings change", study.allocated, ALLOCATOR, malloc),
         make_table("What compiling is made of", matrix[pays], COMPILE, say("compile")),
         _phases_table(study),
-        _accuracy_table(study, comparison),
-        _input_table(study),
         _batch_table(study),
         make_table("What a training image costs", speed_details.costs(study.costs), COSTS, *costs),
-        make_table("Peak memory and page faults", matrix, MEMORY, say("memory")),
+        make_table("What each execution takes of the machine", matrix, MACHINE, say("memory"), say("shares")),
         make_table("Input pipelines", pipelines, PIPELINES, say("pipelines", study.inputs)),
     ]
     return [table for table in tables if table.rows]
-
-
-def _accuracy_table(study: SpeedStudy, comparison: pd.DataFrame) -> Table:
-    """Seconds of training until a test accuracy is reached, by execution."""
-    times = times_by_execution(study.cells, comparison) if len(comparison) else pd.DataFrame({"cell": []})
-    columns = CELL | {f"{per_cent(of)}, s": (of, reached_text(",.0f")) for of in times.columns.drop("cell")}
-    note = say("time_by_execution")
-    return make_table("Time to accuracy, by execution", times, columns, note, absent="not reached")
 
 
 def _plain_eager(cell: Cell) -> bool:
@@ -218,22 +198,6 @@ def _phases_table(study: SpeedStudy) -> Table:
     columns = WAY | {"Batch": ("cell", lambda cell: str(cell.batch_size))}
     columns |= {say("phase", name): (name, number(".2f")) for name in names}
     return make_table("Where a step's time goes", rows, columns, say("phases", STEPS))
-
-
-def _input_table(study: SpeedStudy) -> Table:
-    """Time per image of PyTorch eager and JAX's step, from the recipe's input to input on the device, and what share of
-    an epoch the device waited."""
-    cells, found = study.cells.set_index("cell", drop=False), study.by_input()
-    rows = [{"cell": next(iter(of.values())), **{place: cells.loc[cell] for place, cell in of.items()}} for of in found]
-    places = {place: INPUTS[place] for place in INPUTS if any(place in of for of in found)}
-    micro, share = number(",.0f", 1e6), number(".0f", 100)
-
-    def text(cell: pd.Series) -> str:
-        waited = f"; {share(cell.input_wait.middle)} % wait" if cell.input_wait else ""
-        return micro(cell.image_time_s) + waited
-
-    columns = WAY | {f"{place.capitalize()}, µs per image": (place, text) for place in places}
-    return make_table("Time by input", pd.DataFrame(rows), columns, say("by_input", places))
 
 
 def _batch_table(study: SpeedStudy) -> Table:

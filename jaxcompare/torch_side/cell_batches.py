@@ -1,4 +1,4 @@
-"""Where a cell's batches come from in PyTorch; see `cells.INPUTS`."""
+"""Where a cell's batches come from in PyTorch; see `cells.CellInput`."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
