@@ -24,7 +24,7 @@ WHOLE = ("programs", "allocator_bytes", "plan_bytes", "process_bytes", "devices"
 
 
 REAL = (
-    *("load_average", "slow_first_steps", "input_wait", "cold_compile_s", "warm_compile_s"),
+    *("load_average", "input_wait", "cold_compile_s", "warm_compile_s"),
     *(f"{cache}_{name}" for cache in ("cold", "warm") for name in COMPILE_PHASES.values()),
 )
 """Columns that may be NA throughout."""
@@ -82,7 +82,6 @@ def _row(record: CellRecord) -> dict[str, Any]:
         "warm_compile_s": record.warm_compile_time_s,
         **{f"cold_{name}": seconds for name, seconds in cold.items()},
         **{f"warm_{name}": seconds for name, seconds in warm.items()},
-        "slow_first_steps": record.slow_first_steps,
         "programs": record.programs,
         "input_wait": _median_share(record.input_wait_s, record.epoch_time_s),
         "page_faults": statistics.median(record.page_faults),

@@ -18,9 +18,6 @@ MUST_AGREE = ("tf32", "bfloat16", "threads", "malloc")
 """What the manifests of two cells of one precision must have in common for a ratio of their times to mean anything. The
 rest differs between the frameworks by nature (layout, dropout generator, donation) and is there to be read."""
 
-STEADY = 1.1
-"""Times a later step, at most, that a first step takes once it is steady."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Timing:
@@ -33,7 +30,7 @@ class Timing:
     warm_up_time_s: list[Positive] = dataclasses.field(default_factory=list)
     """Of each epoch before that."""
     first_step_time_s: list[Positive] = dataclasses.field(default_factory=list)
-    """Of each step of the first epoch, the device waited for after each: how many it takes until they are steady. Empty
+    """Of each step of the first epoch, the device waited for after each. Empty
     for compiled JAX, whose programs are compiled ahead; JAX op by op finds its operations in the usual cache, once one
     process has compiled them."""
     input_wait_s: list[FromZero] = dataclasses.field(default_factory=list)
@@ -125,15 +122,6 @@ class CellRecord(Timing):
         if self.cell.framework == "torch" and self.cell.compiled and self.first_step_time_s:
             return self.first_step_time_s[0]
         return self.compile_time_s
-
-    @property
-    def slow_first_steps(self) -> float | None:
-        """Steps before the first that takes at most STEADY times a later one; infinite if none in the first epoch does.
-        None: they were not timed."""
-        if not self.first_step_time_s:
-            return None
-        steady = (i for i, seconds in enumerate(self.first_step_time_s) if seconds <= STEADY * self.step_time_s)
-        return next(steady, math.inf)
 
     @property
     def first_run_s(self) -> float:

@@ -141,7 +141,6 @@ def test_the_frame_is_a_row_a_process():
     assert list(frame.warm_compile_s[:2]) == pytest.approx([1.1, 1.5])
     assert list(frame.loc[0, ["cold_trace_s", "cold_lower_s", "cold_xla_s", "warm_xla_s"]]) == [1.0, 0.5, 4.0, 0.8]
     assert math.isnan(frame.cold_xla_s[1])
-    assert frame.slow_first_steps[1] == 2
     assert frame.page_faults[0] == 7
     assert frame.message[2] == "no"
     assert math.isnan(frame.image_time_s[2])
@@ -149,13 +148,6 @@ def test_the_frame_is_a_row_a_process():
     assert len(rows) == 3
     assert "cell," not in header
     assert header.startswith("framework,model,engine,input,precision,batch_size,seeds,control,repeat,")
-
-
-def test_slow_first_steps_are_counted():
-    assert timed(STEP, 50.0).slow_first_steps is None
-    assert timed(EAGER, 1.0).cold_compile_s is None
-    assert timed(EAGER, 50.0, first_step_time_s=[0.3, 0.056, 0.055, 0.3]).slow_first_steps == 2
-    assert timed(EAGER, 50.0, first_step_time_s=[0.3, 0.06]).slow_first_steps == math.inf
 
 
 # The same grid twice, and under another allocator.

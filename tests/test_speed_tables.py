@@ -111,7 +111,7 @@ def test_what_the_notes_say_follows_the_records():
     assert "24 to 96 timed steps" in notes(more)
     padded = {"computed_batch_size": 144, "devices": 6}
     wide = [dataclasses.replace(r, manifest=r.manifest | padded) for r in study({STEP: 1.0})]
-    assert notes([*study({EAGER: 1.0}), *wide]).count("batches of 128 to 144, whole micro-batches for each of 6") == 1
+    assert notes([*study({EAGER: 1.0}), *wide]).count("batches of 128 to 144 for 6 devices") == 1
     *records, last = study({EAGER: 100.0, STEP: 50.0})
     disturbed = dataclasses.replace(last, others_share=0.34)
     assert "34 % of the cores" in notes([*records, disturbed])
@@ -211,15 +211,15 @@ def test_a_verdict_says_what_another_study_found(again, begun, said):
 
 def test_compilation_is_taken_apart():
     rows = rows_of(table_of(speed(study()), "What compiling is"))
-    assert rows["CNN", STEP.title] == ("2", "1.00", "0.50", "4.00", "0.50", "5.50", "1.10", "-")
-    assert rows["CNN", COMPILE.title] == ("2", "-", "-", "-", "6.00", "6.00", "1.50", "2")
-    assert rows["CNN", EAGER.title] == ("0", "-", "-", "-", "0.20", "-", "-", "2")
+    assert rows["CNN", STEP.title] == ("2", "1.00", "0.50", "4.00", "0.50", "5.50", "1.10")
+    assert rows["CNN", COMPILE.title] == ("2", "-", "-", "-", "6.00", "6.00", "1.50")
+    assert rows["CNN", EAGER.title] == ("0", "-", "-", "-", "0.20", "-", "-")
 
 
 def test_phases_stand_in_their_order():
     table = table_of(speed(study(), phases=[synthetic.phases(cell) for cell in (EAGER, STEP)]), PHASES)
     assert table.rows[1] == ("CNN", "JAX step", "128", *(f"{value}.00" for value in range(1, 9)))
-    titles = ("Input", "Copy", "Forward", "Backward", "Update", "Step", "Call returns after", "Evaluation")
+    titles = ("Input", "Copy", "Forward", "Backward", "Update", "Step", "Dispatch", "Evaluation")
     assert table.header[3:] == tuple(f"{name}, ms" for name in titles)
 
 
@@ -249,7 +249,7 @@ def test_costs_that_are_far_apart_are_pointed_at():
     assert ("CNN", "Training, MB", "4.000", "3.600", "-10.0") in table.rows
     assert ("CNN", "Intensity, FLOP a byte", "15.000", "15.000", "+0.0") in table.rows
     assert "300 GFLOP/s, a large copy 20 GB/s" in table.notes[1]
-    assert "(JAX 300 and 10, PyTorch 150 and 20); ridge point 15.0" in table.notes[1]
+    assert "ridge point 15.0" in table.notes[1]
 
 
 def test_what_an_execution_takes_of_the_machine():

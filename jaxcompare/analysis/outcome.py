@@ -110,7 +110,7 @@ def by_model(runs: pd.DataFrame) -> pd.DataFrame:
                 **{name: _mean_and_range(of_model[name]) for name in NUMBERS},
             }
         )
-    return pd.DataFrame(rows).assign(alike=executed_alike(runs))
+    return pd.DataFrame(rows)
 
 
 NUMBERS = ("best", "final", "epoch_time_s", "compile_time_s")

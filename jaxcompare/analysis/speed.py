@@ -85,7 +85,7 @@ def verdict_pairs(frame: pd.DataFrame) -> list[Pair]:
     for model, precision in groups(measured(in_matrix(frame))):
         ours, theirs = (best(frame, Cell(model, "step", precision=precision), name) for name in ("jax", "torch"))
         if ours and theirs:
-            pairs.append(Pair("best", "", (ours,), (theirs,)))
+            pairs.append(Pair("best", "the best of JAX over the best of PyTorch", (ours,), (theirs,)))
     return pairs
 
 

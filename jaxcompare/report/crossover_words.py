@@ -18,7 +18,7 @@ from jaxcompare.report.words import say
 class Claim:
     """One thing said, of which model and which sizes. Its text names these, and no others."""
 
-    kind: Literal["ahead", "came out ahead", "level", "both level", "takes the lead", "where", "could lie"]
+    kind: Literal["ahead", "came out ahead", "level", "takes the lead", "where", "could lie"]
     """Ahead: shown to be. Where: the change's size, then its interval. Could lie: a change that is not shown."""
     model: ModelName | None
     sizes: tuple[float, ...]
@@ -39,8 +39,8 @@ def list_claims(efficiency: Efficiency) -> list[Claim]:
     claims = []
     for model in ("cnn", "vit", None):
         where = tuple(size for size, lead in zip(sizes, leads, strict=True) if lead == model)
-        kinds = ("both level", "came out ahead") if one_seed else ("level", "ahead")
-        claims += [Claim(kinds[model is not None], model, where)] if where else []
+        kind = "level" if model is None else "came out ahead" if one_seed else "ahead"
+        claims += [Claim(kind, model, where)] if where else []
     if one_seed:
         return claims
     claims += [Claim("takes the lead", change.leader, change[:2]) for change in crossover.changes]

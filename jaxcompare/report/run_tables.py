@@ -3,6 +3,7 @@
 import pandas as pd
 
 from jaxcompare.analysis.agreement import Arm, agreements, origins
+from jaxcompare.analysis.comparison import executed_alike
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep
 from jaxcompare.analysis.outcome import Metric, by_model
 from jaxcompare.analysis.predictions import Score
@@ -39,11 +40,11 @@ def summary_table(runs: pd.DataFrame, speed: SpeedStudy | None) -> Table:
     rows = _rows(runs)
     rows["ratio"] = rows.model.map(best)
     columns = {
-        "Model": ("named", str),
+        "Model": ("model", LABELS.__getitem__),
         "Parameters": ("params", "{:,}".format),
         "Best test accuracy": ("best", percent_text),
         "Last epoch's": ("final", percent_text),
-        "Seconds an epoch": _seconds(rows),
+        "Seconds an epoch": ("seconds", seconds_text),
         "JAX's time over PyTorch's, best of each": ("ratio", lambda one: f"{ratio_text(one)}: {verdict_word(one)}"),
         "Machine": ("environment", device_text),
     }
@@ -51,21 +52,21 @@ def summary_table(runs: pd.DataFrame, speed: SpeedStudy | None) -> Table:
         del columns["JAX's time over PyTorch's, best of each"]
     timed = speed.frame.iloc[0] if speed and best else None
     note = say("summary", runs.iloc[0], runs.seed.nunique(), timed, speed.repeats if speed else 0)
-    return make_table("", rows, columns, note, counted=("named",))
+    return make_table("", rows, columns, note, counted=("model",))
 
 
 def comparison_table(runs: pd.DataFrame) -> Table:
     """One row per model: the full comparison."""
     rows = _rows(runs)
     rows["compile"] = list(zip(rows.compile_time_s, rows.compiled, strict=True))
-    rows["came"] = list(zip(rows.done, rows.epochs, rows.lost, strict=True))
+    rows["came"] = list(zip(rows.done, rows.epochs, strict=True))
     columns = {
         "Model": ("model", LABELS.__getitem__),
         "Parameters": ("params", "{:,}".format),
-        "Epochs": ("came", lambda came: say("came", *came)),
+        "Epochs": ("came", lambda came: "{} of {}".format(*came)),
         "Best test accuracy¹": ("best", percent_text),
         "Final": ("final", percent_text),
-        "Seconds per epoch²": _seconds(rows),
+        "Seconds per epoch²": ("seconds", seconds_text),
         "Compile, s³": ("compile", lambda one: f"{one[0].middle:.1f} ({one[1]})"),
     }
     notes = say("compared", runs.iloc[0], sorted(runs.seed.unique())), say("compared_columns", runs.iloc[0])
@@ -73,15 +74,9 @@ def comparison_table(runs: pd.DataFrame) -> Table:
 
 
 def _rows(runs: pd.DataFrame) -> pd.DataFrame:
-    rows = by_model(runs)
-    lost = [f" ({next(iter(lost.values()))})" if lost else "" for lost in rows.lost]
-    return rows.assign(named=rows.model.map(LABELS) + lost)
-
-
-def _seconds(rows: pd.DataFrame) -> tuple:
-    if not rows.alike.all():
-        return "alike", lambda _: "executed differently"
-    return "epoch_time_s", lambda seconds: seconds_text(seconds.middle)
+    """With mean `seconds` an epoch, where they may stand beside each other."""
+    rows, alike = by_model(runs), executed_alike(runs)
+    return rows.assign(seconds=[times.middle if times and alike else None for times in rows.epoch_time_s])
 
 
 def accuracy_time_table(frame: pd.DataFrame) -> Table:
@@ -164,7 +159,7 @@ def agreement_table(runs: pd.DataFrame) -> Table:
     """
     rows = agreements(runs)
     columns = {title: column for title, column in AGREEMENT.items() if title != "Needed" or rows.needed.notna().any()}
-    notes = say("agreement", runs.iloc[0]), say("needed") if "Needed" in columns else "", say("origins", origins(runs))
+    notes = say("agreement", runs.iloc[0], "Needed" in columns), say("origins", origins(runs))
     return make_table("JAX beside PyTorch, and device beside host input", rows, columns, *notes, level=TOST_LEVEL)
 
 
@@ -177,7 +172,9 @@ def score_table(score: Score) -> Table:
         ("Gap, points", *map(_points, (predicted.gap_points, score.measured_gap_points))),
     ]
     return Table(
-        ("Question", "Predicted", "Measured"), rows, [say("reason", predicted.reasoning)] if predicted.reasoning else []
+        ("Question", "Predicted", "Measured"),
+        rows,
+        [f"The reason given: “{predicted.reasoning}”"] if predicted.reasoning else [],
     )
 
 

@@ -74,7 +74,6 @@ COMPILE: Columns = CELL | {
     "First run, s": ("first_run_s", number(".2f")),
     "All cold, s": ("cold_compile_s", number(".2f")),
     "All warm, s": ("warm_compile_s", number(".2f")),
-    "Slow first steps": ("slow_first_steps", number(",.0f")),
 }
 
 MACHINE: Columns = CELL | {
@@ -86,9 +85,16 @@ MACHINE: Columns = CELL | {
     "Waits, %": ("input_wait", number(".0f", 100)),
 }
 
+COST_ROWS = {
+    "forward_flops": "Forward, MFLOP",
+    "training_flops": "Training, MFLOP",
+    "training_bytes": "Training, MB",
+    "intensity": "Intensity, FLOP a byte",
+}
+
 COSTS: Columns = {
     "Model": ("model", LABELS.__getitem__),
-    "An image": ("name", lambda name: say("cost_row", name)),
+    "An image": ("name", COST_ROWS.__getitem__),
     "By formula": ("formula", "{:,.3f}".format),
     "By XLA": ("xla", "{:,.3f}".format),
     "XLA over formula, %": ("change", number("+.1f", 100)),
@@ -141,7 +147,7 @@ def contrast_table(study: SpeedStudy, title: str, note: str, *kinds: str) -> Tab
     found = study.of(*kinds)
     columns: dict = {
         "Model": ("pair.above", lambda cells: model_of(cells[0]) if len(cells) == 1 else "both"),
-        "What": ("pair", lambda pair: say("kind", pair)),
+        "What": ("pair.name", str),
         "Time of": ("pair.above", _way),
         "Over that of": ("pair.below", _way),
         "Ratio": ("ratio", factor_text),
@@ -196,7 +202,7 @@ def _phases_table(study: SpeedStudy) -> Table:
     if len(rows):
         rows["cell"] = [Cell(**cell) for cell in rows.cell]
     columns = WAY | {"Batch": ("cell", lambda cell: str(cell.batch_size))}
-    columns |= {say("phase", name): (name, number(".2f")) for name in names}
+    columns |= {f"{name[:-3].capitalize()}, ms": (name, number(".2f")) for name in names}
     return make_table("Where a step's time goes", rows, columns, say("phases", STEPS))
 
 
