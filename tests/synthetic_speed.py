@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from test_records import record
+from synthetic import record
 
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cell_frame import to_frame
@@ -19,6 +19,7 @@ COMPILE = Cell("cnn", "compile")
 OP = Cell("cnn", "op")
 TRACED = Cell("cnn", "traced")
 JIT = Cell("cnn", "jit")
+LAST = Cell("cnn", "eager", control="channels-last")
 
 MILLISECONDS = {
     RECIPE: 800.0,
@@ -154,3 +155,8 @@ def speed(records, again=(), other_malloc=(), **others) -> SpeedStudy:
 def scattered(times: dict[Cell, tuple[float, ...]]) -> list[CellRecord]:
     """Cells with steps of so many milliseconds, a repeat each."""
     return [timed(cell, ms, repeat) for cell, of_cell in times.items() for repeat, ms in enumerate(of_cell)]
+
+
+def under_malloc(records):
+    """The same under another allocator's settings."""
+    return [dataclasses.replace(r, manifest=r.manifest | {"malloc": "X=1"}) for r in records]

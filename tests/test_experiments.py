@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_records import record
+from synthetic import record
 
 import console
 import framework_agreement

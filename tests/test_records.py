@@ -6,45 +6,19 @@ import json
 import math
 import re
 import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from synthetic import record
 
 import training_runs
 from jaxcompare.analysis.comparison import check_comparable, check_one_recipe
 from jaxcompare.analysis.data_efficiency import build_sweep
 from jaxcompare.cell_records import load_cells, save_cells
-from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig
+from jaxcompare.config import DataConfig, ExecutionConfig, InputError, TrainingConfig
 from jaxcompare.lines import TruncatedLine, save_lines, write_atomically
 from jaxcompare.measure.environment import find_commit
-from jaxcompare.records import History, Prediction, RunRecord, after_epoch, find_complete, load_records, save_records
-
-
-def record(model="cnn", status="complete", losses=(2.0, 1.5), **kwargs):
-    n = len(losses)
-    fields = {
-        "config": RunConfig("jax", model, DataConfig("digits", Path("/secret/place")), TrainingConfig()),
-        "params": 620_362,
-        "dataset_title": "digits",
-        "data_fingerprint": "abc",
-        "train_images": 100,
-        "test_images": 10,
-        "num_classes": 10,
-        "history": History(list(losses), [0.3] * n, [0.4, 0.5][:n], [2.0, 4.0][:n], [0.1] * n, [0.0] * n, [0.0] * n),
-        "compile_times": {"train_step": {"trace_s": 1.0, "lower_s": 0.5, "compile_s": 2.0, "from_cache": False}},
-        "execution": {"engine": "step"},
-        "environment": {
-            "versions": {"jax": "0.10.2", "flax": "0.12", "torch": "2.15"},
-            "cpu": "CPU",
-            "cpu_cores": 2,
-            "backend": "cpu",
-            "device": "cpu",
-        },
-        "git_commit": None,
-        "started_at": "2026-01-01T00:00:00+00:00",
-    }
-    return RunRecord(status=status, **fields | kwargs)
+from jaxcompare.records import History, Prediction, after_epoch, find_complete, load_records, save_records
 
 
 def short(model="cnn", **kwargs):

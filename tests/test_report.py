@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
-from test_analysis import agreeing
-from test_records import record
+from synthetic import agreeing, record
 
 from jaxcompare.analysis.comparison import check_comparable
 from jaxcompare.analysis.statistics import Estimate, Interval, Spread

@@ -6,8 +6,20 @@ import itertools
 import pytest
 import synthetic_speed as synthetic
 from matplotlib.patches import Rectangle
-from synthetic_speed import COMPILE, EAGER, MILLISECONDS, RECIPE, STEP, failed, scattered, speed, study, sweep, timed
-from test_contrast import LAST
+from synthetic_speed import (
+    COMPILE,
+    EAGER,
+    LAST,
+    MILLISECONDS,
+    RECIPE,
+    STEP,
+    failed,
+    scattered,
+    speed,
+    study,
+    sweep,
+    timed,
+)
 
 from jaxcompare.analysis.roofline import intensity
 from jaxcompare.cell_frame import to_frame

@@ -1,23 +1,18 @@
-"""From runs to numbers and categories: what the data show is found, and nothing else."""
+"""A full comparison in numbers, categories and sentences: what the data show is found, and nothing else."""
 
 import dataclasses
 import json
 import math
 
-import numpy as np
 import pytest
 import synthetic
-from scipy import stats
-from synthetic import runs_of, sweep_of
-from test_records import record
+from synthetic import on_another, record, runs_of, sweep_of
 
-from jaxcompare.analysis.agreement import agreements, origins
-from jaxcompare.analysis.data_efficiency import analyse, summarise_sweep
+from jaxcompare.analysis.data_efficiency import analyse
 from jaxcompare.analysis.outcome import by_model, find_outcome, summarise
 from jaxcompare.analysis.predictions import score_predictions
 from jaxcompare.analysis.statistics import Spread
 from jaxcompare.analysis.targets import times_as_trained
-from jaxcompare.config import ExecutionConfig, InputError, TrainingConfig
 from jaxcompare.records import History, Prediction
 from jaxcompare.report.answers import answer_questions, verdict
 from jaxcompare.run_frame import SERIES, per_run, to_frame
@@ -30,9 +25,6 @@ def means(*values):
 
 
 CNN_WINS = synthetic.sweep(means(0.5, 0.6, 0.7), means(0.3, 0.4, 0.5))
-VIT_WINS = synthetic.sweep(means(0.3, 0.4, 0.5), means(0.5, 0.6, 0.7))
-CROSSOVER = synthetic.sweep(means(0.5, 0.6, 0.65), means(0.3, 0.5, 0.75))
-UNDECIDED = synthetic.sweep(means(0.5, 0.6, 0.7), means(0.5, 0.6, 0.7), spread=0.03)
 ONE_SEED = synthetic.sweep(means(0.5, 0.6, 0.7), means(0.3, 0.4, 0.5), seeds=1)
 
 
@@ -50,11 +42,6 @@ def said(comparison, records=()):
     runs = runs_of(comparison)
     answers = answer_questions(runs, efficiency)
     return verdict(runs, efficiency), {question.split(" ")[0]: answer for question, answer in answers.items()}
-
-
-def on_another(record):
-    """The same on another machine."""
-    return dataclasses.replace(record, environment=record.environment | {"cpu": "another"})
 
 
 # The frame.
@@ -101,123 +88,6 @@ def test_times_beside_other_work_do_not_count():
         for r in synthetic.sweep({10: 0.3, 20: 0.4}, {10: 0.2, 20: 0.5})
     ]
     assert sweep_of(busy).seconds is None
-
-
-# Data efficiency.
-
-
-def test_a_sweep_is_paired_by_seed_and_in_order():
-    sweep = sweep_of(CROSSOVER[::-1])
-    assert (sweep.models, sweep.sizes, sweep.seeds) == (["cnn", "vit"], list(SIZES), [0, 1, 2, 3, 4])
-    values = sweep.values("best")["vit"]
-    assert values.shape == (5, 3)
-    np.testing.assert_allclose(values[:, 1], 0.5 - 0.004 * np.array([-1, 0, 1, 2, -2]))
-    efficiency = analyse(sweep)
-    np.testing.assert_allclose([d.mean for d in efficiency.difference], [0.2, 0.1, -0.1])
-    ends = stats.ttest_rel(sweep.values("best")["cnn"], values).confidence_interval()
-    np.testing.assert_allclose([d.interval.low for d in efficiency.difference], ends.low)
-    # Errors of 40 and 50 % at 10,000, of 35 and 25 % at 100,000: straight lines in log-log meet there.
-    images = sweep.first.test_images
-    counted = {error: (images * error + 0.5) / (images + 1) for error in (0.25, 0.35, 0.4, 0.5)}
-    ahead, behind = np.log(counted[0.5] / counted[0.4]), np.log(counted[0.35] / counted[0.25])
-    meeting = 10 ** (4 + ahead / (ahead + behind))
-    assert efficiency.crossover.size == pytest.approx(meeting, rel=1e-3)
-    assert 10_000 < efficiency.crossover.interval.low < meeting < efficiency.crossover.interval.high < 100_000
-    final = analyse(sweep, "final")
-    assert final.estimates.cnn[1000].mean == pytest.approx(efficiency.estimates.cnn[1000].mean - 0.01)
-
-
-def test_runs_without_a_partner_are_left_out_and_named():
-    running = dataclasses.replace(CROSSOVER[0], status="interrupted")  # the CNN's seed 0 at the smallest size
-    sweep = sweep_of([running, synthetic.run("cnn", 1000, 9, 0.5), *CROSSOVER[1:]])
-    assert sweep.seeds == [1, 2, 3, 4]
-    left_out = {tuple(run) for run in sweep.left_out.itertuples(index=False)}
-    assert ("cnn", 1000, 0, "interrupted") in left_out
-    assert ("vit", 1000, 0, "complete") in left_out
-    assert ("cnn", 1000, 9, "complete") in left_out
-    alone = sweep_of([*CROSSOVER, synthetic.run("cnn", 500, 0, 0.4)])
-    assert alone.sizes == list(SIZES)
-    assert alone.left_out.values.tolist() == [["cnn", 500, 0, "complete"]]
-
-
-def test_the_largest_block_of_runs_is_kept():
-    for seed in (9, 0):
-        sweep = sweep_of([*CROSSOVER, *(synthetic.run(model, 500, seed, 0.4) for model in ("cnn", "vit"))])
-        assert (sweep.sizes, len(sweep.seeds)) == (list(SIZES), 5)
-
-
-def test_runs_that_are_no_sweep_are_refused():
-    short = dataclasses.replace(CROSSOVER[0].config, training=TrainingConfig(epochs=5))
-    with pytest.raises(InputError, match="epochs is 2 in one, 5 in another"):
-        sweep_of([*CROSSOVER[1:], dataclasses.replace(CROSSOVER[0], config=short)])
-    with pytest.raises(InputError, match="several runs from seed 0"):
-        sweep_of([*CROSSOVER, CROSSOVER[0]])
-    with pytest.raises(InputError, match="no seed is complete"):
-        sweep_of([synthetic.run("cnn", 1000, 0, 0.5), synthetic.run("vit", 1000, 1, 0.5)])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda c: dataclasses.replace(c, execution=dataclasses.replace(c.execution, precision="bfloat16")),
-        lambda c: dataclasses.replace(c, data=dataclasses.replace(c.data, subsets="independent")),
-        lambda c: dataclasses.replace(c, training=dataclasses.replace(c.training, batch_size=7)),
-        lambda c: dataclasses.replace(c, epoch_images=7),
-    ],
-)
-def test_what_decides_a_number_is_part_of_the_recipe(change):
-    first, *others = CROSSOVER
-    with pytest.raises(InputError, match="different recipes"):
-        sweep_of([dataclasses.replace(first, config=change(first.config)), *others])
-    data = dataclasses.replace(first.config.data, workers=2)
-    sweep_of([dataclasses.replace(first, config=dataclasses.replace(first.config, data=data)), *others])
-
-
-@pytest.mark.parametrize(
-    ("records", "leads", "changes"),
-    [
-        (CNN_WINS, ["cnn"] * 3, []),
-        (VIT_WINS, ["vit"] * 3, []),
-        (UNDECIDED, [None] * 3, []),
-        (CROSSOVER, ["cnn", "cnn", "vit"], [[10_000, 100_000, "vit"]]),
-    ],
-)
-def test_the_summary_has_leads_changes_and_where(records, leads, changes):
-    summary = json.loads(json.dumps(summarise_sweep(sweep_of(records)), allow_nan=False))
-    crossover = summary["best"]["crossover"]
-    assert (crossover["leads"], crossover["changes"]) == (leads, changes)
-    assert [efficiency_of(records).leader_at(place) for place in range(3)] == leads
-    if changes:
-        low, high = crossover["interval"]
-        assert 10_000 < low < crossover["size"] < high < 100_000
-    else:
-        assert (crossover["size"], crossover["interval"]) == (None, None)
-
-
-def test_summary_holds_means_intervals_times_and_laws_whatever_the_order():
-    summary = summarise_sweep(sweep_of(CROSSOVER))
-    shuffled = [CROSSOVER[i] for i in np.random.default_rng(0).permutation(len(CROSSOVER))]
-    assert json.dumps(summarise_sweep(sweep_of(shuffled))) == json.dumps(summary)
-    assert summary["best"]["accuracy"]["cnn"]["1000"]["mean"] == pytest.approx(0.5)
-    low, high = summary["best"]["accuracy"]["cnn"]["1000"]["interval"]
-    assert 0.48 < low < 0.5 < high < 0.52
-    assert summary["training_time_s"] == {
-        "cnn": {"1000": 2.0, "10000": 20.0, "100000": 200.0},
-        "vit": {"1000": 10.0, "10000": 100.0, "100000": 1000.0},
-    }
-    slope = stats.linregress(np.log(SIZES), np.log([0.5, 0.4, 0.35])).slope
-    assert summary["best"]["power_law"]["cnn"]["b"] == pytest.approx(-slope, rel=1e-2)
-    elsewhere = sweep_of([on_another(CROSSOVER[0]), *CROSSOVER[1:]])
-    assert summarise_sweep(elsewhere)["training_time_s"]["cnn"]["1000"] is None
-
-
-def test_two_sizes_have_no_power_law_and_one_no_crossover():
-    two = efficiency_of([r for r in CROSSOVER if r.train_images < 100_000])
-    assert (two.power_law, two.crossover.leads) == ({}, ("cnn", "cnn"))
-    one = efficiency_of([r for r in CROSSOVER if r.train_images == 1000])
-    assert (one.crossover, one.leader_at(0)) == (None, "cnn")
-    alone = efficiency_of([r for r in CROSSOVER if r.config.model == "cnn"])
-    assert (alone.difference, alone.crossover, len(alone.power_law)) == ([], None, 1)
 
 
 # The full comparison.
@@ -396,69 +266,3 @@ def test_predictions_stand_beside_what_was_measured(records, measured):
     gap = score.measured_gap_points and pytest.approx(score.measured_gap_points)
     assert (score.prediction, score.measured_more_accurate, score.measured_faster, gap) == (prediction, *measured)
     assert score_predictions(runs_of(records)) == []
-
-
-# Agreement.
-
-
-def with_accuracy(base, accuracy, framework="jax", seed=0, place="host"):
-    config = dataclasses.replace(base.config, framework=framework, execution=ExecutionConfig("step", place))
-    history = History([1.0], [0.5], [accuracy], [1.0], [1.0], [0.0], [0.0])
-    return dataclasses.replace(base, config=config.with_seed(seed), history=history)
-
-
-def agreeing(torch=(0.59, 0.60)):
-    arms = (("jax", "host", (0.60, 0.62)), ("torch", "host", torch), ("jax", "device", (0.61, 0.61)))
-    return [
-        with_accuracy(record(model), accuracy, framework, seed, place)
-        for framework, place, accuracies in arms
-        for model in ("cnn", "vit")
-        for seed, accuracy in enumerate(accuracies)
-    ]
-
-
-def test_an_agreement_is_of_differences_paired_by_seed():
-    rows = agreements(runs_of(agreeing()))
-    between, *_, device = rows.itertuples()
-    assert [(arm.framework, arm.input) for arm in between.arms] == [("jax", "host"), ("torch", "host")]
-    assert between.first == (pytest.approx(61), pytest.approx([60, 62]))
-    assert between.second == (pytest.approx(59.5), pytest.approx([59, 60]))
-    assert (between.found.mean, between.found.verdict, between.seeds, between.needed) == (
-        *(pytest.approx(1.5), "not shown", 2, 3),
-    )
-    assert (between.found.interval.low, between.found.interval.high) == pytest.approx((-1.657, 4.657), abs=1e-3)
-    assert (device.model, device.margin, device.found.mean) == ("vit", 1.5, pytest.approx(0))
-    apart = agreements(runs_of(agreeing(torch=(0.4, 0.4))))
-    assert (apart.found[0].verdict, apart.found[0].mean) == ("excluded", pytest.approx(21))
-    same = agreements(runs_of([dataclasses.replace(r, history=agreeing()[0].history) for r in agreeing()]))
-    assert [found.verdict for found in same.found] == ["shown"] * 4
-    one = agreements(runs_of([r for r in agreeing() if r.config.training.seed == 0]))
-    assert [(found.interval, found.verdict) for found in one.found] == [(None, "not shown")] * 4
-    assert one.needed.isna().all()
-
-
-def test_runs_that_are_no_agreement_are_refused():
-    runs = agreeing()
-    short = dataclasses.replace(runs[0].config, training=TrainingConfig(epochs=5))
-    for wrong, message in (
-        ([*runs, dataclasses.replace(runs[0], config=short)], "epochs is 20 in one, 5 in another"),
-        (
-            [dataclasses.replace(runs[0], status="diverged"), *runs[1:]],
-            r"cnn: complete seeds are \[1\] of .*\[0, 1\]",
-        ),
-        ([*runs, runs[0]], "cnn: several runs of .* from one seed"),
-    ):
-        with pytest.raises(InputError, match=message):
-            agreements(runs_of(wrong))
-
-
-def test_what_origins_do_not_share_is_found():
-    runs = agreeing()
-    assert origins(runs_of(runs)) == {}
-    versions = runs[0].environment["versions"] | {"torch": "1.0"}
-    environment = runs[0].environment | {"versions": versions}
-    other = dataclasses.replace(runs[0], git_commit="abcdef0123", environment=environment)
-    found = origins(runs_of([other, *runs[1:]]))
-    assert set(found) == {"commits", "torch"}
-    assert "abcdef0" in found["commits"]
-    assert "1.0" in found["torch"]
