@@ -1,6 +1,7 @@
 """What every test runs under: the CPU alone; shapes and dtypes checked; no rank promoted, no random key used twice."""
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -41,6 +42,8 @@ from toy import build_toy  # noqa: E402
 import console  # noqa: E402
 from jaxcompare import models  # noqa: E402
 from jaxcompare.data.split import Dataset, Split  # noqa: E402
+from jaxcompare.measure.ceiling import Ceilings  # noqa: E402
+from jaxcompare.measure.malloc import KEEP, PREFIXES  # noqa: E402
 from jaxcompare.torch_side import models as torch_models  # noqa: E402
 from jaxcompare.training import learner  # noqa: E402
 
@@ -99,6 +102,35 @@ def fake_clock(monkeypatch) -> FakeClock:
     monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
     monkeypatch.setattr(jax, "block_until_ready", lambda tree: (block(tree), clock.wait())[0])
     return clock
+
+
+@pytest.fixture
+def unset_malloc(monkeypatch):
+    """An environment without a setting of the allocator; what a test adds goes again."""
+    for name in [*KEEP, *(name for name in os.environ if name.startswith(PREFIXES))]:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.fixture(scope="session")
+def prepared_batches():
+    """Those of `timed.SETUP`'s cells."""
+    import timed
+
+    from jaxcompare.study import worker
+
+    worker.prepare_batches([8, 32], timed.SETUP)
+    yield
+    shutil.rmtree(timed.SETUP.batches)
+
+
+@pytest.fixture
+def no_ceilings(monkeypatch):
+    """Cells are timed for no longer than their epochs, and nothing else is."""
+    monkeypatch.setattr("jaxcompare.measure.clock.TIMED_S", 0.0)
+    monkeypatch.setattr("jaxcompare.jax_side.epochs.measure_ceilings", lambda *_: Ceilings(1.0, 1.0))
+    monkeypatch.setattr("jaxcompare.torch_side.epochs._measure_ceilings", lambda *_: (1.0, 1.0))
 
 
 @pytest.fixture

@@ -172,7 +172,7 @@ def test_torchs_programs_are_counted():
     for size in (3, 3, 4):
         double(torch.ones(size))
     assert torch_doors.torch_programs().compiled - before == 2
-    # Their real use takes a C++ compiler and a minute: `test_speed.py`, cold then warm.
+    # Their real use takes a C++ compiler and a minute: `test_timed_cells.py`, cold then warm.
     (folder,) = find_spec("torch").submodule_search_locations
     source = (Path(folder) / "_inductor" / "codecache.py").read_text()
     for key in ("fxgraph_cache_hit", "fxgraph_cache_miss"):

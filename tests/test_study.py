@@ -1,219 +1,26 @@
-"""The study: its grid, the order of its processes, what it does about failures, and how it goes on."""
+"""The study: the order of its processes, what it does about failures, and how it goes on."""
 
-import contextlib
 import csv
 import dataclasses
-import json
-import os
-import platform
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 
-import in_processes
-import jax
 import pytest
 import synthetic_speed as synthetic
-from jax.experimental.compilation_cache import compilation_cache
-from toy import build_toy
 
 import training_speed
 from jaxcompare.cell_records import Timing, load_cells
 from jaxcompare.cells import Cell
-from jaxcompare.compat import torch as compat
 from jaxcompare.config import DataConfig, InputError, TrainingConfig
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.split import training_subset
-from jaxcompare.jax_side import costs
-from jaxcompare.jax_side import side as jax_side
-from jaxcompare.measure import ceiling, clock, runtime
-from jaxcompare.measure.environment import cpu_cores
-from jaxcompare.measure.malloc import KEEP, PREFIXES, keep_freed_memory, malloc_settings, single_arena
+from jaxcompare.measure.malloc import keep_freed_memory
 from jaxcompare.side import Setup
-from jaxcompare.study import gates, measured, process, study, worker
-from jaxcompare.study.grid import Axes, build_grid, check_padding
-from jaxcompare.study.process import CellFailed, in_fresh_process
-from jaxcompare.torch_side import cell_step
+from jaxcompare.study import gates, measured, study
+from jaxcompare.study.process import CellFailed
 
 DATA = DataConfig("digits", train_size=64, subsets="independent")
 SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2), Path("no batches"))
 CELLS = [Cell("cnn", "eager"), Cell("cnn", "compile"), Cell("cnn", "step"), Cell("cnn", "epoch", "host")]
-
-
-# The grid.
-
-
-@pytest.mark.parametrize("gpu", [False, True])
-def test_the_default_matrix_has_every_engine_and_its_baselines(gpu):
-    cells = build_grid(Axes(("cnn", "vit")), gpu=gpu)
-    assert len(cells) == len(set(cells)) == (17 + 14 if gpu else 10 + 9)
-    more = build_grid(Axes(("cnn", "vit"), seeds=(1, 4)), gpu=gpu)
-    assert [cell for cell in more if cell not in cells] == [Cell(model, "epoch", seeds=4) for model in ("cnn", "vit")]
-    for model in ("cnn", "vit"):
-        assert {Cell(model, "eager"), Cell(model, "eager", "recipe"), Cell(model, "epoch")} < set(cells)
-    assert any(cell.engine == "cudagraphs" for cell in cells) is gpu
-    assert not any(cell.refusal(gpu) for cell in cells)
-    assert {cell.engine for cell in cells} == {"eager", "compile", "op", "traced", "jit", "step", "epoch"} | (
-        {"cudagraphs"} if gpu else set()
-    )
-    assert {cell.input for cell in cells} == {"recipe", "arrays", "prepared", "resident"} | ({"host"} if gpu else set())
-
-
-def test_axes_that_are_given_are_combined():
-    axes = Axes(("vit",), ("eager", "epoch"), ("arrays", "resident"), ("float32", "bfloat16"), (64, 128), (1, 2))
-    cells = build_grid(axes, gpu=False)
-    assert len(set(cells)) == len(cells) == 2**5
-    refused = {(cell.engine, cell.input, cell.seeds) for cell in cells if cell.refusal(False)}
-    assert refused == {
-        ("epoch", "arrays", 1),
-        ("epoch", "arrays", 2),
-        ("eager", "arrays", 2),
-        ("eager", "resident", 1),
-        ("eager", "resident", 2),
-    }
-    sweep = build_grid(Axes(("cnn",), batch_sizes=(128, 16, 512)), gpu=False)
-    assert {(cell.engine, cell.input) for cell in sweep if cell.batch_size == 16} == {
-        ("eager", "prepared"),
-        ("step", "resident"),
-    }
-    assert [cell for cell in sweep if cell.batch_size == 128] == build_grid(Axes(("cnn",)), gpu=False)
-    assert {cell.input for cell in build_grid(Axes(("cnn",), engines=("step",)), gpu=False)} == {"resident"}
-    assert {cell.engine for cell in build_grid(Axes(("cnn",), inputs=("host",)), gpu=False)} == {
-        "eager",
-        "compile",
-        "op",
-        "traced",
-        "jit",
-        "step",
-        "epoch",
-    }
-
-
-def test_a_size_that_jax_would_pad_is_refused():
-    check_padding([Cell("cnn", "step"), Cell("cnn", "step", batch_size=32)], 512)
-    check_padding([Cell("cnn", "step")], 50_000)  # 391 batches, the last of 80: 0.1 % more
-    with pytest.raises(
-        InputError, match=r"--train-size 500: JAX pads its last batch of 116 to 128, .* multiple of 128"
-    ):
-        check_padding([Cell("cnn", "step")], 500)
-    with pytest.raises(InputError, match="multiple of 1024"):
-        check_padding([Cell("cnn", "eager", batch_size=1024)], 512)
-
-
-# Fresh processes.
-
-
-@pytest.mark.parametrize(
-    ("failure", "message"),
-    [
-        ("dies", "its process was killed: out of memory, or stopped from outside"),
-        ("runs_out_of_memory", "RuntimeError: RESOURCE_EXHAUSTED: Out of memory"),
-        ("fills_the_disk", f"no space left in {tempfile.gettempdir()}; free some, or set TMPDIR to another folder"),
-        ("cannot_be_sent", "Unsendable: neither here nor there"),
-    ],
-)
-def test_a_process_that_fails_is_one_line(failure, message):
-    with pytest.raises(CellFailed) as failed:
-        in_fresh_process(getattr(in_processes, failure))
-    assert str(failed.value) == message
-
-
-@pytest.fixture
-def unset_malloc(monkeypatch):
-    """An environment without a setting of the allocator; what a test adds goes again."""
-    for name in [*KEEP, *(name for name in os.environ if name.startswith(PREFIXES))]:
-        monkeypatch.setenv(name, "")  # so that it is put back
-        monkeypatch.delenv(name)
-    return monkeypatch
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is set")
-def test_a_fresh_process_keeps_freed_memory(unset_malloc):
-    """Pages that are cleared again in every step are a cost by chance."""
-    large, small, settings = in_fresh_process(in_processes.faults_of_blocks_taken_again)
-    assert settings == ""
-    assert min(large, small) > 10_000
-    keep_freed_memory()
-    large, small, settings = in_fresh_process(in_processes.faults_of_blocks_taken_again)
-    assert settings == "MALLOC_MMAP_MAX_=0, MALLOC_TOP_PAD_=67108864, MALLOC_TRIM_THRESHOLD_=17179869184"
-    assert max(large, small) < 1_000
-
-
-def test_what_the_user_sets_of_the_allocator_stays_and_is_said(unset_malloc):
-    unset_malloc.setenv("MALLOC_TOP_PAD_", "4096")
-    unset_malloc.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
-    keep_freed_memory()
-    assert malloc_settings().startswith("GLIBC_TUNABLES=glibc.malloc.arena_max=1, MALLOC_MMAP_MAX_=0, ")
-    assert "MALLOC_TOP_PAD_=4096" in malloc_settings()
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is set")
-def test_plain_jit_keeps_its_large_blocks(unset_malloc):
-    """XLA asks for them from a thread."""
-    keep_freed_memory()
-    found = {
-        engine: study._in_cells_process(in_processes.faults_of_a_thread, Cell("vit", engine))
-        for engine in ("jit", "step")
-    }
-    assert found["jit"] < 1_000
-    assert found["step"] > 10_000
-    assert "MALLOC_ARENA_MAX" not in os.environ
-
-
-def test_the_allocators_settings_are_the_users_where_there_are_any(unset_malloc):
-    with single_arena():
-        assert malloc_settings() == ""  # as glibc has it by default
-    keep_freed_memory()
-    unset_malloc.setenv("MALLOC_ARENA_MAX", "2")
-    with single_arena():
-        assert os.environ["MALLOC_ARENA_MAX"] == "2"
-    assert os.environ["MALLOC_ARENA_MAX"] == "2"
-
-
-def test_any_exception_is_a_cells_failure():
-    with pytest.raises(CellFailed, match="KeyError: 'key'"):
-        in_fresh_process(in_processes.is_a_bug)
-
-
-def test_a_process_ends_with_the_one_that_started_it(tmp_path):
-    """However that one ends: kill -9 leaves it no time to say so."""
-    script = (
-        "from jaxcompare.study.process import in_fresh_process; import in_processes, sys\n"
-        "if __name__ == '__main__': in_fresh_process(in_processes.sleeps, sys.argv[1])"
-    )
-    (tmp_path / "parent.py").write_text(script)
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path / "pid")]
-    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}) as parent:
-        child = int(_sooner_or_later(lambda: (tmp_path / "pid").read_text()))
-        parent.kill()
-    try:
-        _sooner_or_later(lambda: _gone(child))
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-
-
-def _gone(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    # A zombie has ended, and waits for whoever has taken it over to say that it knows.
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-
-
-def _sooner_or_later(look, seconds=600):
-    """What `look` finds, once it finds something. The limit only ends a test that fails, on a busy machine too."""
-    for _ in range(10 * seconds):
-        with contextlib.suppress(OSError):
-            if found := look():
-                return found
-        time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s")
 
 
 # The order of things, with processes that are none.
@@ -324,35 +131,6 @@ def test_details_can_be_left_out(calls, tmp_path):
     )
 
 
-def test_controls_come_beside_the_matrix():
-    sizes, controls = (128, 32), ("no-dropout", "channels-last", "long-epochs")
-    plain = build_grid(Axes(("cnn", "vit"), batch_sizes=sizes), gpu=False)
-    cells = build_grid(Axes(("cnn", "vit"), batch_sizes=sizes, controls=controls), gpu=False)
-    found = [cell for cell in cells if cell.control]
-    assert [cell for cell in cells if not cell.control] == [cell for cell in plain if not cell.control]
-    # What computes the same may be PyTorch's fastest: it is measured unasked.
-    assert [(cell.model, cell.engine, cell.control) for cell in plain if cell.control] == [
-        ("cnn", "eager", "channels-last")
-    ]
-    assert len(set(found)) == len(found)
-    assert {(cell.model, cell.engine, cell.control) for cell in found} == {
-        *(("vit", engine, "no-dropout") for engine in ("eager", "compile", "traced", "jit", "step")),
-        *(("cnn", engine, "channels-last") for engine in ("eager", "compile")),
-        *(("cnn", engine, "long-epochs") for engine in ("step", "epoch")),
-    }
-    assert {cell.control for cell in found if cell.same_step} == {"channels-last"}
-    assert {(cell.batch_size, cell.on_device, cell.seeds) for cell in found} == {(128, True, 1)}
-    some = build_grid(Axes(("cnn",), engines=("eager", "step"), controls=("channels-last",)), gpu=False)
-    assert [cell.title for cell in some if cell.control] == ["PyTorch eager, prepared input, channels last"]
-    with pytest.raises(InputError, match=r"--controls long-epochs: is of the cnn's step, epoch on the device"):
-        build_grid(Axes(("vit",), controls=("long-epochs",)), gpu=False)
-    # The strongest opponent is measured wherever PyTorch eager is.
-    (opponent,) = (cell for cell in build_grid(Axes(("cnn",), engines=("eager",)), gpu=False) if cell.control)
-    assert opponent.control == "channels-last"
-    # Dropout is off in every gate; the layout is not the same.
-    assert {gates.gate_of(cell).control for cell in found} == {None, "channels-last"}
-
-
 def test_the_table_for_data_frames_has_a_row_a_process(calls, tmp_path):
     run(tmp_path)
     rows = list(csv.DictReader((tmp_path / "cells.csv").read_text().splitlines()))
@@ -444,117 +222,3 @@ def test_frameworks_on_different_devices_are_refused(monkeypatch):
         study.find_gpu()
     monkeypatch.setattr(study, "in_fresh_process", lambda _, name: {"jax": "gpu", "torch": "cuda"}[name])
     assert study.find_gpu()
-
-
-# The command.
-
-
-@pytest.fixture(params=["here", pytest.param("real", marks=pytest.mark.slow)])
-def processes(request, monkeypatch):
-    """Real ones; or what each would do done here, but for the gates, by PyTorch's CNN and a toy in JAX."""
-    if request.param == "real":
-        monkeypatch.setattr(study, "WORKERS", (2,))
-        yield
-        return
-
-    def call(function, *arguments):
-        if function is worker.pass_gate:
-            return dict.fromkeys(("logits", "gradients", "losses"), 0.0)
-        result, failure = process._outcome(function, arguments)
-        if failure:
-            raise CellFailed(failure)
-        return result
-
-    def configure(cache, **_):
-        read_from(cache if isinstance(cache, Path) else before)
-
-    def read_from(cache):
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        compilation_cache.reset_cache()
-
-    request.getfixturevalue("toy")
-    before = jax.config.values["jax_compilation_cache_dir"]
-    for place, name, stub in (
-        (gates, "in_fresh_process", call),
-        (study, "in_fresh_process", call),
-        (study, "WORKERS", (0,)),
-        (jax_side, "configure_jax", configure),
-        # What a process of its own may change, and this one may not.
-        (process, "end_with_parent", lambda: None),
-        (worker, "_sleep_when_idle", lambda: None),
-        (compat, "keep_torch_programs", lambda folder: None),
-        (runtime, "configure_jax", lambda **_: None),
-        (cell_step, "cpu_cores", cpu_cores),
-        # What takes long.
-        (costs, "build_model", build_toy),
-        (clock, "TIMED_S", 0.0),
-        (clock, "ceiling_sizes", lambda _: (64, 2**10)),
-        (ceiling, "ceiling_sizes", lambda _: (64, 2**10)),
-    ):
-        monkeypatch.setattr(place, name, stub)
-    yield
-    read_from(before)
-
-
-def test_the_command_measures_and_shows(processes, unset_malloc, run_script, capsys, tmp_path):
-    """A cell of each framework; the other two kinds say why they are not measured."""
-    words = "--dataset digits --train-size 64 --image-size 8 --batch-sizes 32 --models cnn --epochs 4 --repeats 1"
-    words += f" --engines eager cudagraphs step --trace {tmp_path}/trace --out {tmp_path}/out"
-    run_script(training_speed, *words.split())
-    eager, graphs, step, last = load_cells(tmp_path / "out" / "cells.jsonl")
-    assert eager.command == (
-        "python experiments/training_speed.py --models cnn --engines eager cudagraphs step --batch-sizes 32 --epochs 4 "
-        "--repeats 1 --dataset digits --train-size 64 --image-size 8"
-    )
-    assert graphs.message == "CUDA graphs need a GPU that PyTorch can use"
-    assert last.cell.control == "channels-last"
-    for record in (eager, step, last):
-        assert record.message == ""
-        assert max(record.parity.values()) < 5e-3
-        assert min(record.image_time_s, record.ceiling_flops_per_s, record.copy_bytes_per_s) > 0
-        assert record.memory["process"] > 1e8
-    assert step.memory["plan"] > 1e4
-    assert step.warm_compile_time_s > 0
-    recipe, _ = map(json.loads, (tmp_path / "out" / "inputs.jsonl").read_text().splitlines())
-    assert recipe["images_per_s"] > 0
-    out = capsys.readouterr().out
-    assert "torch.compile with CUDA graphs, prepared input, batches of 32: not measured (CUDA graphs need a GPU" in out
-    assert list((tmp_path / "out" / "figures").glob("*.png"))
-    assert (tmp_path / "trace" / "cnn-step-resident-float32-32-1" / "train_step.hlo.txt").exists()
-    assert (tmp_path / "trace" / "cnn-eager-prepared-float32-32-1-channels-last" / "trace.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--repeats", "0"), "--repeats: must be at least 1"),
-        (("--epochs", "1"), "--epochs: must be more than 1"),
-        (("--seeds", "0"), "--seeds: must be at least 1"),
-        (("--batch-sizes", "0"), "--batch-sizes: must be at least 1"),
-        (("--batch-sizes", "32", "32"), "--batch-sizes: give one or more values, each once"),
-        (("--models", "cnn", "cnn"), "--models: give each model once"),
-        (("--engines", "fast"), "fast"),
-        (("--inputs", "disk"), "disk"),
-        (("--dataset", "digits", "--train-size", "5000"), "--train-size: 5000 is more than"),
-        (("--dataset", "digits", "--train-size", "200"), "--train-size 200: JAX pads"),
-        (("--precisions", "half"), "half"),
-        (("--preset", "fast"), "--preset"),
-        (("--workers", "2"), "--workers: every input"),
-    ],
-)
-def test_mistakes_are_one_line_before_anything_is_measured(words, message, unset_malloc, fail_script, tmp_path):
-    unset_malloc.setattr(study, "find_gpu", lambda: False)
-    assert message in fail_script(training_speed, *words, "--out", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("modules", "absent"),
-    [
-        ("jaxcompare.torch_side.side, jaxcompare.torch_side.phases", "jax"),
-        ("jaxcompare.jax_side.side, jaxcompare.training.engines", "torch"),
-    ],
-)
-def test_what_a_cell_trains_with_imports_one_framework(modules, absent):
-    program = f"import sys, {modules}; sys.exit({absent!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,96 @@
+"""Which cells a study measures."""
+
+import pytest
+
+from jaxcompare.cells import Cell
+from jaxcompare.config import InputError
+from jaxcompare.study import gates
+from jaxcompare.study.grid import Axes, build_grid, check_padding
+
+# The grid.
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_the_default_matrix_has_every_engine_and_its_baselines(gpu):
+    cells = build_grid(Axes(("cnn", "vit")), gpu=gpu)
+    assert len(cells) == len(set(cells)) == (17 + 14 if gpu else 10 + 9)
+    more = build_grid(Axes(("cnn", "vit"), seeds=(1, 4)), gpu=gpu)
+    assert [cell for cell in more if cell not in cells] == [Cell(model, "epoch", seeds=4) for model in ("cnn", "vit")]
+    for model in ("cnn", "vit"):
+        assert {Cell(model, "eager"), Cell(model, "eager", "recipe"), Cell(model, "epoch")} < set(cells)
+    assert any(cell.engine == "cudagraphs" for cell in cells) is gpu
+    assert not any(cell.refusal(gpu) for cell in cells)
+    assert {cell.engine for cell in cells} == {"eager", "compile", "op", "traced", "jit", "step", "epoch"} | (
+        {"cudagraphs"} if gpu else set()
+    )
+    assert {cell.input for cell in cells} == {"recipe", "arrays", "prepared", "resident"} | ({"host"} if gpu else set())
+
+
+def test_axes_that_are_given_are_combined():
+    axes = Axes(("vit",), ("eager", "epoch"), ("arrays", "resident"), ("float32", "bfloat16"), (64, 128), (1, 2))
+    cells = build_grid(axes, gpu=False)
+    assert len(set(cells)) == len(cells) == 2**5
+    refused = {(cell.engine, cell.input, cell.seeds) for cell in cells if cell.refusal(False)}
+    assert refused == {
+        ("epoch", "arrays", 1),
+        ("epoch", "arrays", 2),
+        ("eager", "arrays", 2),
+        ("eager", "resident", 1),
+        ("eager", "resident", 2),
+    }
+    sweep = build_grid(Axes(("cnn",), batch_sizes=(128, 16, 512)), gpu=False)
+    assert {(cell.engine, cell.input) for cell in sweep if cell.batch_size == 16} == {
+        ("eager", "prepared"),
+        ("step", "resident"),
+    }
+    assert [cell for cell in sweep if cell.batch_size == 128] == build_grid(Axes(("cnn",)), gpu=False)
+    assert {cell.input for cell in build_grid(Axes(("cnn",), engines=("step",)), gpu=False)} == {"resident"}
+    assert {cell.engine for cell in build_grid(Axes(("cnn",), inputs=("host",)), gpu=False)} == {
+        "eager",
+        "compile",
+        "op",
+        "traced",
+        "jit",
+        "step",
+        "epoch",
+    }
+
+
+def test_a_size_that_jax_would_pad_is_refused():
+    check_padding([Cell("cnn", "step"), Cell("cnn", "step", batch_size=32)], 512)
+    check_padding([Cell("cnn", "step")], 50_000)  # 391 batches, the last of 80: 0.1 % more
+    with pytest.raises(
+        InputError, match=r"--train-size 500: JAX pads its last batch of 116 to 128, .* multiple of 128"
+    ):
+        check_padding([Cell("cnn", "step")], 500)
+    with pytest.raises(InputError, match="multiple of 1024"):
+        check_padding([Cell("cnn", "eager", batch_size=1024)], 512)
+
+
+def test_controls_come_beside_the_matrix():
+    sizes, controls = (128, 32), ("no-dropout", "channels-last", "long-epochs")
+    plain = build_grid(Axes(("cnn", "vit"), batch_sizes=sizes), gpu=False)
+    cells = build_grid(Axes(("cnn", "vit"), batch_sizes=sizes, controls=controls), gpu=False)
+    found = [cell for cell in cells if cell.control]
+    assert [cell for cell in cells if not cell.control] == [cell for cell in plain if not cell.control]
+    # What computes the same may be PyTorch's fastest: it is measured unasked.
+    assert [(cell.model, cell.engine, cell.control) for cell in plain if cell.control] == [
+        ("cnn", "eager", "channels-last")
+    ]
+    assert len(set(found)) == len(found)
+    assert {(cell.model, cell.engine, cell.control) for cell in found} == {
+        *(("vit", engine, "no-dropout") for engine in ("eager", "compile", "traced", "jit", "step")),
+        *(("cnn", engine, "channels-last") for engine in ("eager", "compile")),
+        *(("cnn", engine, "long-epochs") for engine in ("step", "epoch")),
+    }
+    assert {cell.control for cell in found if cell.same_step} == {"channels-last"}
+    assert {(cell.batch_size, cell.on_device, cell.seeds) for cell in found} == {(128, True, 1)}
+    some = build_grid(Axes(("cnn",), engines=("eager", "step"), controls=("channels-last",)), gpu=False)
+    assert [cell.title for cell in some if cell.control] == ["PyTorch eager, prepared input, channels last"]
+    with pytest.raises(InputError, match=r"--controls long-epochs: is of the cnn's step, epoch on the device"):
+        build_grid(Axes(("vit",), controls=("long-epochs",)), gpu=False)
+    # The strongest opponent is measured wherever PyTorch eager is.
+    (opponent,) = (cell for cell in build_grid(Axes(("cnn",), engines=("eager",)), gpu=False) if cell.control)
+    assert opponent.control == "channels-last"
+    # Dropout is off in every gate; the layout is not the same.
+    assert {gates.gate_of(cell).control for cell in found} == {None, "channels-last"}
