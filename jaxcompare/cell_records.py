@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from jaxcompare.cells import RECIPE_STEPS, Cell
 from jaxcompare.fields import STRICT, Classes, Count, FromZero, Phases, Positive, WholeFromZero
 from jaxcompare.lines import load_lines, save_lines
+from jaxcompare.measurements import LINES
 
 MUST_AGREE = ("tf32", "bfloat16", "threads", "malloc")
 """What the manifests of two cells of one precision must have in common for a ratio of their times to mean anything. The
@@ -148,6 +149,12 @@ def save_cells(path: Path, records: Sequence[CellRecord]) -> None:
 def load_cells(path: Path) -> list[CellRecord]:
     """Read every record; see `lines.load_lines`."""
     return load_lines(path, CellRecord, "cell record", _check_timing)
+
+
+def load_measurements(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Of each of LINES what a folder holds, perhaps nothing."""
+    paths = {name: folder / f"{name}.jsonl" for name in LINES}
+    return {name: load_lines(path, LINES[name], "measurement") if path.exists() else [] for name, path in paths.items()}
 
 
 def _check_timing(record: CellRecord) -> None:

@@ -45,7 +45,7 @@ from jaxcompare.data.split import Dataset, Split  # noqa: E402
 from jaxcompare.measure.ceiling import Ceilings  # noqa: E402
 from jaxcompare.measure.malloc import KEEP, PREFIXES  # noqa: E402
 from jaxcompare.torch_side import models as torch_models  # noqa: E402
-from jaxcompare.training import learner  # noqa: E402
+from jaxcompare.training import learner, placement  # noqa: E402
 
 # The server that loaders' workers are forked from has imported what each of them would.
 multiprocessing.set_forkserver_preload(["jaxcompare.data.host"])
@@ -170,3 +170,26 @@ def tiny_dataset() -> Dataset:
         return Split((noise + 120 * np.eye(3, dtype=int)[labels][:, None, None]).astype(np.uint8), labels)
 
     return Dataset("tiny", ("red", "green", "blue"), split(70), split(21), ((0.4,) * 3, (0.2,) * 3), "fingerprint")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A third model, the toy; and micro-batches so small that these batches have several to share out."""
+
+    def build(name, **arguments):
+        return (build_toy if name == "toy" else models.build_model)(name, **arguments)
+
+    monkeypatch.setattr(learner, "build_model", build)
+    monkeypatch.setattr(placement, "CPU_MICRO_BATCH_SIZES", dict.fromkeys(("toy", "cnn", "vit"), 3))
+
+
+@pytest.fixture
+def small_dataset():
+    """37 training images: four batches of 8 and one of 5."""
+    generator = np.random.default_rng(0)
+
+    def split(count):
+        images = generator.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+        return Split(images, np.arange(count, dtype=np.int32) % 3)
+
+    return Dataset("small", ("a", "b", "c"), split(37), split(11), ((0.4,) * 3, (0.2,) * 3), "fingerprint")

@@ -139,7 +139,7 @@ def test_settings_are_read_as_they_hold_here():
 
 
 def test_the_caches_settings_have_these_names(monkeypatch):
-    """Or else no process starts. What they do is in `test_engines.py`: cold is told from warm."""
+    """Or else no process starts. What they do is in `test_execution.py`: cold is told from warm."""
     for folder in ("a folder", None):
         asked = {}
         monkeypatch.setattr(jax.config, "update", asked.__setitem__)

@@ -2,17 +2,13 @@
 
 import dataclasses
 import functools
-import subprocess
-import sys
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import build_toy
 
-from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig
+from jaxcompare.config import DataConfig, ExecutionConfig, RunConfig, TrainingConfig
 from jaxcompare.data import host
 from jaxcompare.data.batch import Batch
 from jaxcompare.data.device import EpochPlan
@@ -20,18 +16,15 @@ from jaxcompare.data.split import Dataset, Split
 from jaxcompare.models import build_model
 from jaxcompare.models.layers import add_parameter, keep_mask, matmul
 from jaxcompare.models.vit import ViT
-from jaxcompare.training import device_engine, placement, programs
-from jaxcompare.training import execution as execution_module
+from jaxcompare.training import device_engine
 from jaxcompare.training import learner as learner_module
 from jaxcompare.training.device_engine import DeviceEngine
-from jaxcompare.training.engine import InFlight, StackedEngine
 from jaxcompare.training.engines import build_engine
-from jaxcompare.training.execution import check_precision, choose_execution
 from jaxcompare.training.fit import fit, fit_seeds
 from jaxcompare.training.optimiser import build_optimiser
 from jaxcompare.training.step import Metrics, MicroBatching, build_loss, init_state
 
-pytestmark = pytest.mark.usefixtures("shallow")
+pytestmark = pytest.mark.usefixtures("shallow", "small")
 
 ONE, BOTH = jax.devices()[:1], jax.devices()[:2]
 STEP, CHUNK, EPOCH = (ExecutionConfig(engine, "device", chunk_size=3) for engine in ("step", "chunk", "epoch"))
@@ -40,29 +33,6 @@ STEP, CHUNK, EPOCH = (ExecutionConfig(engine, "device", chunk_size=3) for engine
 def config(model="toy", execution=STEP, **training):
     training = TrainingConfig(**{"batch_size": 8, "seed": 5} | training)
     return RunConfig("jax", model, DataConfig(image_size=8), training, execution)
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    """A third model, the toy; and micro-batches so small that these batches have several to share out."""
-
-    def build(name, **arguments):
-        return (build_toy if name == "toy" else build_model)(name, **arguments)
-
-    monkeypatch.setattr(learner_module, "build_model", build)
-    monkeypatch.setattr(placement, "CPU_MICRO_BATCH_SIZES", dict.fromkeys(("toy", "cnn", "vit"), 3))
-
-
-@pytest.fixture
-def small_dataset():
-    """37 training images: four batches of 8 and one of 5."""
-    generator = np.random.default_rng(0)
-
-    def split(count):
-        images = generator.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
-        return Split(images, np.arange(count, dtype=np.int32) % 3)
-
-    return Dataset("small", ("a", "b", "c"), split(37), split(11), ((0.4,) * 3, (0.2,) * 3), "fingerprint")
 
 
 def losses(config, dataset, seeds=(5,), devices=BOTH):
@@ -220,38 +190,6 @@ def engines_crop(images, array, count):
     return crop(images, array(places % 9), array((places + 4) % 9), array(places % 2 == 1))
 
 
-def test_waiting_for_batches_is_recorded(small_dataset, fake_clock, monkeypatch):
-    """Of five batches of a second each: of all where the device has done what it was given, else of the first three."""
-    real = host.HostLoader.epoch
-
-    def slow(self, epoch):
-        for batch in real(self, epoch):
-            for array in jax.live_arrays():
-                array.block_until_ready()
-            fake_clock.on_host(1.0)
-            yield batch
-
-    monkeypatch.setattr(host.HostLoader, "epoch", slow)
-    step, chunk = (ExecutionConfig(engine, "host", chunk_size=3) for engine in ("step", "chunk"))
-    for execution in (step, chunk):
-        record, _ = fit(config("toy", execution, epochs=1), small_dataset)
-        assert record.history.input_wait_s == record.history.epoch_time_s == [5.0]
-    record, _ = fit(config("toy", EPOCH, epochs=1), small_dataset)
-    assert record.history.input_wait_s == [0.0]
-    monkeypatch.setattr(InFlight, "is_idle", lambda self: not self._calls)
-    record, _ = fit(config("toy", chunk, epochs=1), small_dataset)
-    assert (record.history.input_wait_s, record.history.epoch_time_s) == ([3.0], [5.0])
-
-
-def test_a_device_is_idle_when_every_call_is_done():
-    done, under_way = (SimpleNamespace(loss=SimpleNamespace(is_ready=lambda ready=ready: ready)) for ready in (1, 0))
-    for calls, idle in (([], True), ([done, done], True), ([done, under_way], False)):
-        queue = InFlight(steps_per_call=1)
-        for call in calls:
-            queue.add(call)
-        assert queue.is_idle() is idle
-
-
 @pytest.mark.parametrize("model", ["cnn", "vit"])
 def test_bfloat16_stays_near_float32(model, small_dataset):
     """The bound: a logit is off by at most 3 % of the largest, and ten losses by 0.05 nats."""
@@ -287,102 +225,6 @@ def test_matmul_has_the_gradients_of_a_product(rows, d_in, d_out):
                 for function in (matmul, jnp.matmul)
             )
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
-
-
-def test_seeds_chunk_themselves_to_fit_memory(small_dataset, monkeypatch):
-    eight = list(range(5, 13))
-
-    def wanted(at_once):
-        execution = dataclasses.replace(EPOCH, seeds_per_call=at_once)
-        engine, _ = build_engine(config("toy", execution, batch_size=37), small_dataset, eight, ONE)
-        return engine.seeds_per_call, engine.programs.plans["train_epoch"].more
-
-    (_, least), (together, most) = wanted(1), wanted(4)
-    assert together == 4
-    room = (least + most) / 2 / device_engine.MEMORY_SHARE
-    monkeypatch.setattr(device_engine, "available_bytes", lambda: room)
-    at_once, bytes_wanted = wanted(4)
-    assert at_once < 4
-    assert bytes_wanted <= device_engine.MEMORY_SHARE * room
-
-
-def test_running_out_of_memory_says_what_to_lower(small_dataset, monkeypatch):
-    def fail(*_):
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes")
-
-    monkeypatch.setattr(StackedEngine, "init", fail)
-    with pytest.raises(InputError, match=r"out of memory on cpu; lower --batch-size, or use --input host"):
-        fit(config(), small_dataset)
-    with pytest.raises(InputError, match=r"lower --batch-size, --seeds-per-call or --seeds"):
-        fit_seeds(config(), small_dataset, [5, 6])
-    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), programs.explain_memory(1):
-        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
-
-
-def test_a_compiler_out_of_memory_is_given_fewer_seeds(small_dataset, monkeypatch):
-    real, tried = programs.Programs.compile, []
-
-    def compile_small(self, name, function, *args, **options):
-        if name == "train_epoch":
-            tried.append(name)
-            if len(tried) == 1:
-                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while compiling")
-        return real(self, name, function, *args, **options)
-
-    monkeypatch.setattr(programs.Programs, "compile", compile_small)
-    execution = dataclasses.replace(EPOCH, seeds_per_call=4)
-    engine, _ = build_engine(config("toy", execution), small_dataset, [5, 6, 7, 8], ONE)
-    assert (engine.seeds_per_call, len(tried)) == (2, 2)
-
-
-def choose(small_dataset, seeds=1, workers=0, **requested):
-    execution, reason = choose_execution(
-        ExecutionConfig(**requested), small_dataset.train, seeds=seeds, workers=workers
-    )
-    return execution.engine, execution.input, reason
-
-
-def test_auto_picks_and_says_why(small_dataset, monkeypatch):
-    assert choose(small_dataset)[:2] == ("chunk", "device")
-    assert "chunk engine: " in choose(small_dataset)[2]
-    assert choose(small_dataset, input="host")[:2] == ("step", "host")
-    assert choose(small_dataset, engine="epoch")[:2] == ("epoch", "device")
-    assert choose(small_dataset, workers=2)[:2] == ("step", "host")
-    assert choose(small_dataset, engine="epoch", input="device")[2] == ""
-    monkeypatch.setattr(execution_module, "available_bytes", lambda: 1000)
-    assert choose(small_dataset)[:2] == ("step", "host")
-    assert "host input" in choose(small_dataset)[2]
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(execution_module, "available_bytes", lambda: 10**10)
-    assert choose(small_dataset)[:2] == ("epoch", "device")
-
-
-@pytest.mark.parametrize(
-    ("requested", "message"),
-    [
-        ({"precision": "tf32"}, "--precision tf32: cpu has no TF32"),
-        ({"input": "host", "seeds": 2}, "--input host: serves one seed at a time"),
-        ({"input": "device", "workers": 2}, "--workers: device input has no use for them"),
-        ({"engine": "epoch", "input": "host"}, "--engine epoch: cannot be fed by --input host"),
-        ({"chunk_size": 0}, "--chunk-size: must be a finite number of at least 1"),
-        ({"seeds_per_call": 0}, "--seeds-per-call: must be a finite number of at least 1"),
-        ({"precision": "float16"}, "--precision: 'float16' is unknown"),
-    ],
-)
-def test_what_cannot_be_served_is_refused(requested, message, small_dataset):
-    with pytest.raises(InputError, match=message):
-        choose(small_dataset, **requested)
-
-
-def test_a_gpu_without_the_precision_is_refused(monkeypatch):
-    class OldGpu:
-        platform, device_kind, compute_capability = "gpu", "Old GPU", "7.5"
-
-    monkeypatch.setattr(jax, "local_devices", lambda: [OldGpu()])
-    for precision in ("tf32", "bfloat16"):
-        with pytest.raises(InputError, match=rf"--precision {precision}: Old GPU \(compute capability 7.5\) lacks it"):
-            check_precision(precision)
-    check_precision("float32")
 
 
 def test_dropout_masks_are_uncorrelated_across_layers_places_steps_seeds_and_neighbours(monkeypatch):
@@ -422,20 +264,3 @@ def test_bfloat16_sums_gradients_of_biases_in_float32():
     gradient = jax.grad(lambda bias: jnp.sum(add_parameter(x, bias) * x))(jnp.zeros(4))
     assert gradient.dtype == jnp.float32
     np.testing.assert_allclose(gradient, 8192 * float(jnp.bfloat16(0.3)), rtol=1e-5)
-
-
-def test_the_compile_cache_is_on_and_tells_cold_from_warm(tmp_path):
-    code = (
-        "import jax, numpy as np\n"
-        "from jaxcompare.measure.runtime import configure_jax\n"
-        "from jaxcompare.measure.timing import compile_ahead\n"
-        "configure_jax()\n"
-        "print(compile_ahead(lambda x: x @ x, np.ones((8, 8), np.float32))[1].from_cache)\n"
-    )
-    environment = {"PATH": "/usr/bin", "HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
-    answers = [
-        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    ]
-    assert answers == ["False\n", "True\n"]
-    assert list((tmp_path / ".cache" / "jaxcompare" / "xla").glob("*/*"))

@@ -7,8 +7,6 @@ from matplotlib.figure import Figure
 
 from jaxcompare.analysis.dispatch import swept
 from jaxcompare.analysis.speed import cells_of, comparable
-from jaxcompare.analysis.speed_study import SpeedStudy
-from jaxcompare.cells import Cell
 from jaxcompare.report.figure import Picture
 from jaxcompare.report.results import Results
 from jaxcompare.report.run_figures import complete_comparison, data_efficiency, training_curves
@@ -58,14 +56,10 @@ DESIGNS = (
         "figure4_break_even", "What compiling costs, and when it has paid", break_even_curves, lambda s: s.break_evens
     ),
     Design("figure5_matrix", SPEED, speed_matrix),
-    Design("figure7_roofline", SPEED, roofline, lambda s: _cells(s)),
+    Design("figure7_roofline", SPEED, roofline, lambda s: cells_of(comparable(s.frame))),
     Design("figure9_batch", "Batch sizes, and the fixed cost of a step", batch_sweep, lambda s: swept(s.frame)),
     Design("figure10_attribution", "Where the speed-up comes from", attribution_waterfall, lambda s: s.of("whole")),
 )
-
-
-def _cells(study: SpeedStudy) -> list[Cell]:
-    return cells_of(comparable(study.frame))
 
 
 def draw_pictures(results: Results) -> list[Picture]:

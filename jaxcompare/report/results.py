@@ -14,10 +14,8 @@ from jaxcompare.analysis.outcome import MODELS, summarise
 from jaxcompare.analysis.predictions import Score, score_predictions
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cell_frame import to_frame as frame_of_cells
-from jaxcompare.cell_records import CellRecord, load_cells
+from jaxcompare.cell_records import CellRecord, load_cells, load_measurements
 from jaxcompare.config import InputError
-from jaxcompare.lines import load_lines
-from jaxcompare.measurements import LINES
 from jaxcompare.records import RunRecord, load_records
 from jaxcompare.report.answers import answer_questions, verdict
 from jaxcompare.report.run_tables import (
@@ -144,10 +142,7 @@ def gather(folders: Sequence[Path]) -> Results:
         # A copy of a record that is there already is no second run.
         records += [record for record in loaded if record not in records]
         if cells and not studies:
-            paths = {name: folder / f"{name}.jsonl" for name in LINES}
-            others = {
-                name: load_lines(path, LINES[name], "measurement") for name, path in paths.items() if path.exists()
-            }
+            others = load_measurements(folder)
         studies += [(folder, cells)] if cells else []
     _check_same_images([*records, *(cell for _, cells in studies for cell in cells)])
     # The folders' order decides nothing of runs; of two speed studies, the first is the one that tables are of.

@@ -127,10 +127,6 @@ def _arms(arms: tuple[Arm, Arm]) -> str:
     return " / ".join(f"{FRAMEWORKS[arm.framework]}, {arm.input} input" for arm in arms)
 
 
-def _side(side: tuple[float, list[float]]) -> str:
-    return f"{side[0]:.2f} ({', '.join(f'{value:.2f}' for value in side[1])})"
-
-
 def _interval(found: Equivalence) -> str:
     if found.interval is None:
         return "one seed, no interval"
@@ -140,8 +136,8 @@ def _interval(found: Equivalence) -> str:
 AGREEMENT: Columns = {
     "Model": ("model", LABELS.__getitem__),
     "Compared": ("arms", _arms),
-    "First, %": ("first", _side),
-    "Second, %": ("second", _side),
+    "First, %": ("first", "{:.2f}".format),
+    "Second, %": ("second", "{:.2f}".format),
     "Difference, points": ("found", lambda found: f"{found.mean:+.2f}"),
     "90 % interval": ("found", _interval),
     "Alike": ("found", lambda found: found.verdict),

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxcompare.cell_frame import to_csv, to_frame
-from jaxcompare.cell_records import CellRecord, load_cells, save_cells
+from jaxcompare.cell_records import CellRecord, load_cells, load_measurements, save_cells
 from jaxcompare.cells import Cell
 from jaxcompare.config import InputError
-from jaxcompare.lines import load_lines, save_lines, write_atomically
+from jaxcompare.lines import save_lines, write_atomically
 from jaxcompare.measure.environment import find_commit
 from jaxcompare.measure.malloc import malloc_settings
 from jaxcompare.measurements import LINES
@@ -48,39 +48,27 @@ def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Me
     """
     path = folder / "cells.jsonl"
     cells = load_cells(path) if path.exists() else []
-    asked = {
-        "--malloc": malloc_settings() or "default",
-        "what is in the images (--dataset, --image-size)": setup.dataset.fingerprint,
-        "--train-size": len(setup.dataset.train),
-        "--seed": setup.training.seed,
-        "--epochs": setup.training.epochs,
-    }
     for record in cells:
-        found = {
+        malloc = malloc_settings()
+        for name, there, here in (
             # A cell that failed has none.
-            "--malloc": record.manifest.get("malloc", malloc_settings()) or "default",
-            "what is in the images (--dataset, --image-size)": record.data_fingerprint,
-            "--train-size": record.train_images,
-            "--seed": record.seed,
-            "--epochs": record.epochs,
-        }
-        for name, value in found.items():
-            if value != asked[name]:
+            ("--malloc", record.manifest.get("malloc", malloc) or "default", malloc or "default"),
+            ("what is in the images (--dataset, --image-size)", record.data_fingerprint, setup.dataset.fingerprint),
+            ("--train-size", record.train_images, len(setup.dataset.train)),
+            ("--seed", record.seed, setup.training.seed),
+            ("--epochs", record.epochs, setup.training.epochs),
+        ):
+            if there != here:
                 raise InputError(
-                    f"--out {folder}: holds another measurement, {name} is {value} there and {asked[name]} here; give "
-                    "another folder"
+                    f"--out {folder}: holds another measurement, {name} is {there} there and {here} here; give another "
+                    "folder"
                 )
         if record.cell not in cells_asked:
             raise InputError(
                 f"--out {folder}: holds {record.cell.model} {record.cell.title}, which this call does not measure; "
                 "give another folder"
             )
-    others = {name: folder / f"{name}.jsonl" for name in LINES}
-    return Measured(
-        folder,
-        cells,
-        {name: load_lines(file, LINES[name], "measurement") if file.exists() else [] for name, file in others.items()},
-    )
+    return Measured(folder, cells, load_measurements(folder))
 
 
 def check_one_commit(measured: Measured, missing: Sequence[Cell]) -> None:
