@@ -100,6 +100,7 @@ def fake_clock(monkeypatch) -> FakeClock:
     """What `time.perf_counter` reads; `jax.block_until_ready` waits for its device."""
     clock, block = FakeClock(), jax.block_until_ready
     monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr("jaxcompare.measure.others._busy_s", lambda: None)  # the system's clock is another
     monkeypatch.setattr(jax, "block_until_ready", lambda tree: (block(tree), clock.wait())[0])
     return clock
 
