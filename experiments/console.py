@@ -40,7 +40,7 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
     warnings.showwarning = _show_warning
     out = Path()
     try:
-        args = _parse(args_type, presets or {})
+        args = parse(args_type, presets or {}, sys.argv[1:])
         out = getattr(args, "out", out)
         main(args)
         sys.stdout.flush()
@@ -60,9 +60,13 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
         guard.release()
 
 
-def _parse(args_type: type[Args], presets: Mapping[str, Args]) -> Args:
-    options: dict = {"config": (tyro.conf.OmitArgPrefixes,)}
-    words = sys.argv[1:]
+def parse(args_type: type[Args], presets: Mapping[str, Args], words: Sequence[str]) -> Args:
+    """A command line's words as `run` takes them.
+
+    Raises:
+        InputError: they are no such command line.
+    """
+    options: dict = {"args": words, "config": (tyro.conf.OmitArgPrefixes,)}
     for position, word in enumerate(words):
         if presets and (word == "--preset" or word.startswith("--preset=")):
             name = word.partition("=")[2] or "".join(words[position + 1 : position + 2])

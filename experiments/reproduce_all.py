@@ -2,6 +2,7 @@
 
     python experiments/reproduce_all.py --preset quick                             scikit-learn's digits, minutes
     python experiments/reproduce_all.py --dataset folder --data-dir DIR            the recipe: hours on 2 CPU cores
+    python experiments/reproduce_all.py --dataset folder --data-dir DIR --dry-run  what that would be, and how long
 
 Runs the full comparison, data efficiency, the frameworks' agreement and the speed of every engine, each in a process of
 its own, into a folder each, then report.py. What is complete is not repeated: stopped at any point, the same command
@@ -9,14 +10,17 @@ goes on.
 """
 
 import dataclasses
+import math
+import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Literal
 
 import console
 import guard
-from jaxcompare.config import DatasetName, InputError
+from jaxcompare.config import DataConfig, DatasetName, InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +37,10 @@ class Args:
     """Of a folder, go on without the files that are no readable images."""
     out: Path = Path("runs/reproduce_all")
     """Folder for one folder per experiment, and report/."""
+    minutes: float | None = None
+    """Stop before so many minutes are over, with everything kept, and say what is left; the same command goes on."""
+    dry_run: bool = False
+    """Print the plan and about how long each piece takes here, from a calibration of a minute or two; run nothing."""
 
 
 QUICK = {
@@ -66,15 +74,39 @@ def build_steps(args: Args) -> list[list[str]]:
     return [*steps, ["report.py", *map(str, runs), "--out", str(args.out / "report")]]
 
 
+def print_plan(args: Args, steps: list[list[str]]) -> None:
+    """Each step, and about how many minutes it takes from its beginning."""
+    from estimate import estimate
+
+    data = DataConfig(args.dataset, args.data_dir, skip_bad_images=args.skip_bad_images)
+    seconds = estimate(steps, data if args.preset == "full" else console.DIGITS)
+    for words, of_step in zip(steps, seconds, strict=True):
+        print(f"{max(1, round(of_step / 60)):>5,} min  {shlex.join(words)}")
+    print(f"{round(sum(seconds) / 60):>5,} min  in all, about")
+
+
 def main(args: Args) -> None:
-    console.check_out(args.out)
+    if args.minutes is not None and not args.minutes >= 1:
+        raise InputError(f"--minutes: must be at least 1, not {args.minutes:g}")
     steps = build_steps(args)
+    if args.dry_run:
+        print_plan(args, steps)
+        return
+    console.check_out(args.out)
+    # A step that is asked to end has so long to save what it has.
+    end = time.monotonic() + 60 * (math.inf if args.minutes is None else args.minutes) - guard.GRACE_S
     for number, (script, *words) in enumerate(steps, 1):
         print(f"\n== {number} of {len(steps)}: {script} {' '.join(words)}\n", flush=True)
         command = [sys.executable, str(Path(__file__).with_name(script)), *words]
         with subprocess.Popen(command, env=guard.child_environment()) as child:
             try:
-                status = child.wait()
+                status = child.wait(None if end == math.inf else max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.terminate()
+                child.wait()
+                left = "".join(f"\n  {shlex.join(step)}" for step in steps[number - 1 :])
+                print(f"\nstopped after {args.minutes:g} minutes; the same command goes on. Left:{left}")
+                return
             except KeyboardInterrupt:
                 child.terminate()  # it saves what it has, within guard.GRACE_S
                 raise
