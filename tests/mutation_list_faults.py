@@ -4,6 +4,7 @@ from mutation_list import Mutation, of
 
 CHECKPOINTS = "tests/test_checkpoints.py"
 GUARD = "tests/test_guard.py"
+DISK = "tests/test_full_disk.py"
 HOST = "tests/test_host_faults.py"
 
 MUTATIONS: list[Mutation] = [
@@ -14,6 +15,17 @@ MUTATIONS: list[Mutation] = [
         ("checkpoints: written too rarely", ">= self._every_s", ">= 10 * self._every_s + 9"),
         ("checkpoints: the oldest is taken", "self._manager.all_steps(), reverse=True", "self._manager.all_steps()"),
         ("checkpoints: the end is not written", "            if not self._is_saved:\n", "            if False:\n"),
+    ),
+    *of(
+        "jaxcompare/training/checkpoints.py",
+        DISK,
+        ("checkpoints: half of one stays", "shutil.rmtree(part, ignore_errors=True)", "pass"),
+        ("checkpoints: a failure is tried again", "            self._kept = None\n            for", "            for"),
+        (
+            "checkpoints: the end fails for want of one",
+            "with contextlib.suppress(InputError), self._explained():",
+            "with self._explained():",
+        ),
     ),
     *of(
         "jaxcompare/training/fit.py",
