@@ -14,6 +14,9 @@ from jaxcompare.config import UNWRITTEN, InputError
 
 CHECKSUM = "checksum"
 
+PART = ".part"
+"""How the name of a file ends while it is being written."""
+
 
 class TruncatedLine(UserWarning):
     """The last line of a file of records was cut off. It is kept, and passed over."""
@@ -147,6 +150,12 @@ def summary_json(numbers: dict[str, Any]) -> str:
     return json.dumps(rounded(numbers), indent=2, allow_nan=False) + "\n"
 
 
+def remove_parts(folder: Path) -> None:
+    """Of a folder and those in it: what processes that were killed had half-written."""
+    for part in [*folder.glob(f".*{PART}"), *folder.glob(f"*/.*{PART}")]:
+        part.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that it is there whole or not at all.
 
@@ -156,7 +165,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=PART)
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
