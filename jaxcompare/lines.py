@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -74,12 +74,19 @@ def _checksum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def load_lines(path: Path, kind: Any, name: str, check: Callable[[Any], object] = bool) -> list[Any]:
+def load_lines(
+    path: Path,
+    kind: Any,
+    name: str,
+    check: Callable[[Any], object] = bool,
+    identity: Callable[[Any], Hashable] | None = None,
+) -> list[Any]:
     """Read every line of a JSON Lines file as one type; see `from_line`. Empty lines are passed over, and a last line
     that was cut off, with a TruncatedLine warning.
 
     Args:
         check: raises ValueError for a record whose fields do not go together.
+        identity: what no two records of a file have in common.
 
     Raises:
         InputError: the file cannot be read, or a line is no such record, with the line's number and the field.
@@ -89,14 +96,17 @@ def load_lines(path: Path, kind: Any, name: str, check: Callable[[Any], object] 
         warnings.warn(
             TruncatedLine(f"{path}, line {len(lines) + 1}: cut off; it is kept, and passed over"), stacklevel=2
         )
-    parsed = []
+    parsed, places = [], {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            parsed.append(from_line(line, kind, check))
-        except ValueError as error:
+            record = from_line(line, kind, check)
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: not a {name} ({error})") from None
+        if identity and (first := places.setdefault(identity(record), number)) != number:
+            raise InputError(f"{path}, line {number}: the {name} of line {first} again; remove one of them")
+        parsed.append(record)
     return parsed
 
 
@@ -129,7 +139,7 @@ def _read_lines(path: Path) -> tuple[list[str], str]:
         return lines, ""
     try:
         json.loads(last)
-    except ValueError:
+    except (ValueError, RecursionError):
         return lines, last
     return [*lines, last], ""
 

@@ -161,7 +161,7 @@ def save_records(path: Path, records: Sequence[RunRecord]) -> None:
 
 def load_records(path: Path) -> list[RunRecord]:
     """Read every record; see `load_lines`."""
-    return load_lines(path, RunRecord, f"run record of schema {SCHEMA}", check_run)
+    return load_lines(path, RunRecord, f"run record of schema {SCHEMA}", check_run, lambda run: run.identity)
 
 
 def check_run(record: RunRecord) -> None:

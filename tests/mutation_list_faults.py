@@ -67,6 +67,7 @@ MUTATIONS: list[Mutation] = [
     *of(
         "experiments/console.py",
         GUARD,
+        ("console: a full disk is nobody's", "return failure.strerror or str(failure)", 'return ""'),
         ("console: another experiment's folder", "if holds and name != holds and (out / name).exists():", "if False:"),
         (
             "console: an exception is a traceback",
@@ -90,6 +91,18 @@ MUTATIONS: list[Mutation] = [
         "jaxcompare/training/programs.py",
         HOST,
         ("programs: memory not looked at", "            _check_room(name, plan)\n", ""),
+    ),
+    *of(
+        "jaxcompare/lines.py",
+        "tests/test_records.py tests/test_records_damaged.py",
+        ("lines: a record twice", "(first := places.setdefault(identity(record), number)) != number", "(first := 0)"),
+        ("lines: garbage without end", "except (ValueError, RecursionError) as error:", "except ValueError as error:"),
+        ("lines: a changed record", "if checksum not in (None, _checksum(text)):", "if False:"),
+    ),
+    *of(
+        "jaxcompare/lines.py",
+        GUARD,
+        ("lines: half-written files stay", "        part.unlink(missing_ok=True)\n", "        pass\n"),
     ),
     *of(
         "jaxcompare/measure/others.py",

@@ -182,6 +182,18 @@ def test_a_folder_has_one_writer(start, tmp_path):
     assert [path.name for path in out.iterdir()] == ["started"]
 
 
+def test_what_a_killed_process_had_half_written_goes(start, tmp_path):
+    body = "import jaxcompare.lines as lines\nlines.os.fsync = lambda _: (started(), time.sleep(99))\n"
+    process = start(body + "lines.write_atomically(args.out / 'figures' / 'one.svg', 'half')")
+    wait_for(tmp_path / "out" / "started")
+    process.kill()
+    process.wait()
+    assert len(list((tmp_path / "out" / "figures").iterdir())) == 1
+    console.check_out(tmp_path / "out")
+    guard.release()
+    assert not list((tmp_path / "out" / "figures").iterdir())
+
+
 def test_a_folder_is_of_one_experiment(tmp_path):
     (tmp_path / "cells.jsonl").touch()
     with pytest.raises(InputError, match=r"holds cells.jsonl of another experiment"):
