@@ -68,7 +68,7 @@ MUTATIONS: list[Mutation] = [
     *of(
         "jaxcompare/records.py",
         RECORDS,
-        ("records: runs not looked at", ", check_run)", ")"),
+        ("records: runs not looked at", ", check_run, lambda", ", bool, lambda"),
         ("records: the best epoch is the worst", "return max((a for a in", "return min((a for a in"),
         ("records: the first epoch's time stands for all", "sum(times) / len(times) if times", "times[0] if times"),
     ),
