@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from hashlib import sha256
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -103,11 +104,13 @@ def without_times(value: object) -> object:
     return value
 
 
-def outcome(out: Path) -> tuple[list[str], dict[str, bytes], list[str]]:
+def outcome(out: Path) -> set[str]:
     """What two undisturbed calls have in common: records, weights, and which files there are."""
-    records = sorted(json.dumps(without_times(json.loads(line))) for line in finished(out))
-    weights = {path.name: path.read_bytes() for path in out.glob("weights/*")}
-    return records, weights, sorted(str(path.relative_to(out)) for path in out.rglob("*"))
+    return {
+        *(json.dumps(without_times(json.loads(line)), sort_keys=True) for line in finished(out)),
+        *(f"{path.name} {sha256(path.read_bytes()).hexdigest()}" for path in out.glob("weights/*")),
+        *(str(path.relative_to(out)) for path in out.rglob("*")),
+    }
 
 
 def kill_again_and_again(shape: str, kills: int, moments: random.Random, folder: Path) -> bool:
@@ -133,7 +136,10 @@ def kill_again_and_again(shape: str, kills: int, moments: random.Random, folder:
                 print(f"{shape}: finished, and yet repeated: {repeated}")
                 return False
         ended += 1
-        same += outcome(out) == expected
+        found = outcome(out)
+        same += found == expected
+        for one in sorted(found ^ expected):
+            print(f"{shape}: {'too much' if one in found else 'missing'}: {one}")
         print(f"{shape}: {same} of {ended} came to the same, after {done} kills", flush=True)
     return same == ended
 
