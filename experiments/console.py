@@ -17,6 +17,7 @@ import tyro
 
 import guard
 from jaxcompare.config import DataConfig, InputError
+from jaxcompare.lines import remove_parts, write_atomically
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
@@ -45,19 +46,29 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
         main(args)
         sys.stdout.flush()
     except InputError as error:
+        _flush_output(error)
         _fail(str(error) + _keep_lines(error.lines, out), 2)
     except KeyboardInterrupt:
         guard.hold_interrupts()
         print("\ninterrupted; what is complete is kept, and the same command goes on", file=sys.stderr)
         sys.exit(guard.INTERRUPTED)
-    except BrokenPipeError:
-        # Nobody reads what is printed: what the interpreter still holds of it cannot be flushed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _fail("standard output was closed", 1)
     except Exception as error:
-        _fail(guard.explain(error, out), 1)
+        reason = _flush_output(error)
+        _fail(f"standard output cannot be written ({reason})" if reason else guard.explain(error, out), 1)
     finally:
         guard.release()
+
+
+def _flush_output(error: Exception) -> str:
+    """Print what is held back; why that cannot be, if it cannot."""
+    try:
+        # Unbuffered output holds nothing back: a line shows whether it is what failed.
+        print(end="\n" if isinstance(error, OSError) else "", flush=True)
+    except OSError as failure:
+        # The interpreter would try again at its end, and say so in a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return failure.strerror or str(failure)
+    return ""
 
 
 def parse(args_type: type[Args], presets: Mapping[str, Args], words: Sequence[str]) -> Args:
@@ -104,6 +115,7 @@ def check_out(out: Path, holds: str | None = None, *, fresh: bool = False) -> No
             raise InputError(f"--out {out}: holds {name} of another experiment; give another folder")
     check_writable(out, "--out")
     guard.own(out)
+    remove_parts(out)
 
 
 def _move_aside(out: Path) -> None:
@@ -167,8 +179,6 @@ def _keep_lines(lines: Sequence[str], out: Path) -> str:
     """Write what a message has no room for beside the results, never among the images; say where."""
     if not lines:
         return ""
-    from jaxcompare.lines import write_atomically
-
     path = out / "bad_images.txt"
     try:
         write_atomically(path, "".join(f"{line}\n" for line in lines))

@@ -104,7 +104,7 @@ def main(args: Args) -> None:
     from jaxcompare.measure.runtime import configure_jax
     from jaxcompare.training.execution import choose_execution
 
-    configure_jax()
+    configure_jax(deterministic=args.execution.deterministic)
     screen = Console(highlight=False, soft_wrap=True)
     training_runs.describe(screen, describe_environment("jax"), seeds)
     dataset = load_dataset(args.data)

@@ -45,16 +45,24 @@ class Args:
 
 
 def run_one(config: RunConfig, dataset: "Dataset", path: Path) -> None:
-    """Train in this process, which imports one framework's loop only."""
+    """Train in this process, which imports one framework's loop only. A run of JAX goes on from its last checkpoint."""
     if config.framework == "jax":
         from jaxcompare.measure.runtime import configure_jax
-        from jaxcompare.training.fit import fit
+        from jaxcompare.training.checkpoints import Checkpoints
+        from jaxcompare.training.fit import fit_seeds
 
         configure_jax()
+        seeds = [config.training.seed]
+        checkpoints = Checkpoints(training_runs.checkpoints_of(path, config, seeds, dataset.fingerprint))
+        (record,), _ = fit_seeds(config, dataset, seeds, checkpoints=checkpoints)
     else:
         from jaxcompare.torch_side.fit import fit
-    record, _ = fit(config, dataset)
+
+        checkpoints = None
+        record, _ = fit(config, dataset)
     save_records(path, [dataclasses.replace(record, experiment=EXPERIMENT)])
+    if checkpoints:
+        checkpoints.remove()
 
 
 def main(args: Args) -> None:

@@ -94,7 +94,7 @@ def main(args: Args) -> None:
     from jaxcompare.records import find_complete
     from jaxcompare.training.execution import choose_execution
 
-    configure_jax()
+    configure_jax(deterministic=args.execution.deterministic)
     screen = Console(highlight=False, soft_wrap=True)
     training_runs.describe(screen, describe_environment("jax"), seeds)
     data = args.data.resolve(len(seeds))

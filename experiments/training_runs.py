@@ -76,10 +76,13 @@ def train(
     if done:
         screen.print(f"{label}, seed {', '.join(map(str, done))}: complete in {path}; not repeated", markup=False)
     missing = [seed for seed in seeds if seed not in done]
+    # A process may have been killed between the last record and this.
+    for first in range(0 if missing else len(seeds)):
+        Checkpoints(checkpoints_of(path, config, seeds[first:], dataset.fingerprint)).remove()
     records: list[RunRecord] = []
     if missing:
         _check_one_commit(path)
-        checkpoints = Checkpoints(_checkpoints_of(path, config, missing, dataset.fingerprint), keep.checkpoint_every)
+        checkpoints = Checkpoints(checkpoints_of(path, config, missing, dataset.fingerprint), keep.checkpoint_every)
         digests: dict[int, str] = {}
         shown = config.epoch_images or size or len(dataset.train)
         with Training(screen, label, epochs, -(-shown // config.training.batch_size)) as progress:
@@ -127,7 +130,7 @@ def train(
     return [found[seed] or trained[seed] for seed in seeds]
 
 
-def _checkpoints_of(path: Path, config: RunConfig, seeds: Sequence[int], fingerprint: str) -> Path:
+def checkpoints_of(path: Path, config: RunConfig, seeds: Sequence[int], fingerprint: str) -> Path:
     """The folder of a program's checkpoints: another config, other seeds or other images have another."""
     values = dataclasses.asdict(
         dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=Path(), skip_bad_images=False))

@@ -148,7 +148,7 @@ def save_cells(path: Path, records: Sequence[CellRecord]) -> None:
 
 def load_cells(path: Path) -> list[CellRecord]:
     """Read every record; see `lines.load_lines`."""
-    return load_lines(path, CellRecord, "cell record", _check_timing)
+    return load_lines(path, CellRecord, "cell record", _check_timing, lambda record: (record.cell, record.repeat))
 
 
 def load_measurements(folder: Path) -> dict[str, list[dict[str, Any]]]:

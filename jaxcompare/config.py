@@ -41,9 +41,9 @@ def _at_least(flag: str, value: float, least: float) -> None:
         raise InputError(f"{flag}: must be a finite number of at least {least}, not {value}")
 
 
-UNWRITTEN = ("data_dir", "skip_bad_images")
-"""Fields of DataConfig that decide where images come from and which are left out: a record's fingerprint says what they
-were, its `execution.skipped_images` which were not."""
+UNWRITTEN = ("data_dir", "skip_bad_images", "deterministic")
+"""Fields of a config that a record says in its own words: where images come from and which are left out (its
+fingerprint, and `execution.skipped_images`), and flags of XLA (`environment.xla_flags`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +133,8 @@ class ExecutionConfig:
     precision: Precision = "float32"
     """`float32` is true float32, on GPUs too. `tf32` rounds the inputs of matrix products (GPUs only). `bfloat16`
     computes in bfloat16, but for normalisation statistics, softmax, loss, parameters and optimiser."""
+    deterministic: bool = dataclasses.field(default=False, compare=False)
+    """On GPUs, have XLA take only operations that give the same bits every time. On CPUs all do: it changes nothing."""
 
     def __post_init__(self) -> None:
         choose("--engine", self.engine, EngineName, "auto")

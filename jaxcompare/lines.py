@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ from typing import Any
 from jaxcompare.config import UNWRITTEN, InputError
 
 CHECKSUM = "checksum"
+
+PART = ".part"
+"""How the name of a file ends while it is being written."""
 
 
 class TruncatedLine(UserWarning):
@@ -71,12 +74,19 @@ def _checksum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def load_lines(path: Path, kind: Any, name: str, check: Callable[[Any], object] = bool) -> list[Any]:
+def load_lines(
+    path: Path,
+    kind: Any,
+    name: str,
+    check: Callable[[Any], object] = bool,
+    identity: Callable[[Any], Hashable] | None = None,
+) -> list[Any]:
     """Read every line of a JSON Lines file as one type; see `from_line`. Empty lines are passed over, and a last line
     that was cut off, with a TruncatedLine warning.
 
     Args:
         check: raises ValueError for a record whose fields do not go together.
+        identity: what no two records of a file have in common.
 
     Raises:
         InputError: the file cannot be read, or a line is no such record, with the line's number and the field.
@@ -86,14 +96,17 @@ def load_lines(path: Path, kind: Any, name: str, check: Callable[[Any], object] 
         warnings.warn(
             TruncatedLine(f"{path}, line {len(lines) + 1}: cut off; it is kept, and passed over"), stacklevel=2
         )
-    parsed = []
+    parsed, places = [], {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            parsed.append(from_line(line, kind, check))
-        except ValueError as error:
+            record = from_line(line, kind, check)
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: not a {name} ({error})") from None
+        if identity and (first := places.setdefault(identity(record), number)) != number:
+            raise InputError(f"{path}, line {number}: the {name} of line {first} again; remove one of them")
+        parsed.append(record)
     return parsed
 
 
@@ -126,7 +139,7 @@ def _read_lines(path: Path) -> tuple[list[str], str]:
         return lines, ""
     try:
         json.loads(last)
-    except ValueError:
+    except (ValueError, RecursionError):
         return lines, last
     return [*lines, last], ""
 
@@ -147,6 +160,12 @@ def summary_json(numbers: dict[str, Any]) -> str:
     return json.dumps(rounded(numbers), indent=2, allow_nan=False) + "\n"
 
 
+def remove_parts(folder: Path) -> None:
+    """Of a folder and those in it: what processes that were killed had half-written."""
+    for part in [*folder.glob(f".*{PART}"), *folder.glob(f"*/.*{PART}")]:
+        part.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that it is there whole or not at all.
 
@@ -156,7 +175,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=PART)
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()

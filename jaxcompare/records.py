@@ -161,7 +161,7 @@ def save_records(path: Path, records: Sequence[RunRecord]) -> None:
 
 def load_records(path: Path) -> list[RunRecord]:
     """Read every record; see `load_lines`."""
-    return load_lines(path, RunRecord, f"run record of schema {SCHEMA}", check_run)
+    return load_lines(path, RunRecord, f"run record of schema {SCHEMA}", check_run, lambda run: run.identity)
 
 
 def check_run(record: RunRecord) -> None:
@@ -178,7 +178,7 @@ def check_run(record: RunRecord) -> None:
 
 
 def run_values(record: RunRecord) -> dict[str, Any]:
-    """A run as JSON has it: NaN is null, and where the images lay is left out."""
+    """A run as JSON has it: NaN is null, and UNWRITTEN is left out."""
 
     def plain(value: Any) -> Any:
         match value:
@@ -191,6 +191,7 @@ def run_values(record: RunRecord) -> dict[str, Any]:
         return value
 
     value = dataclasses.asdict(record)
-    for name in UNWRITTEN:
-        del value["config"]["data"][name]
+    config = value["config"]
+    for part in ("data", "execution"):
+        config[part] = {name: one for name, one in config[part].items() if name not in UNWRITTEN}
     return plain(value)

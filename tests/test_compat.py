@@ -157,6 +157,16 @@ def test_the_cpus_devices_are_what_they_are_once_jax_has_started():
     assert jax.local_device_count() == before
 
 
+def test_xla_knows_the_flag_of_deterministic_operations(monkeypatch):
+    """Or else `--deterministic` ends in an error."""
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    jax_doors.choose_deterministic_operations()
+    done = subprocess.run(
+        [sys.executable, "-c", "import jax; print(jax.device_count())"], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("2\n", "")
+
+
 def test_xla_takes_the_option_of_low_effort():
     """Or else no engine compiles: XLA refuses an option that it does not know."""
     lowered = jax.jit(lambda x: x - 7).lower(np.float32(9))

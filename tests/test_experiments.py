@@ -24,6 +24,7 @@ import reproduce_all
 import training_runs
 from jaxcompare import __main__ as check
 from jaxcompare.records import Prediction, load_records
+from jaxcompare.training.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[1]
 SHARED = ("console.py", "estimate.py", "guard.py", "training_runs.py")
@@ -243,13 +244,14 @@ def test_check_sees_a_gpu_that_jax_cannot_use(monkeypatch, tmp_path):
 def test_the_frameworks_train_the_same_runs_once(run_script, monkeypatch, capsys, tmp_path):
     fitted = []
 
-    def fit(framework, config, dataset):
+    def fit(framework, config, dataset, *seeds, **_):
         fitted.append((framework, config.execution.engine, config.execution.input, config.model, config.training.seed))
         changes = {"config": config, "data_fingerprint": dataset.fingerprint, "train_images": 40}
-        return record(config.model, losses=(1.0,), **changes), None
+        made = record(config.model, losses=(1.0,), **changes)
+        return [made] if seeds else made, None
 
-    for framework, module in (("jax", "training"), ("torch", "torch_side")):
-        monkeypatch.setattr(f"jaxcompare.{module}.fit.fit", functools.partial(fit, framework))
+    monkeypatch.setattr("jaxcompare.training.fit.fit_seeds", functools.partial(fit, "jax"))
+    monkeypatch.setattr("jaxcompare.torch_side.fit.fit", functools.partial(fit, "torch"))
     # In place of a fresh process for each run.
     monkeypatch.setattr("jaxcompare.study.process.in_fresh_process", lambda function, *words: function(*words))
     words = (*TINY, "--seeds", "2", "--out", tmp_path)
@@ -263,6 +265,30 @@ def test_the_frameworks_train_the_same_runs_once(run_script, monkeypatch, capsys
     run_script(framework_agreement, *words)
     assert len(fitted) == 12
     assert capsys.readouterr().out.split("\n\n")[-1] == table
+
+
+def test_an_agreements_run_in_jax_goes_on_from_its_checkpoint(toy, run_script, monkeypatch, tmp_path):
+    keep, kept = Checkpoints.keep, []
+
+    def stop(self, epoch, state, records):
+        keep(self, epoch, state, records)
+        kept.append(epoch)
+        self.flush()
+        if kept == [1]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "keep", stop)
+    monkeypatch.setattr("jaxcompare.study.process.in_fresh_process", lambda function, *words: function(*words))
+    monkeypatch.setattr(framework_agreement, "KINDS", framework_agreement.KINDS[:1])
+    monkeypatch.setattr(framework_agreement, "get_args", lambda _: ("cnn",))
+    words = (framework_agreement, *TINY, "--epochs", "2", "--seeds", "1", "--out", tmp_path)
+    with pytest.raises(SystemExit):
+        run_script(*words)
+    with contextlib.suppress(SystemExit):  # of one kind there is no table
+        run_script(*words)
+    (run,) = load_records(tmp_path / "runs.jsonl")
+    assert (kept, run.status, [one["after_epoch"] for one in run.execution["resumed"]]) == ([1, 2], "complete", [1])
+    assert not (tmp_path / "checkpoints").exists()
 
 
 @pytest.mark.parametrize(("status", "ends"), [(0, None), (1, 2), (130, 130)])

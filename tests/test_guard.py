@@ -130,7 +130,13 @@ def test_an_exception_is_one_line_and_a_file(start, tmp_path):
     [
         ("", {"PYTHONIOENCODING": "ascii"}, 0, ""),
         ("", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, 0, ""),
-        ("exec >/dev/full;", {}, 1, "No space left"),
+        (
+            "exec >/dev/full;",
+            {"PYTHONUNBUFFERED": ""},
+            1,
+            "error: standard output cannot be written (No space left on device)",
+        ),
+        ("exec >/dev/full;", {"PYTHONUNBUFFERED": "1"}, 1, "error: standard output cannot be written (No space left"),
     ],
 )
 def test_what_cannot_be_printed_costs_nothing(start, shell, env, status, words):
@@ -139,11 +145,21 @@ def test_what_cannot_be_printed_costs_nothing(start, shell, env, status, words):
     assert (process.returncode, words in error, error.count("\n")) == (status, True, bool(words))
 
 
+def test_a_mistake_is_one_line_where_nothing_can_be_printed(start):
+    process = start(
+        "print('held back')\nraise console.InputError('--seeds: no')",
+        shell="exec >/dev/full;",
+        env={"PYTHONUNBUFFERED": ""},
+    )
+    assert process.communicate()[1] == "error: --seeds: no\n"
+    assert process.returncode == 2
+
+
 def test_a_closed_pipe_is_one_line(start):
     process = start("started()\nfor _ in range(99999): print('lines')", stdin=subprocess.DEVNULL)
     process.stdout.close()
     process.stdout = None
-    assert process.stderr.read() == "error: standard output was closed\n"
+    assert process.stderr.read() == "error: standard output cannot be written (Broken pipe)\n"
 
 
 def test_figures_are_no_matter_of_the_users_settings(start, tmp_path):
@@ -164,6 +180,18 @@ def test_a_folder_has_one_writer(start, tmp_path):
     console.check_out(out)
     guard.release()
     assert [path.name for path in out.iterdir()] == ["started"]
+
+
+def test_what_a_killed_process_had_half_written_goes(start, tmp_path):
+    body = "import jaxcompare.lines as lines\nlines.os.fsync = lambda _: (started(), time.sleep(99))\n"
+    process = start(body + "lines.write_atomically(args.out / 'figures' / 'one.svg', 'half')")
+    wait_for(tmp_path / "out" / "started")
+    process.kill()
+    process.wait()
+    assert len(list((tmp_path / "out" / "figures").iterdir())) == 1
+    console.check_out(tmp_path / "out")
+    guard.release()
+    assert not list((tmp_path / "out" / "figures").iterdir())
 
 
 def test_a_folder_is_of_one_experiment(tmp_path):

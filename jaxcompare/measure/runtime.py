@@ -35,16 +35,20 @@ REQUIRED = {
 equal runs."""
 
 
-def configure_jax(*, cache: bool | Path = True, split_cores: bool = True) -> None:
-    """Make each CPU core a device of its own (`split_cores`), and keep compiled programs between processes (`cache`).
+def configure_jax(*, cache: bool | Path = True, split_cores: bool = True, deterministic: bool = False) -> None:
+    """Make each CPU core a device of its own (`split_cores`), keep compiled programs between processes (`cache`), and
+    have a GPU's be `deterministic`.
 
     Cores that compute micro-batches of their own beat cores that share every small matrix product. The cache lies in
     the user's cache folder, or in JAX_COMPILATION_CACHE_DIR, or in the folder given; a program that is not in it is
-    compiled as ever, and `CompileTimes.from_cache` says so. Has no effect on devices once JAX has started.
+    compiled as ever, and `CompileTimes.from_cache` says so. Has no effect on devices and flags once JAX has
+    started.
 
     Raises:
         InputError: the environment asks JAX for something that changes a run's numbers, or that it does not know.
     """
+    if deterministic:
+        compat.choose_deterministic_operations()
     check_settings()
     # What the user says of devices stays.
     if DEVICE_COUNT not in os.environ.get("XLA_FLAGS", ""):

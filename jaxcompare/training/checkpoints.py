@@ -4,12 +4,16 @@ Kept by orbax, in the background, two at a time. A digest of the state stands be
 which a bit changed, is found out, and the checkpoint before it is taken.
 """
 
+import contextlib
 import dataclasses
 import hashlib
+import logging
+import os
+import re
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcompare.config import InputError
 from jaxcompare.lines import from_line, to_line
 from jaxcompare.records import RunRecord, run_values
 from jaxcompare.training.step import TrainState
@@ -54,6 +59,8 @@ class Checkpoints:
         # Imported here: it takes most of a second.
         import orbax.checkpoint as ocp
 
+        # Its threads log the traceback of what they raise a step later.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         return ocp.CheckpointManager(self._folder, options=ocp.CheckpointManagerOptions(max_to_keep=KEPT))
 
     def latest(self, like: TrainState) -> Checkpoint | None:
@@ -85,24 +92,49 @@ class Checkpoints:
         return Checkpoint(epoch, _from_bytes(content, like), [from_line(record, RunRecord) for record in records])
 
     def keep(self, epoch: int, state: TrainState, records: Sequence[RunRecord]) -> None:
-        """After an epoch: copied now, since the next one gives the state's buffers away; written if it is time."""
+        """After an epoch: copied now, since the next one gives the state's buffers away; written if it is time.
+
+        Raises:
+            InputError: this one cannot be written, or the one before could not; those before that stay.
+        """
         self._kept, self._is_saved = Checkpoint(epoch, jax.device_get(_without_keys(state)), list(records)), False
         if time.monotonic() - self._saved_at >= self._every_s:
             self._save()
 
     def flush(self) -> None:
-        """Have what was kept last on disk, however long ago the one before was written."""
+        """Have what was kept last on disk, however long ago the one before was written; after a failure, nothing."""
         if self._kept:
             if not self._is_saved:
                 self._save()
-            self._manager.wait_until_finished()
+            with self._explained():
+                self._manager.wait_until_finished()
 
     def remove(self) -> None:
         """The runs are complete."""
         if self._folder.exists():
-            self._manager.wait_until_finished()
-            self._manager.close()
+            # Whether the last one could be written no longer matters.
+            with contextlib.suppress(InputError), self._explained():
+                self._manager.wait_until_finished()
+                self._manager.close()
             shutil.rmtree(self._folder)
+            with contextlib.suppress(OSError):  # another program's are there
+                self._folder.parent.rmdir()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Whatever orbax raises is one line, and leaves nothing half-written."""
+        try:
+            yield
+        except Exception as error:
+            self._kept = None
+            for part in self._folder.glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(part, ignore_errors=True)
+            number = re.search(r"os_error_code='(\d+)'", str(error))
+            reason = os.strerror(int(number[1])) if number else getattr(error, "strerror", "") or str(error)
+            raise InputError(
+                f"{self._folder}: a checkpoint cannot be written ({' '.join(reason.split())[:100]}); free space or "
+                "choose another folder"
+            ) from error
 
     def _save(self) -> None:
         import orbax.checkpoint as ocp
@@ -113,7 +145,8 @@ class Checkpoints:
         about = {"digest": _digest(content, records), "records": records}
         # One array: of several, orbax leaves those unread that come after a damaged one, and says so in tracebacks.
         state = ocp.args.StandardSave({"bytes": np.frombuffer(content, np.uint8)})
-        self._manager.save(self._kept.epoch, args=ocp.args.Composite(state=state, about=ocp.args.JsonSave(about)))
+        with self._explained():
+            self._manager.save(self._kept.epoch, args=ocp.args.Composite(state=state, about=ocp.args.JsonSave(about)))
         self._saved_at, self._is_saved = time.monotonic(), True
 
 
