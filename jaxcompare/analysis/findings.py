@@ -1,6 +1,6 @@
 """What a reader would expect from the literature, answered from a study's own numbers.
 
-Every answer is of the mean over seeds of one number, or of several, that are above 0 if the claim holds: confirmed if
+Every answer is of the mean over seeds (of errors: over parts of the images) of one number, or of several, that are above 0 if the claim holds: confirmed if
 all are shown to be above 0, contradicted if one is shown to be below, undecided otherwise.
 """
 
@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from jaxcompare.analysis.representations import MEASURES, Representations
@@ -50,6 +49,7 @@ class Finding:
 def find(study: Representations) -> list[Finding]:
     """Every finding, in the order of the figures."""
     local, wide = _heads(study)
+    parts = study.frames["agreement"].part.nunique()
     return [
         Finding(
             "uniform",
@@ -91,7 +91,12 @@ def find(study: Representations) -> list[Finding]:
             "errors",
             "networks of one architecture agree more in their errors than networks of two",
             "Geirhos et al. 2020, Beyond Accuracy",
-            [Evidence("Cohen's kappa, within architectures less across", _shared_errors(study))],
+            [
+                Evidence(
+                    f"Cohen's kappa, within architectures less across ({parts} parts of the images, not seeds)",
+                    _shared_errors(study),
+                )
+            ],
         ),
     ]
 
@@ -123,17 +128,14 @@ def _growth(study: Representations) -> Estimate:
 def kappas(study: Representations) -> dict[str, pd.Series]:
     """Error consistency by pair of networks: `cnn` and `vit` between seeds of one, `both` across, the seeds any."""
     of = study.frames["agreement"]
-    pairs = {name: of[(of.model == name) & (of.other_model == name)].kappa for name in ("cnn", "vit")}
-    return pairs | {"both": of[of.model != of.other_model].kappa}
+    means = of.groupby(["model", "seed", "other_model", "other_seed"], sort=False).kappa.mean().reset_index()
+    pairs = {name: means[(means.model == name) & (means.other_model == name)].kappa for name in ("cnn", "vit")}
+    return pairs | {"both": means[means.model != means.other_model].kappa}
 
 
 def _shared_errors(study: Representations) -> Estimate:
-    """A value a seed: the mean over pairs it is in, within less across. A pair counts for both of its seeds, so these
-    values are less independent than seeds are."""
+    """A value for each part of the images, the mean over pairs within architectures less across: two seeds make one
+    pair within, which has no interval over seeds. So this speaks of other images, for these networks."""
     of = study.frames["agreement"]
-    values = []
-    for seed in study.seeds:
-        own = of[(of.seed == seed) | (of.other_seed == seed)]
-        same = own.model == own.other_model
-        values.append(float(np.mean(own[same].kappa) - np.mean(own[~same].kappa)))
-    return estimate(values)
+    means = of.assign(same=of.model == of.other_model).groupby(["part", "same"]).kappa.mean().unstack("same")
+    return estimate((means[True] - means[False]).tolist())

@@ -33,7 +33,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "fields": (*NETWORK, "layer", "width", "theoretical"),
     "deletion": ("model", "seed", "map", "fraction", "by_map", "at_random"),
     "probes": (*NETWORK, "layer", "accuracy", "control", "features"),
-    "agreement": ("model", "seed", "other_model", "other_seed", "agreement", "observed", "expected", "kappa"),
+    "agreement": ("part", "model", "seed", "other_model", "other_seed", "agreement", "observed", "expected", "kappa"),
     "confusion": ("model", "seed", "label", "prediction", "images"),
     "classes": ("seed", "label", "images", "difference", "low", "high"),
     "robustness": ("model", "seed", "corruption", "step", "strength", "accuracy"),
@@ -98,18 +98,20 @@ class Representations:
 
         A network without any accuracy has nothing to lose: 1.
         """
-        columns = ["model", "seed", "corruption"]
-        table = self.frames["robustness"].set_index([*columns, "step"]).accuracy.unstack("step")
-        whole = table[0].to_numpy()
-        shares = table.div(table[0].where(whole > 0), axis=0).where(whole[:, None] > 0, 1.0)
-        steps = shares.notna().sum(axis=1)
-        areas = [np.trapezoid(row[:n], dx=1 / (n - 1)) for row, n in zip(shares.to_numpy(), steps, strict=True)]
-        return pd.Series(areas, shares.index, name="kept").reset_index()
+        rows = []
+        for (model, seed, corruption), of in self.frames["robustness"].groupby(
+            ["model", "seed", "corruption"], sort=False
+        ):
+            accuracy = of.sort_values("step").accuracy.to_numpy()
+            shares = accuracy / accuracy[0] if accuracy[0] > 0 else np.ones(len(accuracy))
+            area = float(np.trapezoid(shares, dx=1 / (len(shares) - 1)))
+            rows.append({"model": model, "seed": seed, "corruption": corruption, "kept": area})
+        return pd.DataFrame(rows)
 
     @cached_property
     def areas_between(self) -> dict[str, Estimate]:
         """By corruption: what the ViT keeps of its accuracy less what the CNN keeps, paired by seed."""
-        table = self.kept.set_index(["corruption", "model", "seed"]).kept.unstack(["model"])
+        table = self.kept.set_index(["corruption", "model", "seed"]).kept.unstack("model")
         return {
             str(kind): estimate((rows.vit - rows.cnn).tolist())
             for kind, rows in table.groupby(level="corruption", sort=False)
