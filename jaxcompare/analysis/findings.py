@@ -1,7 +1,8 @@
 """What a reader would expect from the literature, answered from a study's own numbers.
 
-Every answer is of the mean over seeds (of errors: over parts of the images) of one number, or of several, that are above 0 if the claim holds: confirmed if
-all are shown to be above 0, contradicted if one is shown to be below, undecided otherwise.
+Every answer is of one number, or of several, that are above 0 if the claim holds, as means over seeds (of errors: over
+parts of the images): confirmed if all are shown to be above 0, contradicted if one is shown to be below, undecided
+otherwise.
 """
 
 import dataclasses

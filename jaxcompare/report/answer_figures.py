@@ -89,7 +89,9 @@ def _kappas(axes: Axes, pairs: dict[str, pd.Series]) -> None:
     for place, (name, values) in enumerate(pairs.items()):
         _, colour, hatch = styles[name]
         axes.bar(place, values.mean(), color=colour, hatch=hatch, edgecolor="white", width=0.55)
-        axes.plot(place + np.linspace(-0.1, 0.1, len(values)), values, "o", color="black", markersize=3)
+        axes.plot(
+            place + 0.06 * (np.arange(len(values)) - (len(values) - 1) / 2), values, "o", color="black", markersize=3
+        )
         axes.annotate(f"{values.mean():.2f}", (place, values.max()), (0, 5), textcoords="offset points", ha="center")
     axes.set_xticks(range(len(pairs)), [styles[name][0] for name in pairs])
     axes.margins(x=0.25, y=0.12)

@@ -53,9 +53,8 @@ def probe_figure(study: Representations) -> Figure:
         style = LINES[model] | {"color": COLOURS[model]}
         trained, untrained = of[of.trained], of[~of.trained]
         axes.plot(_by_layer(trained, "accuracy"), label="trained", **style)
-        for seed, rows in trained.groupby("seed"):
+        for _, rows in trained.groupby("seed"):
             axes.plot(100 * rows.accuracy.to_numpy(), color=COLOURS[model], alpha=0.35, linewidth=0.8)
-            del seed
         axes.plot(_by_layer(untrained, "accuracy"), color="black", linestyle=":", marker="^", label="untrained")
         axes.plot(_by_layer(trained, "control"), color="grey", linestyle="-.", label="control: shuffled labels")
         axes.set_xticks(range(len(layers)), [layer_label(name) for name in layers], rotation=30, ha="right")

@@ -35,6 +35,8 @@ def reach_figure(study: Representations) -> Figure:
             places = np.arange(len(mean)) + len(ticks)
             style = LINES[model] | {"color": COLOURS[model]} if trained else {"color": "grey", "marker": "^"}
             line = {} if trained else {"linestyle": ":"}
+            for _, seed in rows.groupby("seed"):
+                fields.plot(places[: len(seed)], seed.width, color=style["color"], alpha=0.35, linewidth=0.8)
             fields.plot(places, mean, **style | line, label=f"{LABELS[model]}, {'trained' if trained else 'untrained'}")
         ticks += [f"{LABELS[model]}\n{layer_label(name)}" for name in mean.index]
     fields.set_xticks(range(len(ticks)), ticks, fontsize=7, rotation=45)
@@ -43,7 +45,7 @@ def reach_figure(study: Representations) -> Figure:
         axes.set(ylabel="pixels", ylim=(0, 1.3 * top))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, ncols=2, loc="upper left")
-    add_title(figure, say_learned("title", study, "mean over seeds"))
+    add_title(figure, say_learned("title", study, "mean over seeds; on the right each, too"))
     return figure
 
 
