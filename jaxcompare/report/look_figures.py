@@ -1,11 +1,14 @@
 """What the networks learned, in pixels: how far they look, maps of single images, first layers."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcompare.analysis.representations import Representations
+from jaxcompare.config import ModelName
 from jaxcompare.report.figure import COLOURS, LINES, add_title, panels
 from jaxcompare.report.text import LABELS, layer_label
 from jaxcompare.report.words import say_learned
@@ -17,28 +20,28 @@ def reach_figure(study: Representations) -> Figure:
     """Figure 12: mean attention distance by head, and width of the effective receptive field by layer, on one axis."""
     figure, (attention, fields) = panels(2, 5.8, 4.4)
     heads, widths = study.frames["attention"], study.frames["fields"]
-    for trained, style in (
-        (False, {"color": "grey", "marker": "^", "label": "untrained"}),
-        (True, {"color": COLOURS["vit"], "marker": "s", "label": "trained"}),
-    ):
+    uniform = study.study["uniform_attention_pixels"]
+    for trained in (False, True):
         means = heads[heads.trained == trained].groupby(["layer", "head"]).pixels.mean().reset_index()
         places = means.layer + 1 + (0.12 if trained else -0.12)
-        attention.plot(places, means.pixels, linestyle="", markerfacecolor="white" if trained else "grey", **style)
-    uniform = study.study["uniform_attention_pixels"]
+        attention.plot(places, means.pixels, **_style("vit", trained, "") | {"linestyle": ""})
     attention.axhline(uniform, color="black", linestyle=":", linewidth=1, label="uniform attention")
     attention.set_xticks(sorted(heads.layer.unique() + 1))
     attention.set(title="ViT: mean attention distance, a mark a head", xlabel="encoder layer")
     top, ticks = max(uniform, heads.pixels.max(), widths.width.max()), []
-    for model, of in widths.groupby("model", sort=False):
+    for model in LABELS:
+        of = widths[widths.model == model]
+        layers = list(of.layer.unique())
         for trained, rows in of.groupby("trained"):
-            mean = rows.groupby("layer", sort=False).width.mean()
-            places = np.arange(len(mean)) + len(ticks)
-            style = LINES[model] | {"color": COLOURS[model]} if trained else {"color": "grey", "marker": "^"}
-            line = {} if trained else {"linestyle": ":"}
-            for _, seed in rows.groupby("seed"):
-                fields.plot(places[: len(seed)], seed.width, color=style["color"], alpha=0.35, linewidth=0.8)
-            fields.plot(places, mean, **style | line, label=f"{LABELS[model]}, {'trained' if trained else 'untrained'}")
-        ticks += [f"{LABELS[model]}\n{layer_label(name)}" for name in mean.index]
+            style = _style(model, bool(trained), f"{LABELS[model]}, ")
+            by_seed = rows.pivot(index="layer", columns="seed", values="width")
+            # A layer with dead units has no field.
+            places = [len(ticks) + layers.index(name) for name in by_seed.index]
+            order = np.argsort(places)
+            by_seed, places = by_seed.iloc[order], np.array(places)[order]
+            fields.plot(places, by_seed, color=style["color"], alpha=0.35, linewidth=0.8)
+            fields.plot(places, by_seed.mean(axis=1), **style)
+        ticks += [f"{LABELS[model]}\n{layer_label(name)}" for name in layers]
     fields.set_xticks(range(len(ticks)), ticks, fontsize=7, rotation=45)
     fields.set(title="Effective receptive field: mean distance from its centre")
     for axes in (attention, fields):
@@ -49,12 +52,18 @@ def reach_figure(study: Representations) -> Figure:
     return figure
 
 
+def _style(model: ModelName, trained: bool, lead: str) -> dict[str, Any]:
+    if trained:
+        return LINES[model] | {"color": COLOURS[model], "label": f"{lead}trained"}
+    return {"color": "grey", "marker": "^", "linestyle": ":", "label": f"{lead}untrained"}
+
+
 def map_figure(study: Representations) -> Figure:
     """Figure 15: four images with a map of each network's prediction, and deletion curves of all maps."""
     pictures, classes = study.pictures, study.study["class_names"]
     count = len(pictures["images"])
     figure = Figure(figsize=(12.5, 6.4), layout="constrained")
-    maps, curves = figure.subfigures(1, 2, width_ratios=(7, 5))
+    maps, curves = np.ravel(figure.subfigures(1, 2, width_ratios=(7, 5), squeeze=False))
     grid = np.reshape(maps.subplots(3, count), (3, count))
     for column in range(count):
         image = pictures["images"][column].astype(float)
@@ -70,13 +79,14 @@ def map_figure(study: Representations) -> Figure:
             axes.set_title(f"{LABELS[model]}, {kind}\nsays {said}", fontsize=8, parse_math=False)
     for axes in grid.ravel():
         axes.set_axis_off()
-    for axes, (model, of) in zip(curves.subplots(2, 1), study.frames["deletion"].groupby("model"), strict=True):
-        _deletion(axes, model, of)
+    deletion = study.frames["deletion"]
+    for axes, model in zip(curves.subplots(2, 1), LABELS, strict=True):
+        _deletion(axes, model, deletion[deletion.model == model])
     add_title(figure, say_learned("title", study, "maps of the first seed, curves' mean over seeds"))
     return figure
 
 
-def _deletion(axes: Axes, model: str, of: pd.DataFrame) -> None:
+def _deletion(axes: Axes, model: ModelName, of: pd.DataFrame) -> None:
     for line, (name, rows) in zip(("-", "--"), of.groupby("map", sort=False), strict=True):
         mean = rows.groupby("fraction").by_map.mean()
         axes.plot(100 * mean.index, mean, color=COLOURS[model], linestyle=line, label=f"{name}, its largest first")

@@ -21,8 +21,8 @@ PARTS = 10
 def disagreement_frames(
     networks: Sequence[Network], labels: Labels, predictions: Mapping[str, Labels], classes: int
 ) -> dict[str, pd.DataFrame]:
-    """`agreement` of every pair, for each part of the images; `confusion` of every network; `classes`: CNN less ViT, a row a seed and class that has
-    images.
+    """`agreement` of every pair, for each part of the images; `confusion` of every network; `classes`: CNN less ViT,
+    a row a seed and class that has images.
     """
     pairs, cells, differences = [], [], []
     for one, other in itertools.combinations(networks, 2):
