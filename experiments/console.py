@@ -97,7 +97,7 @@ def parse(args_type: type[Args], presets: Mapping[str, Args], words: Sequence[st
         raise InputError(" ".join(text.split("\n", 1)[-1].split())) from None
 
 
-RECORD_FILES = ("runs.jsonl", "cells.jsonl")
+RECORD_FILES = ("runs.jsonl", "cells.jsonl", "study.json")
 
 
 def check_out(out: Path, holds: str | None = None, *, fresh: bool = False) -> None:

@@ -19,6 +19,7 @@ import synthetic_speed
 from test_data_efficiency import results_folder
 
 import report
+from jaxcompare.analysis.representations import COLUMNS
 from jaxcompare.cell_frame import to_csv, to_frame
 from jaxcompare.cell_records import CellRecord
 from jaxcompare.jax_side.costs import Costs
@@ -96,6 +97,7 @@ CSV = next(csv.reader(io.StringIO(to_csv(to_frame([synthetic_speed.timed(synthet
         ("phases.jsonl", fields_of(Phases)),
         ("costs.jsonl", fields_of(Costs)),
         ("Runs as a frame", [*frame_of_runs([]), *per_run(frame_of_runs([]))]),
+        ("Representations", {f"{name}.csv" for name in COLUMNS}.union(*COLUMNS.values())),
     ],
 )
 def test_every_field_of_a_record_is_described(file, fields):

@@ -15,6 +15,7 @@ from jaxcompare.measure.cost import layer_costs
 from jaxcompare.report.answers import unfinished
 from jaxcompare.report.commands import speed_commands, training_commands
 from jaxcompare.report.figure import Picture, figure_svg
+from jaxcompare.report.learned import FIGURES, finding_sentences
 from jaxcompare.report.results import Results
 from jaxcompare.report.run_tables import score_table
 from jaxcompare.report.tables import Columns, Table, make_table
@@ -49,7 +50,9 @@ def build_page(results: Results, pictures: Sequence[Picture]) -> str:
     return environment.get_template("report.html.jinja").render(
         version=__version__,
         results=results,
-        pictures=[(picture, svg) for picture, svg in drawn if not picture.of_speed],
+        pictures=[(one, svg) for one, svg in drawn if not one.of_speed and one.name not in FIGURES],
+        learned_pictures=[(one, svg) for one, svg in drawn if one.name in FIGURES],
+        findings=finding_sentences(results.learned) if results.learned else [],
         speed_pictures=[(picture, svg) for picture, svg in drawn if picture.of_speed],
         speed_tables=[table for name, found in tables.items() if name.startswith("training_speed") for table in found],
         tables={name: found for name, found in tables.items() if not name.startswith("training_speed")},

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from jaxcompare.analysis.dispatch import swept
 from jaxcompare.analysis.speed import cells_of, comparable
 from jaxcompare.report.figure import Picture
+from jaxcompare.report.learned import learned_pictures
 from jaxcompare.report.results import Results
 from jaxcompare.report.run_figures import complete_comparison, data_efficiency, training_curves
 from jaxcompare.report.run_tables import METRIC_TITLES
@@ -70,4 +71,4 @@ def draw_pictures(results: Results) -> list[Picture]:
         if source and has_records(source):
             caption = say(f"{name}_caption")
             pictures.append(Picture(name, draw(source), caption, say("alternative", caption, table), of_speed))
-    return pictures
+    return pictures + (learned_pictures(results.learned) if results.learned else [])

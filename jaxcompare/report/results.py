@@ -12,12 +12,14 @@ from jaxcompare.analysis.comparison import check_comparable, check_one_recipe
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, build_sweep, summarise_sweep
 from jaxcompare.analysis.outcome import MODELS, summarise
 from jaxcompare.analysis.predictions import Score, score_predictions
+from jaxcompare.analysis.representations import STUDY, Representations, read_representations
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cell_frame import to_frame as frame_of_cells
 from jaxcompare.cell_records import CellRecord, load_cells, load_measurements
 from jaxcompare.config import InputError
 from jaxcompare.records import RunRecord, load_records
 from jaxcompare.report.answers import answer_questions, verdict
+from jaxcompare.report.learned import learned_block
 from jaxcompare.report.run_tables import (
     accuracy_time_table,
     agreement_table,
@@ -43,6 +45,8 @@ class Results:
     agreement: pd.DataFrame = dataclasses.field(default_factory=lambda: per_run(to_frame([])))
     """A row a run."""
     speed: SpeedStudy | None = None
+    learned: Representations | None = None
+    """What the networks learned."""
 
     @cached_property
     def compared(self) -> pd.DataFrame:
@@ -107,6 +111,8 @@ class Results:
         for name, sentences in (("answers", answers), ("speed_verdict", self.speed_verdict)):
             if sentences:
                 blocks[name] = "\n".join(f"- {sentence}" for sentence in sentences)
+        if self.learned:
+            blocks["representations"] = learned_block(self.learned)
         return blocks
 
     @cached_property
@@ -133,7 +139,13 @@ def gather(folders: Sequence[Path]) -> Results:
     records: list[RunRecord] = []
     studies: list[tuple[Path, list[CellRecord]]] = []
     others: dict[str, list[dict[str, Any]]] = {}
+    learned: Representations | None = None
     for folder in folders:
+        if (folder / STUDY).exists():
+            if learned:
+                raise InputError(f"{folder}: a second study of what the networks learned; give one")
+            learned = read_representations(folder)
+            continue
         loaded = load_records(folder / "runs.jsonl") if (folder / "runs.jsonl").exists() else []
         cells = load_cells(folder / "cells.jsonl") if (folder / "cells.jsonl").exists() else []
         if not loaded and not cells:
@@ -144,7 +156,8 @@ def gather(folders: Sequence[Path]) -> Results:
         if cells and not studies:
             others = load_measurements(folder)
         studies += [(folder, cells)] if cells else []
-    _check_same_images([*records, *(cell for _, cells in studies for cell in cells)])
+    titles = {learned.study["data_fingerprint"]: learned.study["dataset"]} if learned else {}
+    _check_same_images([*records, *(cell for _, cells in studies for cell in cells)], titles)
     # The folders' order decides nothing of runs; of two speed studies, the first is the one that tables are of.
     records.sort(key=lambda r: (MODELS.index(r.config.model), r.train_images, r.config.training.seed))
     frames = {name: to_frame([r for r in records if r.experiment == name]) for name in EXPERIMENTS}
@@ -154,7 +167,7 @@ def gather(folders: Sequence[Path]) -> Results:
     check_one_recipe(together(compared[:1], swept[:1]), "train_size", "subsets", "epochs", "epoch_images")
     sweep = build_sweep(swept) if len(swept) else None
     speed = SpeedStudy(*map(frame_of_cells, _tell_apart(studies)), **others) if studies else None
-    return Results(frames["full_comparison"], sweep, agreeing, speed)
+    return Results(frames["full_comparison"], sweep, agreeing, speed, learned)
 
 
 def together(*frames: pd.DataFrame) -> pd.DataFrame:
@@ -165,8 +178,9 @@ def together(*frames: pd.DataFrame) -> pd.DataFrame:
 EXPERIMENTS = ("full_comparison", "data_efficiency", "framework_agreement")
 
 
-def _check_same_images(records: Sequence[RunRecord | CellRecord]) -> None:
-    prints = {record.data_fingerprint: record.dataset_title for record in records}
+def _check_same_images(records: Sequence[RunRecord | CellRecord], more: dict[str, str]) -> None:
+    """`more`: titles by fingerprint, of what has no records."""
+    prints = more | {record.data_fingerprint: record.dataset_title for record in records}
     titles = sorted(f"{title} ({fingerprint[:8]})" for fingerprint, title in prints.items())
     if len(titles) > 1:
         raise InputError(f"runs of different images: {' and '.join(titles)}; make a report of each")

@@ -15,6 +15,13 @@ LABELS: dict[ModelName, str] = {"cnn": "CNN", "vit": "ViT"}
 FRAMEWORKS: dict[Framework, str] = {"jax": "JAX", "torch": "PyTorch"}
 
 
+def layer_label(name: str) -> str:
+    """A layer of a network, counted from 1; "layer_3/class": of the class token alone."""
+    layer, _, part = name.partition("/")
+    stem, _, index = layer.partition("_")
+    return (f"{stem} {int(index) + 1}" if index else layer) + (f", {part} token" if part else "")
+
+
 def model_label(model: ModelName, precision: Precision) -> str:
     """Model, and the precision where it is not float32."""
     return LABELS[model] + ("" if precision == "float32" else f" in {precision}")

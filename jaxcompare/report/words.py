@@ -4,6 +4,7 @@ from typing import Any
 
 import jinja2
 
+from jaxcompare.analysis.representations import MEASURES
 from jaxcompare.report import text
 
 _ENVIRONMENT = jinja2.Environment(
@@ -26,10 +27,22 @@ _ENVIRONMENT.filters |= {
     "whole": "{:,.0f}".format,
     "listed": text.and_text,
     "capital": text.capitalised,
+    "signed": text.number("+.2f"),
+    "measure": MEASURES.__getitem__,
+    "layer": text.layer_label,
 }
 
 
 def say(macro: str, *values: Any, **named: Any) -> str:
     """What a macro of `words.jinja` makes of values: one paragraph of plain text."""
-    template = _ENVIRONMENT.get_template("words.jinja")
-    return " ".join(getattr(template.module, macro)(*values, **named).split())
+    return _say("words.jinja", macro, *values, **named)
+
+
+def say_learned(macro: str, *values: Any, **named: Any) -> str:
+    """The same of `representations.jinja`."""
+    return _say("representations.jinja", macro, *values, **named)
+
+
+def _say(template: str, macro: str, *values: Any, **named: Any) -> str:
+    module = _ENVIRONMENT.get_template(template).module
+    return " ".join(getattr(module, macro)(*values, **named).split())

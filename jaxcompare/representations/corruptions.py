@@ -22,6 +22,9 @@ Corrupt = Callable[[Pixels, Strength, np.random.Generator], Pixels]
 GREY = 0.5
 """Of an occluding square."""
 
+SIDE = 32
+"""Pixels of the images that strengths are given for."""
+
 
 def translate(images: Pixels, pixels: Strength, generator: np.random.Generator) -> Pixels:
     """Shifted by so many pixels up, down, left or right, at random; what comes in is black.
@@ -111,6 +114,12 @@ class Corruption:
     unit: str
     strengths: tuple[Strength, ...]
 
+    def of_side(self, side: int) -> tuple[Strength, ...]:
+        """The strengths for square images of another side: pixels in proportion, grids that divide it."""
+        if self.unit.startswith("pixels"):
+            return tuple(dict.fromkeys(max(1, round(s * side / SIDE)) for s in self.strengths))
+        return tuple(s for s in self.strengths if self.corrupt is not shuffle_patches or side % s == 0)
+
 
 CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
     {
@@ -122,7 +131,7 @@ CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
         "occlusion": Corruption(occlude, "pixels a side", (4, 8, 16, 24)),
     }
 )
-"""For 32x32 pixels. Strengths of different kinds are not alike: compare networks within a kind."""
+"""For 32x32 pixels; see `Corruption.of_side`. Strengths of different kinds are not alike: compare within a kind."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,8 +213,8 @@ def robustness_curves(
     whole = evaluate(images)
     curves: dict[str, dict[str, Curve]] = {name: {} for name in networks}
     for kind in kinds:
-        found = [whole, *(evaluate(corrupt_images(images, kind, s, seed=seed)) for s in CORRUPTIONS[kind].strengths)]
-        strengths = (None, *CORRUPTIONS[kind].strengths)
+        strengths = CORRUPTIONS[kind].of_side(images.shape[1])
+        found = [whole, *(evaluate(corrupt_images(images, kind, s, seed=seed)) for s in strengths)]
         for name in networks:
-            curves[name][kind] = Curve(strengths, np.stack([correct[name] for correct in found]))
+            curves[name][kind] = Curve((None, *strengths), np.stack([correct[name] for correct in found]))
     return curves

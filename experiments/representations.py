@@ -1,0 +1,127 @@
+"""What the two networks learned: how alike their layers are, where they look, what they rely on, where they disagree.
+
+    python experiments/representations.py --preset quick     scikit-learn's digits, trained first, under 3 minutes
+    python experiments/representations.py --runs DIR         of a full comparison that kept its weights
+
+Takes two seeds or more of both models, and the data set that they were trained on. Writes tidy frames as CSV,
+study.json and pictures.npz; report.py makes figures and findings of them.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import console
+import full_comparison
+import guard
+import training_runs
+from jaxcompare.config import DataConfig, ExecutionConfig, ModelName, RunConfig, TrainingConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jaxcompare.data.split import Dataset
+
+MODELS: tuple[ModelName, ...] = ("cnn", "vit")
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Compare what trained networks have learned."""
+
+    runs: Path | None = None
+    """Folder of a finished full comparison with its weights, two seeds or more of both models. Without one, or if it
+    holds no records, the runs are trained first, into it or OUT/runs/."""
+    images: int | None = None
+    """Test images used, drawn at random (not given: 10,000, or all there are). Dear measures take fewer of them:
+    study.json says how many."""
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
+    keep: training_runs.Keep = dataclasses.field(default_factory=training_runs.Keep)
+    seeds: int = 2
+    """Of what is trained here: seeds SEED, SEED+1, ..."""
+    out: Path = Path("runs/representations")
+    """Folder for the frames (CSV), study.json and pictures.npz."""
+    preset: Literal["quick", "full"] = "full"
+    """Defaults of all other flags: `full` is the recipe, `quick` scikit-learn's digits at 16 pixels, 12 epochs in
+    batches of 32."""
+
+
+PRESETS = {
+    "full": Args(),
+    "quick": Args(
+        data=console.DIGITS,
+        training=TrainingConfig(epochs=12, batch_size=32),
+        out=Path("runs/representations_quick"),
+        preset="quick",
+    ),
+}
+
+
+def main(args: Args) -> None:
+    console.check_out(args.out, "study.json", fresh=args.keep.fresh)
+
+    # From here on the imports are heavy.
+    from rich.console import Console
+
+    from jaxcompare.data.datasets import load_dataset
+    from jaxcompare.measure.environment import describe_environment, git_commit, process_peak_bytes
+    from jaxcompare.measure.runtime import configure_jax
+    from jaxcompare.records import load_records
+    from jaxcompare.representations.networks import check_runs, load_networks
+    from jaxcompare.representations.study import run_study, save_study
+
+    configure_jax()
+    screen = Console(highlight=False, soft_wrap=True)
+    environment = describe_environment("jax")
+    folder = args.runs or args.out / "runs"
+    dataset = load_dataset(args.data)
+    if args.runs is None or not (folder / "runs.jsonl").exists():
+        train(screen, args, dataset, folder)
+    runs = check_runs(load_records(folder / "runs.jsonl"), dataset, args.data.image_size, folder)
+    networks = load_networks(folder, runs, dataset)
+    training_runs.describe(screen, environment, sorted({run.config.training.seed for run in runs}))
+    start = time.perf_counter()
+    study = run_study(networks, dataset, args.images, lambda name, s: screen.print(f"{name:<12} {s:6.1f} s"))
+    used = {
+        "runs": [
+            {"model": r.config.model, "seed": r.config.training.seed, "epochs": r.config.training.epochs}
+            | {"train_images": r.train_images, "git_commit": r.git_commit, "weights": r.execution["weights"]}
+            for r in runs
+        ],
+        "dataset": dataset.title,
+        "data_fingerprint": dataset.fingerprint,
+        "git_commit": git_commit(),
+        "environment": environment,
+        "total_s": time.perf_counter() - start,
+        "peak_bytes": process_peak_bytes(),
+    }
+    save_study(study, args.out, used)
+    screen.print(f"{'all':<12} {used['total_s']:6.1f} s, at most {used['peak_bytes'] / 2**30:.1f} GiB")
+    screen.print(f"Written: {args.out}/*.csv, study.json, pictures.npz; next: report.py {args.out}", markup=False)
+
+
+def train(screen: "Console", args: Args, dataset: "Dataset", folder: Path) -> None:
+    """The runs that are to be studied, as the full comparison trains them."""
+    from jaxcompare.training.execution import choose_execution
+
+    seeds = console.seeds(args.training.seed, args.seeds)
+    console.check_out(folder, "runs.jsonl")
+    data = args.data.resolve(len(seeds))
+    execution, _ = choose_execution(args.execution, dataset.train, seeds=len(seeds), workers=data.workers)
+    configs = [RunConfig("jax", model, data, args.training, execution) for model in MODELS]
+    path, experiment = folder / "runs.jsonl", full_comparison.EXPERIMENT
+    training_runs.check_folder(path, experiment, configs[0], dataset.fingerprint)
+    records = [
+        record
+        for config in configs
+        for record in training_runs.train(screen, experiment, config, seeds, dataset, path, args.keep)
+    ]
+    training_runs.check_converged(records, path)
+
+
+if __name__ == "__main__":
+    with guard.process():
+        console.run(Args, main, PRESETS)

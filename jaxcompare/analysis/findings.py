@@ -1,0 +1,142 @@
+"""What a reader would expect from the literature, answered from a study's own numbers.
+
+Every answer is of one number, or of several, that are above 0 if the claim holds, as means over seeds (of errors: over
+parts of the images): confirmed if all are shown to be above 0, contradicted if one is shown to be below, undecided
+otherwise.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import pandas as pd
+
+from jaxcompare.analysis.representations import MEASURES, Representations
+from jaxcompare.analysis.statistics import Estimate, estimate
+
+Answer = Literal["confirmed", "contradicted", "undecided"]
+
+LOCAL, GLOBAL = 0.6, 0.9
+"""A head is local where its mean attention distance is below this share of uniform attention's, global where above."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """A number that is above 0 if the claim holds."""
+
+    name: str
+    value: Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A claim, who made it, and what this study says to it."""
+
+    name: str
+    claim: str
+    source: str
+    evidence: Sequence[Evidence]
+    """Empty: no measure that could answer passed its own test."""
+
+    @property
+    def answer(self) -> Answer:
+        """By the signs that the intervals show."""
+        signs = [one.value.sign for one in self.evidence]
+        if -1 in signs:
+            return "contradicted"
+        return "confirmed" if signs and all(sign == 1 for sign in signs) else "undecided"
+
+
+def find(study: Representations) -> list[Finding]:
+    """Every finding, in the order of the figures."""
+    local, wide = _heads(study)
+    parts = study.frames["agreement"].part.nunique()
+    return [
+        Finding(
+            "uniform",
+            "the ViT's representations are more uniform across depth than the CNN's",
+            "Raghu et al. 2021, Do Vision Transformers See Like Convolutional Neural Networks?",
+            [
+                Evidence(f"mean similarity of a network's layers, ViT less CNN ({MEASURES[measure]})", one)
+                for measure, one in _uniformity(study).items()
+            ],
+        ),
+        Finding(
+            "heads",
+            "the ViT's lowest layer has both local and global heads",
+            "Dosovitskiy et al. 2021, An Image is Worth 16x16 Words",
+            [
+                Evidence(f"{LOCAL:g} of uniform attention's distance less the most local head's (pixels)", local),
+                Evidence(f"the most global head's distance less {GLOBAL:g} of uniform attention's (pixels)", wide),
+            ],
+        ),
+        Finding(
+            "depth",
+            "the ViT's attention distance grows with depth",
+            "Dosovitskiy et al. 2021",
+            [Evidence("mean attention distance, last layer less first (pixels)", _growth(study))],
+        ),
+        Finding(
+            "shuffle",
+            "the ViT loses less of its accuracy than the CNN when patches are shuffled",
+            "Naseer et al. 2021, Intriguing Properties of Vision Transformers",
+            [Evidence("share of accuracy kept, ViT less CNN", study.areas_between["patch shuffle"])],
+        ),
+        Finding(
+            "frequencies",
+            "the CNN relies more on high frequencies: without them it loses more of its accuracy than the ViT",
+            "Park and Kim 2022, How Do Vision Transformers Work?",
+            [Evidence("share of accuracy kept under low-pass filters, ViT less CNN", study.areas_between["low-pass"])],
+        ),
+        Finding(
+            "errors",
+            "networks of one architecture agree more in their errors than networks of two",
+            "Geirhos et al. 2020, Beyond Accuracy",
+            [
+                Evidence(
+                    f"Cohen's kappa, within architectures less across ({parts} parts of the images, not seeds)",
+                    _shared_errors(study),
+                )
+            ],
+        ),
+    ]
+
+
+def _uniformity(study: Representations) -> dict[str, Estimate]:
+    """By trusted measure: mean similarity of different layers of one network, logits apart, ViT less CNN."""
+    of = study.frames["similarity"]
+    own = of[of.trained & of.other_trained & (of.model == of.other_model) & (of.seed == of.other_seed)]
+    own = own[(own.layer != own.other_layer) & (own.layer != "logits") & (own.other_layer != "logits")]
+    means = own.groupby(["measure", "seed", "model"]).value.mean().unstack("model")
+    return {name: estimate((means.loc[name].vit - means.loc[name].cnn).tolist()) for name in study.trusted}
+
+
+def _heads(study: Representations) -> tuple[Estimate, Estimate]:
+    heads, uniform = study.frames["attention"], study.study["uniform_attention_pixels"]
+    first = heads[heads.trained & (heads.layer == 0)].groupby("seed").pixels
+    return (
+        estimate((LOCAL * uniform - first.min()).tolist()),
+        estimate((first.max() - GLOBAL * uniform).tolist()),
+    )
+
+
+def _growth(study: Representations) -> Estimate:
+    heads = study.frames["attention"]
+    layers = heads[heads.trained].groupby(["seed", "layer"]).pixels.mean().unstack("layer")
+    return estimate((layers.iloc[:, -1] - layers.iloc[:, 0]).tolist())
+
+
+def kappas(study: Representations) -> dict[str, pd.Series]:
+    """Error consistency by pair of networks: `cnn` and `vit` between seeds of one, `both` across, the seeds any."""
+    of = study.frames["agreement"]
+    means = of.groupby(["model", "seed", "other_model", "other_seed"], sort=False).kappa.mean().reset_index()
+    pairs = {name: means[(means.model == name) & (means.other_model == name)].kappa for name in ("cnn", "vit")}
+    return pairs | {"both": means[means.model != means.other_model].kappa}
+
+
+def _shared_errors(study: Representations) -> Estimate:
+    """A value for each part of the images, the mean over pairs within architectures less across: two seeds make one
+    pair within, which has no interval over seeds. So this speaks of other images, for these networks."""
+    of = study.frames["agreement"]
+    means = of.assign(same=of.model == of.other_model).groupby(["part", "same"]).kappa.mean().unstack("same")
+    return estimate((means[True] - means[False]).tolist())

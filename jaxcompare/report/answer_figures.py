@@ -1,0 +1,99 @@
+"""What the networks learned, by their answers: to corrupted images, and where they disagree."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxcompare.analysis.findings import kappas
+from jaxcompare.analysis.representations import Representations
+from jaxcompare.report.figure import COLOURS, HATCHES, LINES, add_title, panels
+from jaxcompare.report.text import LABELS, number
+from jaxcompare.report.words import say_learned
+
+UNITS = {
+    "translation": "pixels",
+    "patch shuffle": "patches a side",
+    "low-pass": "cycles an image kept up to",
+    "high-pass": "cycles an image kept from",
+    "contrast": "contrast kept",
+    "occlusion": "pixels a side",
+}
+
+
+def robustness_figure(study: Representations) -> Figure:
+    """Figure 14: accuracy by strength of each corruption, and what the ViT keeps more of its own than the CNN."""
+    kinds = study.frames["robustness"].groupby("corruption", sort=False)
+    figure, axes_of = panels(3, 4.3, 3.7, rows=2)
+    for axes, (kind, rows) in zip(axes_of, kinds, strict=True):
+        for model, of in rows.groupby("model", sort=False):
+            curves = 100 * of.pivot(index="step", columns="seed", values="accuracy")
+            axes.plot(curves, color=COLOURS[model], alpha=0.35, linewidth=0.8)
+            axes.plot(curves.mean(axis=1), color=COLOURS[model], label=LABELS[model], **LINES[model])
+        steps = rows.drop_duplicates("step").sort_values("step")
+        axes.set_xticks(steps.step, ["none" if s != s else f"{s:g}" for s in steps.strength])
+        area = number("+.2f")(study.areas_between[str(kind)])
+        title = f"{str(kind).capitalize()}\naccuracy kept, ViT less CNN: {area}"
+        axes.set(xlabel=UNITS[str(kind)], ylabel="accuracy (%)", ylim=(0, 100))
+        axes.set_title(title, fontsize=9)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    add_title(figure, say_learned("title", study, "mean over seeds, and each"))
+    return figure
+
+
+def disagreement_figure(study: Representations) -> Figure:
+    """Figure 17: confusions of the ViT less the CNN's, accuracy by class, and error consistency."""
+    figure, (confusion, classes, kappa) = panels(3, 4.7, 4.6)
+    names = study.study["class_names"]
+    _confusions(confusion, study.frames["confusion"], names)
+    means = study.frames["classes"].groupby("label").mean()
+    reach = 100 * np.array([means.difference - means.low, means.high - means.difference])
+    classes.errorbar(
+        100 * means.difference, range(len(means)), xerr=reach.clip(0), color="black", marker="o", ls="", capsize=3
+    )
+    classes.axvline(0, color="black", linestyle=":", linewidth=1)
+    classes.set_yticks(range(len(means)), [names[label] for label in means.index], parse_math=False)
+    classes.invert_yaxis()
+    classes.set(title="Accuracy by class, CNN less ViT", xlabel="points (bars: 95 % over images)")
+    _kappas(kappa, kappas(study))
+    for axes in (classes, kappa):
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+    add_title(figure, say_learned("title", study, "mean over seeds"))
+    return figure
+
+
+def _confusions(axes: Axes, frame: pd.DataFrame, names: list[str]) -> None:
+    mean = frame.groupby(["model", "label", "prediction"]).images.mean()
+    totals = mean.groupby(["model", "label"]).transform("sum")
+    share = 100 * (mean / totals.where(totals > 0, 1)).unstack("prediction")
+    difference = (share.loc["vit"] - share.loc["cnn"]).to_numpy()
+    limit = max(1.0, np.abs(difference).max())
+    axes.imshow(difference, cmap="PuOr", vmin=-limit, vmax=limit)
+    for (row, column), value in np.ndenumerate(difference):
+        if abs(value) >= 0.5:
+            colour = "white" if abs(value) > 0.6 * limit else "black"
+            axes.text(column, row, f"{value:+.0f}", ha="center", va="center", fontsize=7, color=colour)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set(title="Confusions, ViT less CNN (points)", xlabel="prediction", ylabel="class")
+
+
+def _kappas(axes: Axes, pairs: dict[str, pd.Series]) -> None:
+    styles = {
+        "cnn": ("CNN,\ntwo seeds", COLOURS["cnn"], HATCHES["cnn"]),
+        "vit": ("ViT,\ntwo seeds", COLOURS["vit"], HATCHES["vit"]),
+        "both": ("CNN\nand ViT", "grey", ".."),
+    }
+    for place, (name, values) in enumerate(pairs.items()):
+        _, colour, hatch = styles[name]
+        axes.bar(place, values.mean(), color=colour, hatch=hatch, edgecolor="white", width=0.55)
+        axes.plot(
+            place + 0.06 * (np.arange(len(values)) - (len(values) - 1) / 2), values, "o", color="black", markersize=3
+        )
+        axes.annotate(f"{values.mean():.2f}", (place, values.max()), (0, 5), textcoords="offset points", ha="center")
+    axes.set_xticks(range(len(pairs)), [styles[name][0] for name in pairs])
+    axes.margins(x=0.25, y=0.12)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set(title="Error consistency (dots: pairs)", ylabel="Cohen's kappa")

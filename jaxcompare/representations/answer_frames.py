@@ -1,0 +1,69 @@
+"""What the networks answer, as frames: where they disagree, and what they answer to corrupted images."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from jaxcompare.data.split import Statistics
+from jaxcompare.representations.corruptions import robustness_curves
+from jaxcompare.representations.disagreement import agreement, class_differences, confusion_matrix, error_consistency
+from jaxcompare.representations.networks import Network
+
+Labels = Int[np.ndarray, " n"]
+
+PARTS = 10
+"""Of the images, in which pairs of networks are compared: what a mean over parts has an interval of."""
+
+
+def disagreement_frames(
+    networks: Sequence[Network], labels: Labels, predictions: Mapping[str, Labels], classes: int
+) -> dict[str, pd.DataFrame]:
+    """`agreement` of every pair, for each part of the images; `confusion` of every network; `classes`: CNN less ViT,
+    a row a seed and class that has images.
+    """
+    pairs, cells, differences = [], [], []
+    for one, other in itertools.combinations(networks, 2):
+        first, second = predictions[one.name], predictions[other.name]
+        ids = {"model": one.model, "seed": one.seed, "other_model": other.model, "other_seed": other.seed}
+        for part, rows in enumerate(np.array_split(np.arange(len(labels)), PARTS)):
+            both = {"part": part, **ids, "agreement": agreement(first[rows], second[rows])}
+            pairs.append(both | error_consistency(labels[rows], first[rows], second[rows])._asdict())
+        if one.model != other.model and one.seed == other.seed:
+            for label, found in enumerate(class_differences(labels, first, second, classes)):
+                if found:
+                    ends = {"low": found.interval.low, "high": found.interval.high}
+                    row = {"seed": one.seed, "label": label, "images": found.images, "difference": found.difference}
+                    differences.append(row | ends)
+    for network in networks:
+        matrix = confusion_matrix(labels, predictions[network.name], classes)
+        for (label, prediction), images in np.ndenumerate(matrix):
+            row = {"model": network.model, "seed": network.seed, "label": label}
+            cells.append(row | {"prediction": prediction, "images": images})
+    return {
+        "agreement": pd.DataFrame(pairs),
+        "confusion": pd.DataFrame(cells),
+        "classes": pd.DataFrame(differences),
+    }
+
+
+def robustness_frame(
+    networks: Sequence[Network], pixels: Float[np.ndarray, "n h w c"], labels: Labels, statistics: Statistics
+) -> pd.DataFrame:
+    """`robustness`, a row a network, corruption and strength."""
+    curves = robustness_curves({n.name: (n.module, n.params) for n in networks}, pixels, labels, statistics)
+    return pd.DataFrame(
+        {
+            "model": network.model,
+            "seed": network.seed,
+            "corruption": kind,
+            "step": step,
+            "strength": strength,
+            "accuracy": accuracy,
+        }
+        for network in networks
+        for kind, curve in curves[network.name].items()
+        for step, (strength, accuracy) in enumerate(zip(curve.strengths, curve.accuracy, strict=True))
+    )

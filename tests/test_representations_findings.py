@@ -1,0 +1,106 @@
+"""What is said of a study follows its numbers, one way and the other."""
+
+import html
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_representations
+
+import report
+from jaxcompare.analysis.findings import find
+from jaxcompare.analysis.representations import COLUMNS, read_representations
+from jaxcompare.config import InputError
+from jaxcompare.report.learned import FIGURES, finding_sentences, learned_block, reading_sentences
+
+ANSWERS = {1: "confirmed", -1: "contradicted", 0: "undecided"}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("studies")
+    return {favour: synthetic_representations.write(root / f"{favour}", favour=favour) for favour in ANSWERS}
+
+
+@pytest.mark.parametrize("favour", ANSWERS)
+def test_every_claim_is_answered_by_the_numbers(folders, favour):
+    study = read_representations(folders[favour])
+    findings = find(study)
+    assert {one.name: one.answer for one in findings} == {one.name: ANSWERS[favour] for one in findings}
+    assert len(findings) == 6
+    sentences = finding_sentences(study)
+    assert all(line.startswith(ANSWERS[favour].capitalize()) for line in sentences[:-1])
+    text = " ".join([*sentences, *reading_sentences(study).values()])
+    assert not re.search(r"nan|None[^ ]| [,;.]|\binf\b", text)
+    assert all(len(reading.split()) <= 75 for reading in reading_sentences(study).values())
+
+
+def test_readings_turn_with_the_numbers(folders):
+    good, bad, none = (reading_sentences(read_representations(folders[favour])) for favour in (1, -1, 0))
+    assert good["figure14_robustness"].startswith("The ViT keeps more of its accuracy under ")
+    assert bad["figure14_robustness"].startswith("The CNN keeps more of its accuracy under ")
+    assert none["figure14_robustness"].startswith("None of the corruptions")
+    assert good["figure15_maps"].startswith("Faithful, ")
+    assert bad["figure15_maps"].startswith("No map is shown")
+    assert "the architecture decides" in good["figure17_disagreement"]
+    assert "shared across architectures" in bad["figure17_disagreement"]
+    assert "In every seed the CNN is more accurate on cat, the ViT on $x_1$." in good["figure17_disagreement"]
+    assert "No class is shown" in none["figure17_disagreement"]
+
+
+def test_a_measure_that_does_not_identify_layers_concludes_nothing(tmp_path):
+    study = read_representations(synthetic_representations.write(tmp_path, identified=0.4))
+    assert study.trusted == []
+    uniform = find(study)[0]
+    assert (uniform.answer, uniform.evidence) == ("undecided", [])
+    assert "not used for a conclusion" in reading_sentences(study)["figure11_similarity"]
+    assert "No measure of similarity passed" in finding_sentences(study)[0]
+
+
+def test_what_is_kept_is_of_a_networks_own_accuracy(tmp_path):
+    folder = synthetic_representations.write(tmp_path)
+    path = folder / "robustness.csv"
+    frame = pd.read_csv(path)
+    # Flat: a blind network has nothing to lose. Never right: neither.
+    frame.loc[frame.model == "cnn", "accuracy"] = np.where(frame.seed[frame.model == "cnn"] == 1, 0.1, 0.0)
+    frame.loc[frame.model == "vit", "accuracy"] = 0.8 - 0.2 * frame.step[frame.model == "vit"]
+    frame.to_csv(path, index=False)
+    study = read_representations(folder)
+    assert set(study.kept[study.kept.model == "cnn"].kept) == {1.0}
+    assert study.kept[study.kept.model == "vit"].kept.to_numpy() == pytest.approx(1 - 0.2 * 1.5 / 0.8)
+    area = study.areas_between["occlusion"]
+    assert (area.mean, area.sign) == (pytest.approx(-0.375), -1)
+
+
+def test_the_page_has_a_section_and_every_figure(folders, tmp_path, capsys):
+    study = read_representations(folders[1])
+    document = tmp_path / "doc.md"
+    document.write_text("<!-- representations -->\n<!-- /representations -->\n")
+    report.main(report.Args((folders[1],), tmp_path / "out", (document,)))
+    page = (tmp_path / "out" / "report.html").read_text()
+    for name in FIGURES:
+        assert (tmp_path / "out" / "figures" / f"{name}.png").stat().st_size > 10_000
+        assert f'<figure id="{name}">' in page
+    assert "What the two networks learned" in page
+    assert all(sentence in html.unescape(page) for sentence in finding_sentences(study))
+    assert learned_block(study) in document.read_text()
+    assert learned_block(study) in capsys.readouterr().out
+
+
+def test_a_damaged_study_is_refused(tmp_path, fail_script):
+    folder = synthetic_representations.write(tmp_path / "study")
+    assert "a second study" in fail_script(report, folder, folder, "--out", tmp_path / "out")
+    for name, content, message in (
+        ("probes.csv", "a,b\n1,2\n", f"not the columns {', '.join(COLUMNS['probes'])}"),
+        ("pictures.npz", "no", "damaged"),
+        ("study.json", "{", "damaged"),
+    ):
+        path = folder / name
+        before = path.read_bytes()
+        path.write_text(content)
+        with pytest.raises(InputError, match=message):
+            read_representations(folder)
+        path.write_bytes(before)
+    (folder / "probes.csv").unlink()
+    assert "probes.csv: cannot be read" in fail_script(report, folder, "--out", tmp_path / "out")
