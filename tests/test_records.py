@@ -15,7 +15,7 @@ import training_runs
 from jaxcompare.analysis.comparison import check_comparable, check_one_recipe
 from jaxcompare.analysis.data_efficiency import build_sweep
 from jaxcompare.cell_records import load_cells, save_cells
-from jaxcompare.config import UNWRITTEN, DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig
+from jaxcompare.config import UNWRITTEN, DataConfig, ExecutionConfig, InputError, TrainingConfig
 from jaxcompare.lines import TruncatedLine, save_lines, write_atomically
 from jaxcompare.measure.environment import find_commit
 from jaxcompare.records import History, Prediction, after_epoch, find_complete, load_records, save_records
