@@ -71,6 +71,14 @@ def test_precisions_stand_side_by_side():
     )
 
 
+def test_controls_that_train_something_else_stand_apart():
+    bare, bare_step = (dataclasses.replace(cell, control="no-dropout") for cell in (EAGER, STEP))
+    made = speed(study({EAGER: 100.0, bare: 80.0, bare_step: 60.0}))
+    assert [row[1] for row in speed_table(made).rows] == [EAGER.title]
+    controls = rows_of(table_of(made, "Controls"))
+    assert [controls["CNN", cell.title][1] for cell in (bare, bare_step)] == ["1", "0.75 (0.75 to 0.75)"]
+
+
 def test_a_cell_without_a_time_is_a_row_that_says_why():
     lost = Cell("cnn", "cudagraphs")
     records = [*study(), *(failed(lost, "it needs a GPU", repeat) for repeat in range(3))]

@@ -122,7 +122,7 @@ def speed_tables(study: SpeedStudy) -> list[Table]:
 
 
 def speed_table(study: SpeedStudy) -> Table:
-    """A row per cell of the main batch size, controls included, beside PyTorch eager and beside the best of PyTorch."""
+    """A row per cell of the matrix, beside PyTorch eager and beside the best of PyTorch."""
     cells = study.cells[study.cells.main]
     notes = [say("lost", [(cell, study.failures[cell]) for cell in cells.cell if cell in study.failures])]
     if cells.measured.any():
@@ -130,7 +130,8 @@ def speed_table(study: SpeedStudy) -> Table:
         precisions = ", ".join(found["gates"])
         notes += [say("speed", found, precisions, interval_method(found["repeats"], "repeats"))]
         notes += [say("conditions", found), say("machine", environment_of(found["first"]))]
-    rows = cells.reindex(columns=list(dict.fromkeys(["cell", *(column for column, _ in SPEED.values())])))
+    # Where nothing was measured, columns are missing.
+    rows = cells[cells.matrix].reindex(columns=list(dict.fromkeys(column for column, _ in SPEED.values())))
     return make_table("Speed: every execution beside PyTorch eager", rows, SPEED, *notes)
 
 
@@ -170,6 +171,7 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
     if measured(study.frame).empty:
         return []
     matrix = study.cells[study.cells.matrix & study.cells.measured]
+    controls = study.cells.main & ~study.cells.matrix & study.cells.measured
     pays = [cell.on_device and (cell.compiled or _plain_eager(cell)) for cell in matrix.cell]
     begun = [f"{when:%Y-%m-%d %H:%M UTC}" for when in study.begun] if study.when else []
     again = say("repeated", study.when, begun), say("missed", [one for one in study.repeated if not one.confirmed])
@@ -178,6 +180,7 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
     costs = say("costs", study.costs), say("roofs", speed_details.ceilings(study.frame))
     pipelines = speed_details.pipelines(study.inputs).reset_index()
     tables = [
+        make_table("Controls that change what is trained", study.cells[controls], SPEED),
         contrast_table(study, "What else the ratios say", "other_ratios", *others),
         make_table("Measured again", study.repetition, REPEATED, *again),
         make_table("What the allocator's settings change", study.allocated, ALLOCATOR, malloc),
