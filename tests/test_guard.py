@@ -13,6 +13,7 @@ import pytest
 import console
 import guard
 from jaxcompare.config import InputError
+from jaxcompare.jax_side.side import JaxSide
 from jaxcompare.measure.runtime import check_settings
 
 EXPERIMENTS = Path(console.__file__).parent
@@ -162,6 +163,25 @@ def test_a_closed_pipe_is_one_line(start):
     assert process.stderr.read() == "error: standard output cannot be written (Broken pipe)\n"
 
 
+CORRUPT = """
+import pathlib, jax, numpy
+from jaxcompare.measure.runtime import configure_jax
+configure_jax(cache=args.out)
+for again in (False, True):
+    for number in (1, 2):
+        jax.jit(lambda x: x * 2 + number)(numpy.zeros(3))
+    jax.clear_caches()
+    for program in args.out.glob("*-cache"): program.write_bytes(b"garbage")
+"""
+
+
+def test_a_cache_that_is_damaged_is_said_once(start, tmp_path):
+    process = start(CORRUPT)
+    _, error = process.communicate()
+    assert (process.returncode, error.count("\n")) == (0, 1)
+    assert error.startswith(f"warning: {tmp_path / 'out'}: error reading compiled programs (")
+
+
 def test_figures_are_no_matter_of_the_users_settings(start, tmp_path):
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
     body = "import matplotlib, matplotlib.pyplot as plt\nassert not matplotlib.rcParams['text.usetex']"
@@ -221,7 +241,8 @@ def test_settings_that_decide_numbers_are_refused_by_name(name, value):
         jax.config.update(name, before)
 
 
-def test_flags_that_xla_does_not_know_are_refused(monkeypatch):
+@pytest.mark.parametrize("start", [check_settings, JaxSide().find_backend], ids=["a run", "a speed study"])
+def test_flags_that_xla_does_not_know_are_refused(monkeypatch, start):
     monkeypatch.setenv("XLA_FLAGS", "--xla_no_such_flag=1")
     with pytest.raises(InputError, match=r"Unknown flag in XLA_FLAGS: --xla_no_such_flag=1"):
-        check_settings()
+        start()
