@@ -14,7 +14,7 @@ import console
 import guard
 from jaxcompare.config import InputError
 from jaxcompare.jax_side.side import JaxSide
-from jaxcompare.measure.runtime import check_settings
+from jaxcompare.measure.runtime import check_settings, find_cache
 
 EXPERIMENTS = Path(console.__file__).parent
 
@@ -163,6 +163,19 @@ def test_a_closed_pipe_is_one_line(start):
     assert process.stderr.read() == "error: standard output cannot be written (Broken pipe)\n"
 
 
+def no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize("home", [no_home, lambda: Path("/proc")], ids=["none", "unwritable"])
+def test_without_a_home_programs_are_not_kept_which_is_said(monkeypatch, home):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("jaxcompare.compat.jax.cache_folder", lambda: None)
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.warns(UserWarning, match="compiled programs are not kept between processes: "):
+        assert find_cache() is None
+
+
 CORRUPT = """
 import pathlib, jax, numpy
 from jaxcompare.measure.runtime import configure_jax
@@ -185,8 +198,9 @@ def test_a_cache_that_is_damaged_is_said_once(start, tmp_path):
 def test_figures_are_no_matter_of_the_users_settings(start, tmp_path):
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
     body = "import matplotlib, matplotlib.pyplot as plt\nassert not matplotlib.rcParams['text.usetex']"
-    process = start(body, env={"MPLBACKEND": "module://nowhere", "MPLCONFIGDIR": str(tmp_path)})
-    assert process.communicate() == ("", "")
+    for folder in (tmp_path, "/proc"):  # nothing can be kept in the second
+        process = start(body, env={"MPLBACKEND": "module://nowhere", "MPLCONFIGDIR": str(folder)})
+        assert process.communicate() == ("", "")
 
 
 def test_a_folder_has_one_writer(start, tmp_path):
