@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import tyro
 
 import guard
+from jaxcompare.compat import jax as compat
 from jaxcompare.config import DataConfig, InputError
 from jaxcompare.lines import remove_parts, write_atomically
 
@@ -172,7 +173,7 @@ def _warn_once(text: str) -> None:
 
 def _show_warning(message: Warning | str, *place: object, **more: object) -> None:
     """One line, once: where in the code a warning comes from is nothing to a user."""
-    _warn_once(" ".join(str(message).split()))
+    _warn_once(compat.shorten_cache_warning(" ".join(str(message).split())))
 
 
 def _keep_lines(lines: Sequence[str], out: Path) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import multiprocessing
 import os
 import shlex
@@ -56,6 +57,8 @@ def _protect() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     os.environ |= FIGURES
+    # Where it keeps its list of fonts.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # An interrupted command leaves semaphores, which multiprocessing's tracker ends, and would speak of.
     sys.warnoptions.append("ignore:resource_tracker")
     # A shell's `&` has SIGINT ignored, so it is set whatever it was; `nohup` means that SIGHUP stays ignored.

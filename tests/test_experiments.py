@@ -53,12 +53,13 @@ PREDICTION = ("--predict-more-accurate", "vit", "--predict-faster", "cnn", "--pr
 
 
 def test_a_comparison_end_to_end_and_again(toy, run_script, fail_script, monkeypatch, capsys, tmp_path):
-    out = tmp_path / "out"
+    out = tmp_path / "run[/]a"  # rich's own markup
     answers = iter(["cnn", "1.5", "locality"])  # what the flags leave open
     monkeypatch.setattr("builtins.input", lambda *_: next(answers))
     run_script(full_comparison, *TINY, "--predict", "--predict-more-accurate", "vit", "--out", out)
     printed = capsys.readouterr().out
     shown = ["CNN 128,842", "ViT 801,674", "9 of 64", "5 of 5", "No GPU", "CNN 40 images epoch 1/1", "Predicted"]
+    shown.append(f"Written: {out}/runs.jsonl")
     assert [one for one in shown if one not in printed] == []
     records = load_records(out / "runs.jsonl")
     assert [(r.config.model, r.status, r.train_images) for r in records] == [(one, "complete", 40) for one in MODELS]

@@ -13,7 +13,8 @@ import pytest
 import console
 import guard
 from jaxcompare.config import InputError
-from jaxcompare.measure.runtime import check_settings
+from jaxcompare.jax_side.side import JaxSide
+from jaxcompare.measure.runtime import check_settings, find_cache
 
 EXPERIMENTS = Path(console.__file__).parent
 
@@ -162,11 +163,44 @@ def test_a_closed_pipe_is_one_line(start):
     assert process.stderr.read() == "error: standard output cannot be written (Broken pipe)\n"
 
 
+def no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize("home", [no_home, lambda: Path("/proc")], ids=["none", "unwritable"])
+def test_without_a_home_programs_are_not_kept_which_is_said(monkeypatch, home):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("jaxcompare.compat.jax.cache_folder", lambda: None)
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.warns(UserWarning, match="compiled programs are not kept between processes: "):
+        assert find_cache() is None
+
+
+CORRUPT = """
+import pathlib, jax, numpy
+from jaxcompare.measure.runtime import configure_jax
+configure_jax(cache=args.out)
+for again in (False, True):
+    for number in (1, 2):
+        jax.jit(lambda x: x * 2 + number)(numpy.zeros(3))
+    jax.clear_caches()
+    for program in args.out.glob("*-cache"): program.write_bytes(b"garbage")
+"""
+
+
+def test_a_cache_that_is_damaged_is_said_once(start, tmp_path):
+    process = start(CORRUPT)
+    _, error = process.communicate()
+    assert (process.returncode, error.count("\n")) == (0, 1)
+    assert error.startswith(f"warning: {tmp_path / 'out'}: error reading compiled programs (")
+
+
 def test_figures_are_no_matter_of_the_users_settings(start, tmp_path):
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
     body = "import matplotlib, matplotlib.pyplot as plt\nassert not matplotlib.rcParams['text.usetex']"
-    process = start(body, env={"MPLBACKEND": "module://nowhere", "MPLCONFIGDIR": str(tmp_path)})
-    assert process.communicate() == ("", "")
+    for folder in (tmp_path, "/proc"):  # nothing can be kept in the second
+        process = start(body, env={"MPLBACKEND": "module://nowhere", "MPLCONFIGDIR": str(folder)})
+        assert process.communicate() == ("", "")
 
 
 def test_a_folder_has_one_writer(start, tmp_path):
@@ -221,7 +255,8 @@ def test_settings_that_decide_numbers_are_refused_by_name(name, value):
         jax.config.update(name, before)
 
 
-def test_flags_that_xla_does_not_know_are_refused(monkeypatch):
+@pytest.mark.parametrize("start", [check_settings, JaxSide().find_backend], ids=["a run", "a speed study"])
+def test_flags_that_xla_does_not_know_are_refused(monkeypatch, start):
     monkeypatch.setenv("XLA_FLAGS", "--xla_no_such_flag=1")
     with pytest.raises(InputError, match=r"Unknown flag in XLA_FLAGS: --xla_no_such_flag=1"):
-        check_settings()
+        start()

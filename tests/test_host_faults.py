@@ -1,5 +1,6 @@
 """Machines with too little memory, and workers that die."""
 
+import itertools
 import os
 import signal
 import time
@@ -13,8 +14,9 @@ from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig
 from jaxcompare.data import host
 from jaxcompare.data.host import HostLoader
 from jaxcompare.training import programs
+from jaxcompare.training.checkpoints import Checkpoints
 from jaxcompare.training.engines import build_engine
-from jaxcompare.training.fit import fit
+from jaxcompare.training.fit import fit, fit_seeds
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -41,6 +43,17 @@ def test_a_program_that_memory_cannot_hold_is_refused(monkeypatch, toy, tiny_dat
     monkeypatch.setattr(programs, "available_bytes", lambda: 1000)
     with pytest.raises(InputError, match=r"--batch-size: \w+ needs 0.0 GB of memory"):
         build_engine(config(), tiny_dataset, [1])
+
+
+def test_a_clock_that_is_set_back_is_no_matter(monkeypatch, toy, tiny_dataset, tmp_path):
+    back = itertools.count(2_000_000_000, -3600)
+    monkeypatch.setattr(time, "time", lambda: float(next(back)))
+    checkpoints = Checkpoints(tmp_path, every_s=0)
+    (record,), _ = fit_seeds(config(), tiny_dataset, [1], checkpoints=checkpoints)
+    checkpoints.flush()
+    assert record.status == "complete"
+    assert min(record.history.epoch_time_s) > 0
+    assert (tmp_path / str(record.config.training.epochs)).exists()
 
 
 def test_a_batch_is_no_larger_than_the_data(toy, tiny_dataset):

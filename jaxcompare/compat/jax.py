@@ -216,6 +216,17 @@ def keep_jax_programs(folder: str | None) -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+def shorten_cache_warning(text: str) -> str:
+    """A warning of JAX's about a program in its cache, so that it is the same for all; other text as it is.
+
+    Relies on the warning's words. Seen with jax 0.10.2.
+    """
+    found = re.match(r"Error (reading|writing) persistent compilation cache entry for '.*?': (.{1,100})", text)
+    if not found:
+        return text
+    return f"{cache_folder()}: error {found[1]} compiled programs ({found[2]}); compiled anew; mend or empty the folder"
+
+
 def set_cpu_devices(count: int) -> None:
     """Have JAX see the CPU as `count` devices. Once it has started, they are what they are, and this does nothing.
 

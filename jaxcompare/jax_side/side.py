@@ -11,8 +11,9 @@ from jaxcompare.jax_side import epochs
 from jaxcompare.jax_side.cell_engine import build_cells_learner, build_engine
 from jaxcompare.jax_side.gate import run_gate
 from jaxcompare.measure.clock import Phases
+from jaxcompare.measure.environment import start_jax
 from jaxcompare.measure.parity import Outcome, Reference
-from jaxcompare.measure.runtime import configure_jax
+from jaxcompare.measure.runtime import check_settings, configure_jax
 from jaxcompare.side import Setup
 from jaxcompare.training.execution import check_precision
 
@@ -21,6 +22,8 @@ class JaxSide:
     """See `side.Side`."""
 
     def find_backend(self) -> str:
+        check_settings()
+        start_jax()
         return jax.default_backend()
 
     def time_epochs(self, cell: Cell, setup: Setup, cache: Path) -> Timing:
