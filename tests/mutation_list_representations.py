@@ -119,4 +119,61 @@ MUTATIONS: list[Mutation] = [
         ("first layers: deviations for variances", "strengths**2, directions[:count]", "strengths, directions[:count]"),
         ("first layers: the class token is a patch", "[0, 1:]", "[0, :-1]"),
     ),
+    *of(
+        "jaxcompare/analysis/representations.py",
+        f"{TESTS}_findings.py -k 'not page'",
+        (
+            "study: one model's layers are enough",
+            "if min(shares.values()) >=",
+            "if max(shares.values(), default=1) >= 0 *",
+        ),
+        ("study: not of a network's own accuracy", "accuracy / accuracy[0] if", "accuracy if"),
+        ("study: CNN less ViT", "(rows.vit - rows.cnn)", "(rows.cnn - rows.vit)"),
+        ("study: any columns are read", "tuple(frames[name]) != columns or ", ""),
+    ),
+    *of(
+        "jaxcompare/analysis/findings.py",
+        f"{TESTS}_findings.py -k 'answered'",
+        ("findings: one number confirms", "signs and all(sign == 1", "signs and any(sign != 0"),
+        ("findings: nothing is contradicted", "if -1 in signs", "if -2 in signs"),
+        ("findings: uniform where the CNN is", "means.loc[name].vit - means.loc[name].cnn", "-means.loc[name].vit"),
+        (
+            "findings: depth upside down",
+            "layers.iloc[:, -1] - layers.iloc[:, 0]",
+            "layers.iloc[:, 0] - layers.iloc[:, -1]",
+        ),
+        ("findings: across less within", "means[True] - means[False]", "means[False] - means[True]"),
+    ),
+    *of(
+        "jaxcompare/report/templates/representations.jinja",
+        f"{TESTS}_findings.py -k 'turn'",
+        ("sentences: the CNN's are the ViT's", "(vit if area.sign == 1 else cnn", "(cnn if area.sign == 1 else vit"),
+        ("sentences: unfaithful maps are faithful", "(better if value.sign == 1", "(better if value.sign"),
+    ),
+    *of(
+        f"{PACKAGE}/networks.py",
+        f"{TESTS}_study.py -k 'mistakes or own'",
+        ("study: one seed is enough", "if len(both) < 2", "if len(both) < 1"),
+        ("study: other images", "dataset.fingerprint[:8]", "record.data_fingerprint[:8]"),
+        (
+            "study: seeds in any order",
+            "r.config.model, r.config.training.seed",
+            "r.config.model, -r.config.training.seed",
+        ),
+    ),
+    *of(
+        f"{PACKAGE}/look_frames.py",
+        f"{TESTS}_study.py -k 'whole or blank'",
+        (
+            "study: outcomes exchanged",
+            "3 - 2 * right[cnn.name] - right[vit.name]",
+            "3 - right[cnn.name] - 2 * right[vit.name]",
+        ),
+        ("study: dead units end it", "except ValueError:", "except KeyError:"),
+    ),
+    *of(
+        f"{PACKAGE}/corruptions.py",
+        f"{TESTS}_study.py -k 'whole'",
+        ("corruptions: strengths beyond the image", "round(s * side / SIDE)", "round(s)"),
+    ),
 ]
