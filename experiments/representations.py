@@ -71,20 +71,21 @@ def main(args: Args) -> None:
     from jaxcompare.measure.runtime import configure_jax
     from jaxcompare.records import load_records
     from jaxcompare.representations.networks import check_runs, load_networks
-    from jaxcompare.representations.study import run_study, save_study
+    from jaxcompare.representations.study import count_images, run_study, save_study
 
     configure_jax()
     screen = Console(highlight=False, soft_wrap=True)
     environment = describe_environment("jax")
     folder = args.runs or args.out / "runs"
     dataset = load_dataset(args.data)
+    images = count_images(dataset, args.images)
     if args.runs is None or not (folder / "runs.jsonl").exists():
         train(screen, args, dataset, folder)
     runs = check_runs(load_records(folder / "runs.jsonl"), dataset, args.data.image_size, folder)
     networks = load_networks(folder, runs, dataset)
     training_runs.describe(screen, environment, sorted({run.config.training.seed for run in runs}))
     start = time.perf_counter()
-    study = run_study(networks, dataset, args.images, lambda name, s: screen.print(f"{name:<12} {s:6.1f} s"))
+    study = run_study(networks, dataset, images, lambda name, s: screen.print(f"{name:<12} {s:6.1f} s"))
     used = {
         "runs": [
             {"model": r.config.model, "seed": r.config.training.seed, "epochs": r.config.training.epochs}

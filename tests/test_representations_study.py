@@ -45,6 +45,12 @@ def test_a_study_trains_what_it_needs_and_is_whole(finished):
     assert np.diag(block) == pytest.approx(1)
     assert list(block) == ["block_0", "block_1", "block_2", "hidden", "logits"]
     assert list(study.block("cka", "vit", "vit")) == ["embedding", "layer_0", "norm", "logits"]
+    # Both right, the CNN alone, the ViT alone, none.
+    maps, cases = study.pictures, [(True, True), (True, False), (False, True), (False, False)]
+    right = zip(*(maps[f"{model}_predictions"] == maps["labels"] for model in ("cnn", "vit")), strict=True)
+    assert [cases.index(case) for case in right] == list(maps["outcome"])
+    probes = study.frames["probes"]
+    assert set(probes[probes.model == "vit"].layer) > {"layer_0/class", "norm/class"}
     confusion = study.frames["confusion"].groupby(["model", "seed"]).images.sum()
     assert set(confusion) == {60}
     robust = study.frames["robustness"]

@@ -40,12 +40,12 @@ class Network:
 
 
 def check_runs(records: Sequence[RunRecord], dataset: Dataset, image_size: int, folder: Path) -> list[RunRecord]:
-    """Of a folder's records, the complete runs of seeds that both models have, in order.
+    """Of a full comparison's records, the complete runs of seeds that both models have, in order.
 
     Raises:
         InputError: fewer than two such seeds, or runs on other images.
     """
-    complete = [record for record in records if record.status == "complete" and record.config.framework == "jax"]
+    complete = [record for record in records if record.status == "complete" and record.experiment == "full_comparison"]
     seeds = {model: {r.config.training.seed for r in complete if r.config.model == model} for model in ("cnn", "vit")}
     both = seeds["cnn"] & seeds["vit"]
     if len(both) < 2:

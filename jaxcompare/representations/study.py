@@ -48,24 +48,30 @@ class Study:
     used: dict[str, Any]
 
 
-def run_study(
-    networks: Sequence[Network], dataset: Dataset, count: int | None, on_part: Callable[[str, float], None]
-) -> Study:
-    """Every measure of the networks, over `count` test images, drawn at random and the same for all.
-
-    Args:
-        networks: trained and untrained, of two seeds or more of both models.
-        count: None: 10,000, or all there are.
-        on_part: called with a measure's name and its seconds, when it is done.
+def count_images(dataset: Dataset, asked: int | None) -> int:
+    """How many test images a study takes: those asked for, else 10,000 or all there are.
 
     Raises:
         InputError: fewer images than asked for, or too few to measure.
     """
     total = len(dataset.test)
-    count = min(IMAGES["predictions"], total) if count is None else count
+    count = min(IMAGES["predictions"], total) if asked is None else asked
     if not LEAST_IMAGES <= count <= total:
         raise InputError(f"--images: must be from {LEAST_IMAGES} to the {total} test images there are, not {count}")
-    order = np.random.default_rng(0).permutation(total)[:count]
+    return count
+
+
+def run_study(
+    networks: Sequence[Network], dataset: Dataset, count: int, on_part: Callable[[str, float], None]
+) -> Study:
+    """Every measure of the networks, over `count` test images, drawn at random and the same for all.
+
+    Args:
+        networks: trained and untrained, of two seeds or more of both models.
+        count: see `count_images`.
+        on_part: called with a measure's name and its seconds, when it is done.
+    """
+    order = np.random.default_rng(0).permutation(len(dataset.test))[:count]
     pixels, labels = dataset.test.images[order].astype(np.float32) / 255, dataset.test.labels[order].astype(np.int64)
     mean, deviation = (np.asarray(values, np.float32) for values in dataset.statistics)
     images = (pixels - mean) / deviation
