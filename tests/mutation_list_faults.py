@@ -58,6 +58,7 @@ MUTATIONS: list[Mutation] = [
         ("guard: two writers", "        lock.acquire(blocking=False)\n", "        pass\n"),
         ("guard: a lock is left behind", "Path(lock.lock_file).unlink(missing_ok=True)", "pass"),
         ("guard: the user's matplotlib", "    os.environ |= FIGURES\n", ""),
+        ("guard: matplotlib's own words", "setLevel(logging.ERROR)", "setLevel(logging.INFO)"),
         (
             "guard: output that fails on a character",
             '            stream.reconfigure(errors="replace")\n',
@@ -67,6 +68,7 @@ MUTATIONS: list[Mutation] = [
     *of(
         "experiments/console.py",
         GUARD,
+        ("console: a line a program", "_warn_once(compat.shorten_cache_warning(", "_warn_once(str("),
         ("console: a full disk is nobody's", "return failure.strerror or str(failure)", 'return ""'),
         ("console: another experiment's folder", "if holds and name != holds and (out / name).exists():", "if False:"),
         (
@@ -74,6 +76,26 @@ MUTATIONS: list[Mutation] = [
             "    except Exception as error:\n        reason =",
             "    except ZeroDivisionError as error:\n        reason =",
         ),
+    ),
+    *of(
+        "jaxcompare/jax_side/side.py",
+        GUARD + " -k flags",
+        ("side: a study's flags are not tried", "        check_settings()\n        start_jax()\n", ""),
+    ),
+    *of(
+        "experiments/training_runs.py",
+        CHECKPOINTS + " -k complete_go",
+        (
+            "training: checkpoints of complete runs stay",
+            "for first in range(0 if missing else len(seeds)):",
+            "for first in ():",
+        ),
+    ),
+    *of(
+        "experiments/framework_agreement.py",
+        "tests/test_experiments.py -k agreements",
+        ("agreement: a run begins anew", "dataset, seeds, checkpoints=checkpoints)", "dataset, seeds)"),
+        ("agreement: checkpoints stay", "    if checkpoints:\n        checkpoints.remove()\n", ""),
     ),
     *of(
         "jaxcompare/measure/runtime.py",
