@@ -125,6 +125,17 @@ def test_weights_are_kept_and_are_those_of_the_record(run_script, tmp_path):
         load_weights(tmp_path, first)
 
 
+def test_checkpoints_of_runs_that_are_complete_go(run_script, monkeypatch, tmp_path):
+    words = (full_comparison, *TINY, "--epochs", "1", "--checkpoint-every", "0", "--no-keep-weights", "--out", tmp_path)
+    with monkeypatch.context() as patch:
+        # As if killed before it.
+        patch.setattr(Checkpoints, "remove", lambda self: self.flush())
+        run_script(*words)
+    assert (tmp_path / "checkpoints").exists()
+    run_script(*words)
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_fresh_moves_what_was_there_aside(run_script, tmp_path):
     out = tmp_path / "out"
     for _ in range(2):
@@ -148,5 +159,7 @@ def test_an_edited_record_is_refused(run_script, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_runs_come_to_the_same():
-    assert subprocess.run([sys.executable, Path(__file__).with_name("kills.py"), "--kills", "2"]).returncode == 0
+@pytest.mark.parametrize("shape", ["chunk-device-2-seeds", "data_efficiency", "training_speed"])
+def test_what_was_killed_comes_to_the_same(shape):
+    words = [sys.executable, Path(__file__).with_name("kills.py"), shape, "--kills", "1"]
+    assert subprocess.run(words).returncode == 0
