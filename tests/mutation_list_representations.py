@@ -133,7 +133,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *of(
         "jaxcompare/analysis/findings.py",
-        f"{TESTS}_findings.py -k 'answered'",
+        f"{TESTS}_findings.py -k 'answered or confirm'",
         ("findings: one number confirms", "signs and all(sign == 1", "signs and any(sign != 0"),
         ("findings: nothing is contradicted", "if -1 in signs", "if -2 in signs"),
         ("findings: uniform where the CNN is", "means.loc[name].vit - means.loc[name].cnn", "-means.loc[name].vit"),
