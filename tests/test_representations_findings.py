@@ -9,8 +9,9 @@ import pytest
 import synthetic_representations
 
 import report
-from jaxcompare.analysis.findings import find
+from jaxcompare.analysis.findings import Evidence, Finding, find
 from jaxcompare.analysis.representations import COLUMNS, read_representations
+from jaxcompare.analysis.statistics import estimate
 from jaxcompare.config import InputError
 from jaxcompare.report.learned import FIGURES, finding_sentences, learned_block, reading_sentences
 
@@ -34,6 +35,18 @@ def test_every_claim_is_answered_by_the_numbers(folders, favour):
     text = " ".join([*sentences, *reading_sentences(study).values()])
     assert not re.search(r"nan|None[^ ]| [,;.]|\binf\b", text)
     assert all(len(reading.split()) <= 75 for reading in reading_sentences(study).values())
+
+
+def test_all_numbers_confirm_and_one_contradicts():
+    above, below, open_, one_seed = (estimate(values) for values in ([1, 1.1], [-1, -1.1], [1, -1], [1]))
+    for values, answer in (
+        ([above, above], "confirmed"),
+        ([above, open_], "undecided"),
+        ([above, one_seed], "undecided"),
+        ([above, below], "contradicted"),
+        ([], "undecided"),
+    ):
+        assert Finding("", "", "", [Evidence("", value) for value in values]).answer == answer
 
 
 def test_readings_turn_with_the_numbers(folders):
