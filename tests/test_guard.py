@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,10 @@ def start(tmp_path):
         words = [sys.executable, str(script)]
         if shell:
             words = ["sh", "-c", f"{shell} {shlex.join(words)}"]
-        process = subprocess.Popen(words, **options)
+        with warnings.catch_warnings():
+            # JAX, where another test has started it, warns of a fork: this one is another program at once.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            process = subprocess.Popen(words, **options)
         processes.append(process)
         return process
 
