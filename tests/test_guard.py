@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 import console
 import guard
 from jaxcompare.config import InputError
-from jaxcompare.jax_side.side import JaxSide
 from jaxcompare.measure.runtime import check_settings, find_cache
+from jaxcompare.study import worker
+from jaxcompare.study.process import in_fresh_process
 
 EXPERIMENTS = Path(console.__file__).parent
 
@@ -57,7 +59,10 @@ def start(tmp_path):
         words = [sys.executable, str(script)]
         if shell:
             words = ["sh", "-c", f"{shell} {shlex.join(words)}"]
-        process = subprocess.Popen(words, **options)
+        with warnings.catch_warnings():
+            # JAX, where another test has started it, warns of a fork: this one is another program at once.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            process = subprocess.Popen(words, **options)
         processes.append(process)
         return process
 
@@ -255,7 +260,11 @@ def test_settings_that_decide_numbers_are_refused_by_name(name, value):
         jax.config.update(name, before)
 
 
-@pytest.mark.parametrize("start", [check_settings, JaxSide().find_backend], ids=["a run", "a speed study"])
+def find_backend():
+    in_fresh_process(worker.find_backend, "jax")
+
+
+@pytest.mark.parametrize("start", [check_settings, find_backend], ids=["a run", "a speed study"])
 def test_flags_that_xla_does_not_know_are_refused(monkeypatch, start):
     monkeypatch.setenv("XLA_FLAGS", "--xla_no_such_flag=1")
     with pytest.raises(InputError, match=r"Unknown flag in XLA_FLAGS: --xla_no_such_flag=1"):
