@@ -142,7 +142,7 @@ MUTATIONS: list[Mutation] = [
             "layers.iloc[:, -1] - layers.iloc[:, 0]",
             "layers.iloc[:, 0] - layers.iloc[:, -1]",
         ),
-        ("findings: across less within", "means[True] - means[False]", "means[False] - means[True]"),
+        ("findings: across less within", 'means[model] - means["both"]', 'means["both"] - means[model]'),
     ),
     *of(
         "jaxcompare/report/templates/representations.jinja",
