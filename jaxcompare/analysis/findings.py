@@ -134,7 +134,9 @@ def kappas(study: Representations) -> dict[str, pd.Series]:
 
 def _shared_errors(study: Representations) -> list[Estimate]:
     """Of the CNN and of the ViT, a value for each part of the images: the mean over pairs of its seeds less that
-    across. Two seeds make one pair, which has no interval over seeds: so this speaks of other images, for these networks."""
+    across. Two seeds make one pair, which has no interval over seeds: so this speaks of other images, for these
+    networks.
+    """
     of = study.frames["agreement"]
     kinds = of.model.where(of.model == of.other_model, "both")
     means = of.assign(kind=kinds).groupby(["part", "kind"]).kappa.mean().unstack("kind")
