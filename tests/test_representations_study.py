@@ -132,7 +132,7 @@ def _folder(root, classes):
     for split in ("train", "test"):
         for label in range(classes):
             (folder / split / f"class{label}").mkdir(parents=True, exist_ok=True)
-            for i in range(2):
+            for i in range(60 // classes):
                 image = np.full((8, 8, 3), 20 * label + i, np.uint8)
                 Image.fromarray(image).save(folder / split / f"class{label}" / f"{i}.png")
     return "--data-dir", folder

@@ -93,10 +93,8 @@ def find(study: Representations) -> list[Finding]:
             "networks of one architecture agree more in their errors than networks of two",
             "Geirhos et al. 2020, Beyond Accuracy",
             [
-                Evidence(
-                    f"Cohen's kappa, within architectures less across ({parts} parts of the images, not seeds)",
-                    _shared_errors(study),
-                )
+                Evidence(f"Cohen's kappa between seeds of {name} less across ({parts} parts of the images)", one)
+                for name, one in zip(("the CNN", "the ViT"), _shared_errors(study), strict=True)
             ],
         ),
     ]
@@ -134,9 +132,12 @@ def kappas(study: Representations) -> dict[str, pd.Series]:
     return pairs | {"both": means[means.model != means.other_model].kappa}
 
 
-def _shared_errors(study: Representations) -> Estimate:
-    """A value for each part of the images, the mean over pairs within architectures less across: two seeds make one
-    pair within, which has no interval over seeds. So this speaks of other images, for these networks."""
+def _shared_errors(study: Representations) -> list[Estimate]:
+    """Of the CNN and of the ViT, a value for each part of the images: the mean over pairs of its seeds less that
+    across. Two seeds make one pair, which has no interval over seeds: so this speaks of other images, for these
+    networks.
+    """
     of = study.frames["agreement"]
-    means = of.assign(same=of.model == of.other_model).groupby(["part", "same"]).kappa.mean().unstack("same")
-    return estimate((means[True] - means[False]).tolist())
+    kinds = of.model.where(of.model == of.other_model, "both")
+    means = of.assign(kind=kinds).groupby(["part", "kind"]).kappa.mean().unstack("kind")
+    return [estimate((means[model] - means["both"]).tolist()) for model in ("cnn", "vit")]

@@ -94,4 +94,4 @@ def _disagreement(study: Representations) -> dict[str, Any]:
 
     (errors,) = (finding for finding in find(study) if finding.name == "errors")
     means = {name: float(values.mean()) for name, values in kappas(study).items()}
-    return {"kappa": means, "within": errors.evidence[0].value, "cnn_better": shown(1), "vit_better": shown(-1)}
+    return {"kappa": means, "answer": errors.answer, "cnn_better": shown(1), "vit_better": shown(-1)}

@@ -116,7 +116,7 @@ def first_layer_figure(study: Representations) -> Figure:
     positions.set_xticks(np.arange(columns) * columns - 0.5, [""] * columns)
     positions.set_yticks(np.arange(rows) * rows - 0.5, [""] * rows)
     positions.grid(color=COLOURS["vit"], linewidth=0.6)
-    positions.set_title("ViT: position embeddings,\neach patch's with all others'")
+    positions.set_title("ViT: position embeddings")
     figure.colorbar(image, ax=positions, shrink=0.8, label="cosine similarity")
     for axes in (filters, embedding):
         axes.set_axis_off()
