@@ -50,7 +50,7 @@ def stop_after(epoch, run, dataset, seeds, folder):
 @pytest.mark.parametrize(
     ("engine", "place", "seeds"),
     [("step", "host", [1]), ("chunk", "host", [1]), ("step", "device", [1]), ("chunk", "device", [1, 2]),
-     ("chunk", "device", [1, 2, 3]), ("epoch", "device", [1, 2])],
+     pytest.param("chunk", "device", [1, 2, 3], marks=pytest.mark.slow), ("epoch", "device", [1, 2])],
 )  # fmt: skip
 def test_a_run_goes_on_to_the_same_numbers(engine, place, seeds, tiny_dataset, tmp_path):
     run = config(engine, place)

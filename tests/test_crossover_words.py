@@ -107,7 +107,7 @@ def check_text(efficiency, claims):
     assert whole.endswith(".")
 
 
-@pytest.mark.parametrize("count", [3, 5])
+@pytest.mark.parametrize("count", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_all_that_is_said_of_a_pattern_of_leads_is_true(count):
     for pattern in itertools.product((1, -1, 0), repeat=count):
         efficiency = efficiency_of(pattern)

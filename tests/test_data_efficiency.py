@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import shlex
-import sys
 
 import pytest
 import synthetic
@@ -216,8 +215,7 @@ def test_commands_in_the_report_ask_for_the_same_runs(monkeypatch):
     ]
     # Also where the largest size's own runs are not there.
     (line,) = training_commands(synthetic.runs_of([r for r in records if r.train_images < 1000]))
-    monkeypatch.setattr(sys, "argv", shlex.split(line)[1:])
-    args = console._parse(data_efficiency.Args, data_efficiency.PRESETS)
+    args = console.parse(data_efficiency.Args, data_efficiency.PRESETS, shlex.split(line)[2:])
     asked = {
         dataclasses.replace(config, execution=args.execution).with_seed(seed)
         for config in data_efficiency.build_configs(args)
@@ -228,7 +226,6 @@ def test_commands_in_the_report_ask_for_the_same_runs(monkeypatch):
     gap = synthetic.comparison(seeds=3)
     lines = training_commands(synthetic.runs_of([r for r in gap if r.config.training.seed != 1]))
     assert [line.partition("--seed ")[2] for line in lines] == ["0 --seeds 1", "2 --seeds 1"]
-    monkeypatch.setattr(sys, "argv", shlex.split(lines[1])[1:])
-    args = console._parse(full_comparison.Args, full_comparison.PRESETS)
+    args = console.parse(full_comparison.Args, full_comparison.PRESETS, shlex.split(lines[1])[2:])
     assert (args.training, args.data.resolve(2)) == (gap[-1].config.training, gap[-1].config.data)
     assert math.isclose(args.training.lr, 3e-4)

@@ -54,6 +54,7 @@ def test_the_train_step_is_the_sources():
         assert f"\n{textwrap.indent(function, '    ')}\n" in source
 
 
+@pytest.mark.slow
 def test_the_library_is_used_as_the_readme_has_it():
     shown = blocks_of_code("python")[1]
     code = shown.replace("epochs=3", "epochs=1").replace('"digits"', '"digits", image_size=8')  # seconds

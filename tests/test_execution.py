@@ -60,6 +60,7 @@ def test_a_device_is_idle_when_every_call_is_done():
         assert queue.is_idle() is idle
 
 
+@pytest.mark.slow
 def test_seeds_chunk_themselves_to_fit_memory(small_dataset, monkeypatch):
     eight = list(range(5, 13))
 

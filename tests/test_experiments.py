@@ -91,14 +91,13 @@ def test_a_comparison_end_to_end_and_again(toy, run_script, fail_script, monkeyp
         assert (tmp_path / "report" / "figures" / name).read_text() == figures[name].read_text()
 
 
-def test_a_flag_beside_a_preset_wins(monkeypatch):
+def test_a_flag_beside_a_preset_wins():
     for words, expected in (
         ("--epochs 7 --preset quick", (7, "digits", "quick")),
         ("--preset=quick --dataset=svhn", (30, "svhn", "quick")),
         ("", (20, "cifar10", "full")),
     ):
-        monkeypatch.setattr(sys, "argv", ["x", *words.split()])
-        args = console._parse(full_comparison.Args, full_comparison.PRESETS)
+        args = console.parse(full_comparison.Args, full_comparison.PRESETS, words.split())
         assert (args.training.epochs, args.data.dataset, args.preset) == expected
 
 

@@ -36,7 +36,7 @@ PRECISIONS = {
 }
 
 
-@pytest.fixture(params=PRECISIONS)
+@pytest.fixture(params=["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def precision(request):
     with jax.enable_x64(request.param == "float64"):
         yield request.param

@@ -18,6 +18,8 @@ from jaxcompare.records import load_records, save_records
 from jaxcompare.representations.networks import load_networks
 from jaxcompare.representations.study import run_study
 
+pytestmark = pytest.mark.slow  # the whole study, of four networks trained for it
+
 DATA = ("--dataset", "digits", "--image-size", "8")
 TINY = (*DATA, "--train-size", "60", "--batch-size", "32", "--epochs", "1")
 

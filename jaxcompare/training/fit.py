@@ -79,7 +79,6 @@ def fit_seeds(
             for epoch in range(begun, config.training.epochs):
                 if all(record.status != "running" for record in records):
                     break
-                jax.block_until_ready(state)
                 start, others = time.perf_counter(), watch_others()
                 state, metrics, input_wait_s = engine.train_epoch(state, epoch, on_step or (lambda done: None))
                 jax.block_until_ready((state, metrics))
