@@ -73,7 +73,7 @@ def main(args: Args) -> None:
     from jaxcompare.representations.networks import check_runs, load_networks
     from jaxcompare.representations.study import count_images, run_study, save_study
 
-    configure_jax()
+    configure_jax(deterministic=args.execution.deterministic)
     screen = Console(highlight=False, soft_wrap=True)
     environment = describe_environment("jax")
     folder = args.runs or args.out / "runs"

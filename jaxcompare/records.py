@@ -58,6 +58,14 @@ class History:
         if len(lengths) > 1:
             raise ValueError(f"series of different lengths: {sorted(lengths)}")
 
+    def times_alone(self, seeds: int = 1) -> list[float]:
+        """Each epoch's seconds, NaN where other work took BUSY of the cores or more. Of epochs under a second, shared
+        by so many seeds, that is not known, nor of those in which it was not measured: theirs stand."""
+        return [
+            math.nan if share >= BUSY and time_s * seeds >= 1 else time_s
+            for time_s, share in zip(self.epoch_time_s, self.others_share, strict=True)
+        ]
+
     def with_epoch(self, **values: float) -> "History":
         """This history and one more epoch; every series is given a value."""
         return History(**{name: [*series, values[name]] for name, series in dataclasses.asdict(self).items()})
@@ -113,8 +121,8 @@ class RunRecord:
 
     @property
     def epoch_time_s(self) -> float:
-        """Mean seconds per epoch; NaN without an epoch."""
-        times = self.history.epoch_time_s
+        """Mean seconds per epoch, of those trained alone; NaN without one."""
+        times = [t for t in self.history.times_alone(self.execution.get("seeds", 1)) if not math.isnan(t)]
         return sum(times) / len(times) if times else math.nan
 
     @property

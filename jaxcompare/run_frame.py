@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from jaxcompare.config import UNWRITTEN, RunConfig
-from jaxcompare.records import BUSY, History, RunRecord
+from jaxcompare.records import History, RunRecord
 
 RUN: dict[str, Callable[[RunRecord], Any]] = {
     "experiment": lambda r: r.experiment,
@@ -51,18 +51,16 @@ SERIES = ("epoch", *(field.name for field in dataclasses.fields(History)))
 def to_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     """A row a run and epoch, in the order of the records; a run without an epoch has one row, of epoch 0 and NaN.
 
-    Accuracies are fractions, times seconds; docs/records.md has every column. An epoch's time is NaN where other work
-    took BUSY of the cores or more.
+    Accuracies are fractions, times seconds; docs/records.md has every column. Times are those
+    of `History.times_alone`.
     """
     rows: list[dict[str, Any]] = []
     for run, record in enumerate(records):
         constant = {"run": run, **{name: value(record) for name, value in RUN.items()}}
-        epochs = [
-            dict(zip(SERIES[1:], values, strict=True)) for values in zip(*vars(record.history).values(), strict=True)
-        ]
+        series = vars(record.history) | {"epoch_time_s": record.history.times_alone(constant["shared_by"])}
+        epochs = [dict(zip(series, values, strict=True)) for values in zip(*series.values(), strict=True)]
         rows += [constant | {"epoch": i, **values} for i, values in enumerate(epochs, 1)] or [constant | {"epoch": 0}]
-    frame = pd.DataFrame(rows, columns=["run", *RUN, *SERIES]).astype(dict.fromkeys(SERIES[1:], "float64"))
-    return frame.assign(epoch_time_s=frame.epoch_time_s.mask(frame.others_share >= BUSY))
+    return pd.DataFrame(rows, columns=["run", *RUN, *SERIES]).astype(dict.fromkeys(SERIES[1:], "float64"))
 
 
 def per_run(frame: pd.DataFrame) -> pd.DataFrame:

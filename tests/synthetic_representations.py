@@ -40,7 +40,7 @@ def write(folder, *, favour=1, identified=1.0, positions=None):
         if m == "vit":
             # Of uniform attention's 16: 6 and more, or all about 13.
             spread = (-7, 0, 0, 3)[head] if favour == 1 else 0 if favour else (-7, 0, 0, 3)[head] * (s == 1)
-            rows["attention"].append((m, s, t, layer, head, 13 + spread + shift(0.5, s) * layer, 0.02))
+            rows["attention"].append((m, s, t, layer, head, 13 + spread * t + shift(0.5, s) * layer, 0.02))
     for m, s, t in networks:
         for i, layer in enumerate(LAYERS[m][:3]):
             rows["fields"].append((m, s, t, layer, 2 + 2 * i, (4, 10, 22)[i] if m == "cnn" else None))
@@ -62,9 +62,9 @@ def write(folder, *, favour=1, identified=1.0, positions=None):
         middle = (shift(0.2, s), 0.0, -shift(0.2, s))[label]
         rows["classes"].append((s, label, 10, middle, middle - 0.1, middle + 0.1))
     trained = [(m, s) for m, s, t in networks if t]
-    for part, ((m, s), (om, os)) in itertools.product(range(10), itertools.combinations(trained, 2)):
-        kappa = 0.5 + (m == om) * shift(0.2, part + 1) + 0.01 * generator.random()
-        rows["agreement"].append((part, m, s, om, os, 0.7, 0.8, 0.6, kappa))
+    for without, ((m, s), (om, os)) in itertools.product(range(-1, 10), itertools.combinations(trained, 2)):
+        kappa = 0.5 + (m == om) * shift(0.2, without + 2) + 0.01 * generator.random()
+        rows["agreement"].append((without, m, s, om, os, 0.7, 0.8, 0.6, kappa))
     for name, columns in COLUMNS.items():
         pd.DataFrame(rows[name], columns=list(columns)).to_csv(folder / f"{name}.csv", index=False)
     maps = {f"{m}_maps": generator.random((2, 8, 8)) for m in ("cnn", "vit")}

@@ -48,6 +48,30 @@ def stop_after(epoch, run, dataset, seeds, folder):
 
 
 @pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"git_commit": "another"}, "commit"), ({"environment": {"cpu": "another"}}, "cpu"),
+     ({"environment": {"versions": {"jax": "9"}}}, "jax 9"), ({"execution": {"devices": 7}}, "devices 7")],
+)  # fmt: skip
+def test_a_run_does_not_go_on_as_another_program(changed, named, tiny_dataset, tmp_path, monkeypatch):
+    run = config("step", "device")
+    stop_after(1, run, tiny_dataset, [1], tmp_path)
+    real = Checkpoints.latest
+
+    def latest(self, state):
+        found = real(self, state)
+        record = found.records[0]
+        new = {
+            name: {**getattr(record, name), **value} if isinstance(value, dict) else value
+            for name, value in changed.items()
+        }
+        return dataclasses.replace(found, records=[dataclasses.replace(record, **new)])
+
+    monkeypatch.setattr(Checkpoints, "latest", latest)
+    with pytest.raises(InputError, match=f"began with .*{named}"):
+        fit_seeds(run, tiny_dataset, [1], checkpoints=Checkpoints(tmp_path, every_s=0))
+
+
+@pytest.mark.parametrize(
     ("engine", "place", "seeds"),
     [("step", "host", [1]), ("chunk", "host", [1]), ("step", "device", [1]), ("chunk", "device", [1, 2]),
      pytest.param("chunk", "device", [1, 2, 3], marks=pytest.mark.slow), ("epoch", "device", [1, 2])],

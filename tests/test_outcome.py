@@ -82,12 +82,16 @@ def test_times_beside_other_work_do_not_count():
     ]
     assert by_model(runs_of(all_beside)).epoch_time_s[0] is None
     assert outcome_of(all_beside).faster is None
-    assert sweep_of(synthetic.sweep({10: 0.3, 20: 0.4}, {10: 0.2, 20: 0.5})).seconds
+    assert sweep_of(synthetic.sweep({10_000: 0.3, 20_000: 0.4}, {10_000: 0.2, 20_000: 0.5})).seconds
     busy = [
         dataclasses.replace(r, history=dataclasses.replace(r.history, others_share=[0.2, 0.0]))
-        for r in synthetic.sweep({10: 0.3, 20: 0.4}, {10: 0.2, 20: 0.5})
+        for r in synthetic.sweep({10_000: 0.3, 20_000: 0.4}, {10_000: 0.2, 20_000: 0.5})
     ]
     assert sweep_of(busy).seconds is None
+    # Of less than a second it is not known.
+    short = dataclasses.replace(history, epoch_time_s=[0.9, 1.0], others_share=[0.5, 0.5])
+    assert short.times_alone() == pytest.approx([0.9, math.nan], nan_ok=True)
+    assert all(map(math.isnan, short.times_alone(2)))
 
 
 # The full comparison.

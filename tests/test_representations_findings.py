@@ -9,7 +9,7 @@ import pytest
 import synthetic_representations
 
 import report
-from jaxcompare.analysis.findings import Evidence, Finding, find
+from jaxcompare.analysis.findings import Evidence, Finding, find, kappas
 from jaxcompare.analysis.representations import COLUMNS, read_representations
 from jaxcompare.analysis.statistics import estimate
 from jaxcompare.config import InputError
@@ -68,22 +68,53 @@ def test_a_measure_that_does_not_identify_layers_concludes_nothing(tmp_path):
     uniform = find(study)[0]
     assert (uniform.answer, uniform.evidence) == ("undecided", [])
     assert "not used for a conclusion" in reading_sentences(study)["figure11_similarity"]
-    assert "No measure of similarity passed" in finding_sentences(study)[0]
+    assert "Nothing was measured that could answer" in finding_sentences(study)[0]
+    assert "likest layer" not in reading_sentences(study)["figure11_similarity"]
 
 
-def test_what_is_kept_is_of_a_networks_own_accuracy(tmp_path):
+def test_what_is_kept_is_of_a_networks_own_accuracy_above_chance(tmp_path):
     folder = synthetic_representations.write(tmp_path)
     path = folder / "robustness.csv"
     frame = pd.read_csv(path)
-    # Flat: a blind network has nothing to lose. Never right: neither.
-    frame.loc[frame.model == "cnn", "accuracy"] = np.where(frame.seed[frame.model == "cnn"] == 1, 0.1, 0.0)
+    # Of three classes. Flat: nothing is lost; at chance there is nothing to lose.
+    frame.loc[frame.model == "cnn", "accuracy"] = np.where(frame.seed[frame.model == "cnn"] == 1, 1 / 3, 0.5)
     frame.loc[frame.model == "vit", "accuracy"] = 0.8 - 0.2 * frame.step[frame.model == "vit"]
     frame.to_csv(path, index=False)
     study = read_representations(folder)
-    assert set(study.kept[study.kept.model == "cnn"].kept) == {1.0}
-    assert study.kept[study.kept.model == "vit"].kept.to_numpy() == pytest.approx(1 - 0.2 * 1.5 / 0.8)
+    kept = study.kept[study.kept.model == "cnn"]
+    assert kept.kept[kept.seed == 1].isna().all()
+    assert set(kept.kept[kept.seed != 1]) == {1.0}
+    lost = 0.2 * 1.5 / (0.8 - 1 / 3)
+    assert study.kept[study.kept.model == "vit"].kept.to_numpy() == pytest.approx(1 - lost)
     area = study.areas_between["occlusion"]
-    assert (area.mean, area.sign) == (pytest.approx(-0.375), -1)
+    assert (area.mean, area.sign) == (pytest.approx(-lost), -1)
+
+
+def test_equal_losses_above_chance_favour_neither(tmp_path):
+    """Both lose the same share of what they have above chance, the CNN from higher up."""
+    folder = synthetic_representations.write(tmp_path)
+    path = folder / "robustness.csv"
+    frame = pd.read_csv(path)
+    start = np.where(frame.model == "cnn", 0.9, 0.6) + 0.01 * frame.seed * (-1) ** frame.seed
+    frame["accuracy"] = 1 / 3 + (start - 1 / 3) * (1 - 0.3 * frame.step)
+    frame.to_csv(path, index=False)
+    study = read_representations(folder)
+    assert [area.mean for area in study.areas_between.values()] == pytest.approx([0.0] * 6, abs=1e-12)
+
+
+def test_a_kappa_is_of_all_images_and_its_interval_a_jackknifes(tmp_path):
+    folder = synthetic_representations.write(tmp_path)
+    path = folder / "agreement.csv"
+    frame = pd.read_csv(path)
+    own, left = frame.model == frame.other_model, frame.without
+    frame["kappa"] = np.where(left == -1, 0.5, 0.5 + 0.001 * left) * own + 0.2 * ~own
+    frame.to_csv(path, index=False)
+    study = read_representations(folder)
+    assert {name: set(values) for name, values in kappas(study).items()} == {"cnn": {0.5}, "vit": {0.5}, "both": {0.2}}
+    (errors,) = (one for one in find(study) if one.name == "errors")
+    # Of ten: 10 * 0.3 - 9 * (0.3 + i / 1000), i from 0 to 9.
+    assert errors.evidence[0].value.mean == pytest.approx(0.3 - 9 * 0.0045)
+    assert errors.evidence[0].value == errors.evidence[1].value
 
 
 def test_the_page_has_a_section_and_every_figure(folders, tmp_path, capsys):

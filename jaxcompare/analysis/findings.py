@@ -49,8 +49,7 @@ class Finding:
 
 def find(study: Representations) -> list[Finding]:
     """Every finding, in the order of the figures."""
-    local, wide = _heads(study)
-    parts = study.frames["agreement"].part.nunique()
+    local, wide, spread = _heads(study)
     return [
         Finding(
             "uniform",
@@ -68,6 +67,7 @@ def find(study: Representations) -> list[Finding]:
             [
                 Evidence(f"{LOCAL:g} of uniform attention's distance less the most local head's (pixels)", local),
                 Evidence(f"the most global head's distance less {GLOBAL:g} of uniform attention's (pixels)", wide),
+                Evidence("the distance between these two heads less that before training (pixels)", spread),
             ],
         ),
         Finding(
@@ -80,20 +80,20 @@ def find(study: Representations) -> list[Finding]:
             "shuffle",
             "the ViT loses less of its accuracy than the CNN when patches are shuffled",
             "Naseer et al. 2021, Intriguing Properties of Vision Transformers",
-            [Evidence("share of accuracy kept, ViT less CNN", study.areas_between["patch shuffle"])],
+            _kept(study, "patch shuffle"),
         ),
         Finding(
             "frequencies",
             "the CNN relies more on high frequencies: without them it loses more of its accuracy than the ViT",
             "Park and Kim 2022, How Do Vision Transformers Work?",
-            [Evidence("share of accuracy kept under low-pass filters, ViT less CNN", study.areas_between["low-pass"])],
+            _kept(study, "low-pass"),
         ),
         Finding(
             "errors",
-            "networks of one architecture agree more in their errors than networks of two",
+            "these networks of one architecture agree more in their errors than those of two",
             "Geirhos et al. 2020, Beyond Accuracy",
             [
-                Evidence(f"Cohen's kappa between seeds of {name} less across ({parts} parts of the images)", one)
+                Evidence(f"Cohen's kappa between seeds of {name} less across (interval over images)", one)
                 for name, one in zip(("the CNN", "the ViT"), _shared_errors(study), strict=True)
             ],
         ),
@@ -109,12 +109,21 @@ def _uniformity(study: Representations) -> dict[str, Estimate]:
     return {name: estimate((means.loc[name].vit - means.loc[name].cnn).tolist()) for name in study.trusted}
 
 
-def _heads(study: Representations) -> tuple[Estimate, Estimate]:
+def _kept(study: Representations, corruption: str) -> list[Evidence]:
+    name = f"share of the accuracy above chance that is kept under {corruption}, ViT less CNN"
+    return [Evidence(name, study.areas_between[corruption])] if corruption in study.areas_between else []
+
+
+def _heads(study: Representations) -> tuple[Estimate, Estimate, Estimate]:
+    """Of the first layer, by seed. Untrained heads all look as far as attention to all alike: global they are, too."""
     heads, uniform = study.frames["attention"], study.study["uniform_attention_pixels"]
-    first = heads[heads.trained & (heads.layer == 0)].groupby("seed").pixels
+    of = heads[heads.layer == 0].groupby(["trained", "seed"]).pixels
+    least, most = of.min(), of.max()
+    spread = most - least
     return (
-        estimate((LOCAL * uniform - first.min()).tolist()),
-        estimate((first.max() - GLOBAL * uniform).tolist()),
+        estimate((LOCAL * uniform - least[True]).tolist()),
+        estimate((most[True] - GLOBAL * uniform).tolist()),
+        estimate((spread[True] - spread[False]).tolist()),
     )
 
 
@@ -125,19 +134,25 @@ def _growth(study: Representations) -> Estimate:
 
 
 def kappas(study: Representations) -> dict[str, pd.Series]:
-    """Error consistency by pair of networks: `cnn` and `vit` between seeds of one, `both` across, the seeds any."""
+    """Error consistency over all images by pair of networks: `cnn` and `vit` between seeds of one, `both` across, the
+    seeds any."""
     of = study.frames["agreement"]
-    means = of.groupby(["model", "seed", "other_model", "other_seed"], sort=False).kappa.mean().reset_index()
-    pairs = {name: means[(means.model == name) & (means.other_model == name)].kappa for name in ("cnn", "vit")}
-    return pairs | {"both": means[means.model != means.other_model].kappa}
+    of = of[of.without == -1]
+    pairs = {name: of[(of.model == name) & (of.other_model == name)].kappa for name in ("cnn", "vit")}
+    return pairs | {"both": of[of.model != of.other_model].kappa}
 
 
 def _shared_errors(study: Representations) -> list[Estimate]:
-    """Of the CNN and of the ViT, a value for each part of the images: the mean over pairs of its seeds less that
-    across. Two seeds make one pair, which has no interval over seeds: so this speaks of other images, for these
-    networks.
+    """Of the CNN and of the ViT, the mean kappa over pairs of its seeds less that across. Two seeds make one pair,
+    which has no interval over seeds: so this speaks of other images, for these networks, by the jackknife's
+    pseudo-values (Tukey 1958) of images left out in parts.
     """
     of = study.frames["agreement"]
     kinds = of.model.where(of.model == of.other_model, "both")
-    means = of.assign(kind=kinds).groupby(["part", "kind"]).kappa.mean().unstack("kind")
-    return [estimate((means[model] - means["both"]).tolist()) for model in ("cnn", "vit")]
+    means = of.assign(kind=kinds).groupby(["without", "kind"]).kappa.mean().unstack("kind")
+    found = []
+    for model in ("cnn", "vit"):
+        more = means[model] - means["both"]
+        left_out = more.drop(index=-1)
+        found.append(estimate((len(left_out) * more[-1] - (len(left_out) - 1) * left_out).tolist()))
+    return found

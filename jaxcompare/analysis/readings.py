@@ -61,10 +61,10 @@ def _probes(study: Representations) -> dict[str, Any]:
 
 
 def advantages(study: Representations) -> dict[tuple[str, str], Estimate]:
-    """By model and map: area under the deletion curve in random order less that under the map's, over seeds."""
+    """By model and map: area under the deletion curve of another image's map less that under the map's, over seeds."""
     found: dict[tuple[str, str], list[float]] = {}
     for (model, name, _), rows in study.frames["deletion"].groupby(["model", "map", "seed"], sort=False):
-        area = float(np.trapezoid(rows.at_random - rows.by_map, rows.fraction))
+        area = float(np.trapezoid(rows.by_other - rows.by_map, rows.fraction))
         found.setdefault((str(model), str(name)), []).append(area)
     return {key: estimate(values) for key, values in found.items()}
 

@@ -31,9 +31,19 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "identification": ("measure", "model", "seed", "other_seed", "share", "chance"),
     "attention": (*NETWORK, "layer", "head", "pixels", "class_share"),
     "fields": (*NETWORK, "layer", "width", "theoretical"),
-    "deletion": ("model", "seed", "map", "fraction", "by_map", "at_random"),
+    "deletion": ("model", "seed", "map", "fraction", "by_map", "by_other"),
     "probes": (*NETWORK, "layer", "accuracy", "control", "features"),
-    "agreement": ("part", "model", "seed", "other_model", "other_seed", "agreement", "observed", "expected", "kappa"),
+    "agreement": (
+        "without",
+        "model",
+        "seed",
+        "other_model",
+        "other_seed",
+        "agreement",
+        "observed",
+        "expected",
+        "kappa",
+    ),
     "confusion": ("model", "seed", "label", "prediction", "images"),
     "classes": ("seed", "label", "images", "difference", "low", "high"),
     "robustness": ("model", "seed", "corruption", "step", "strength", "accuracy"),
@@ -94,27 +104,28 @@ class Representations:
 
     @cached_property
     def kept(self) -> pd.DataFrame:
-        """By model, seed and corruption: mean share of a network's own accuracy that it keeps, over the strengths.
-
-        A network without any accuracy has nothing to lose: 1.
+        """By model, seed and corruption: mean share that a network keeps of its own accuracy above chance, over the
+        strengths; NaN of one that is not above chance, which has nothing to lose.
         """
-        rows = []
+        rows, chance = [], 1 / len(self.study["class_names"])
         for (model, seed, corruption), of in self.frames["robustness"].groupby(
             ["model", "seed", "corruption"], sort=False
         ):
             accuracy = of.sort_values("step").accuracy.to_numpy()
-            shares = accuracy / accuracy[0] if accuracy[0] > 0 else np.ones(len(accuracy))
+            above = accuracy - chance
+            shares = above / above[0] if above[0] > 0 else np.full(len(above), np.nan)
             area = float(np.trapezoid(shares, dx=1 / (len(shares) - 1)))
             rows.append({"model": model, "seed": seed, "corruption": corruption, "kept": area})
         return pd.DataFrame(rows)
 
     @cached_property
     def areas_between(self) -> dict[str, Estimate]:
-        """By corruption: what the ViT keeps of its accuracy less what the CNN keeps, paired by seed."""
+        """By corruption: what the ViT keeps of its accuracy above chance less what the CNN keeps, paired by seed; of
+        seeds in which both are above it."""
         table = self.kept.set_index(["corruption", "model", "seed"]).kept.unstack("model")
         return {
             str(kind): estimate((rows.vit - rows.cnn).tolist())
-            for kind, rows in table.groupby(level="corruption", sort=False)
+            for kind, rows in table.dropna().groupby(level="corruption", sort=False)
         }
 
 

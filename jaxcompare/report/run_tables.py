@@ -74,7 +74,9 @@ def comparison_table(runs: pd.DataFrame) -> Table:
 
 
 def _rows(runs: pd.DataFrame) -> pd.DataFrame:
-    """With mean `seconds` an epoch, where they may stand beside each other."""
+    """With mean `seconds` an epoch, where they may stand beside each other. Of a model with complete runs, of these."""
+    complete = runs.groupby("model").status.transform(lambda of: (of == "complete") | (of != "complete").all())
+    runs = runs[complete.astype(bool)]
     rows, alike = by_model(runs), executed_alike(runs)
     return rows.assign(seconds=[times.middle if times and alike else None for times in rows.epoch_time_s])
 

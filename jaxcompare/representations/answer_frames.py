@@ -15,21 +15,24 @@ from jaxcompare.representations.networks import Network
 Labels = Int[np.ndarray, " n"]
 
 PARTS = 10
-"""Of the images, in which pairs of networks are compared: what a mean over parts has an interval of."""
+"""Of the images, one of which is left out at a time: what the jackknife makes an interval of."""
 
 
 def disagreement_frames(
     networks: Sequence[Network], labels: Labels, predictions: Mapping[str, Labels], classes: int
 ) -> dict[str, pd.DataFrame]:
-    """`agreement` of every pair, for each part of the images; `confusion` of every network; `classes`: CNN less ViT,
+    """`agreement` of every pair, over all images (`without` -1) and without each part of them; `confusion` of every
+    network; `classes`: CNN less ViT,
     a row a seed and class that has images.
     """
     pairs, cells, differences = [], [], []
     for one, other in itertools.combinations(networks, 2):
         first, second = predictions[one.name], predictions[other.name]
         ids = {"model": one.model, "seed": one.seed, "other_model": other.model, "other_seed": other.seed}
-        for part, rows in enumerate(np.array_split(np.arange(len(labels)), PARTS)):
-            both = {"part": part, **ids, "agreement": agreement(first[rows], second[rows])}
+        everything = np.arange(len(labels))
+        for without, part in enumerate([[], *np.array_split(everything, PARTS)], -1):
+            rows = np.setdiff1d(everything, part)
+            both = {"without": without, **ids, "agreement": agreement(first[rows], second[rows])}
             pairs.append(both | error_consistency(labels[rows], first[rows], second[rows])._asdict())
         if one.model != other.model and one.seed == other.seed:
             for label, found in enumerate(class_differences(labels, first, second, classes)):

@@ -57,14 +57,15 @@ def _maps(network: Network, images: Images, predicted: Int[np.ndarray, " n"]) ->
 def deletion_frame(
     networks: Sequence[Network], images: Images, predictions: dict[str, Int[np.ndarray, " n"]]
 ) -> pd.DataFrame:
-    """`deletion`, mean probabilities over the images as the pixels go that a map marks first, beside random ones."""
+    """`deletion`, mean probabilities over the images as the pixels go that a map marks first, beside those that another
+    image's map marks: as coarse, as much at the centre, and of another thing."""
     frames = []
     for network in networks:
         module, params, predicted = network.module, network.params, predictions[network.name][: len(images)]
         maps = _maps(network, images, predicted) | {"gradient": gradient_maps(module, params, images, predicted)}
         for name, values in maps.items():
-            found = deletion(module, params, images, values)
-            curves = {"by_map": found.by_map.mean(axis=0), "at_random": found.at_random.mean(axis=0)}
+            found, other = (deletion(module, params, images, of) for of in (values, np.roll(values, 1, axis=0)))
+            curves = {"by_map": found.by_map.mean(axis=0), "by_other": other.by_map.mean(axis=0)}
             ids = {"model": network.model, "seed": network.seed, "map": name}
             frames.append(pd.DataFrame({**ids, "fraction": found.fractions, **curves}))
     return pd.concat(frames, ignore_index=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from jaxcompare.config import RunConfig
+from jaxcompare.config import InputError, RunConfig
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure.memory import peak_bytes
 from jaxcompare.measure.others import watch_others
@@ -73,6 +73,7 @@ def fit_seeds(
         records, begun = [dataclasses.replace(record, config=config.with_seed(seed)) for seed in seeds], 0
         if checkpoints and (found := checkpoints.latest(state)):
             state = jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), found.state, state)
+            _check_same_place(found.records[0], records[0])
             records, begun = _go_on(found, records), found.epoch
         jax.block_until_ready(state)
         with CompileGuard() as guard:
@@ -111,6 +112,23 @@ def fit_seeds(
     if on_epoch:
         on_epoch(list(records))
     return records, params
+
+
+def _check_same_place(there: RunRecord, here: RunRecord) -> None:
+    """Raise InputError, naming what differs, where the rest of a run would not be of one program with its beginning."""
+
+    def place(record: RunRecord) -> dict[str, object]:
+        about = {name: record.environment.get(name) for name in ("cpu", "cpu_cores", "device")}
+        about |= {name: record.environment["versions"].get(name) for name in ("jax", "jaxlib")}
+        return about | {"commit": record.git_commit, "devices": record.execution.get("devices")}
+
+    before, now = place(there), place(here)
+    for name, value in before.items():
+        if now[name] != value:
+            raise InputError(
+                f"--out: a run that was stopped there began with {name} {value}, this is {now[name]}, so its end would "
+                "not be the same program's; go on as it began, or give --fresh"
+            )
 
 
 def _go_on(found: Checkpoint, fresh: list[RunRecord]) -> list[RunRecord]:
