@@ -42,6 +42,8 @@ class Args:
     """Runs of each kind and model, with seeds SEED, SEED+1, ..."""
     out: Path = Path("runs/framework_agreement")
     """Folder for runs.jsonl. Runs found there complete are not repeated."""
+    fresh: bool = False
+    """Move what OUT holds to a folder beside it, OUT.1 or the next that is free, and begin anew."""
 
 
 def run_one(config: RunConfig, dataset: "Dataset", path: Path) -> None:
@@ -67,10 +69,10 @@ def run_one(config: RunConfig, dataset: "Dataset", path: Path) -> None:
 
 def main(args: Args) -> None:
     seeds = console.seeds(args.training.seed, args.seeds)
-    console.check_out(args.out, "runs.jsonl")
+    console.check_out(args.out, "runs.jsonl", fresh=args.fresh)
     from jaxcompare.data.datasets import load_dataset
     from jaxcompare.data.split import training_subset
-    from jaxcompare.records import find_complete
+    from jaxcompare.records import find_complete, load_records
     from jaxcompare.report.run_tables import agreement_table
     from jaxcompare.run_frame import per_run, to_frame
     from jaxcompare.study.process import in_fresh_process
@@ -90,6 +92,7 @@ def main(args: Args) -> None:
         if not find_complete(path, EXPERIMENT, config, dataset.fingerprint):
             in_fresh_process(run_one, config, dataset, path)
 
+    training_runs.check_converged(load_records(path), path)
     records = [find_complete(path, EXPERIMENT, config, dataset.fingerprint) for config in configs]
     print("\n" + agreement_table(per_run(to_frame([record for record in records if record]))).markdown())
 

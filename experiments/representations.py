@@ -16,7 +16,7 @@ import console
 import full_comparison
 import guard
 import training_runs
-from jaxcompare.config import DataConfig, ExecutionConfig, ModelName, RunConfig, TrainingConfig
+from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,6 +61,8 @@ PRESETS = {
 
 
 def main(args: Args) -> None:
+    if not args.keep.keep_weights:
+        raise InputError("--no-keep-weights: what is compared here are weights; leave it out")
     console.check_out(args.out, "study.json", fresh=args.keep.fresh)
 
     # From here on the imports are heavy.

@@ -1,4 +1,4 @@
-"""Everything the project measures, in order, and one report of it.
+"""All that is measured of accuracy and speed, in order, and one report of it.
 
     python experiments/reproduce_all.py --preset quick                             scikit-learn's digits, minutes
     python experiments/reproduce_all.py --dataset folder --data-dir DIR            the recipe: hours on 2 CPU cores

@@ -147,6 +147,8 @@ def test_weights_are_kept_and_are_those_of_the_record(run_script, tmp_path):
     path.unlink()
     with pytest.raises(InputError, match="cannot be read"):
         load_weights(tmp_path, first)
+    with pytest.raises(InputError, match="kept no weights"):
+        load_weights(tmp_path, dataclasses.replace(first, execution={}))
 
 
 def test_checkpoints_of_runs_that_are_complete_go(run_script, monkeypatch, tmp_path):

@@ -291,6 +291,14 @@ def test_an_agreements_run_in_jax_goes_on_from_its_checkpoint(toy, run_script, m
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_an_agreements_run_that_diverges_is_said(toy, fail_script, monkeypatch, tmp_path):
+    monkeypatch.setattr("jaxcompare.study.process.in_fresh_process", lambda function, *words: function(*words))
+    monkeypatch.setattr(framework_agreement, "KINDS", framework_agreement.KINDS[:1])
+    monkeypatch.setattr(framework_agreement, "get_args", lambda _: ("cnn",))
+    words = (framework_agreement, *TINY, "--epochs", "2", "--seeds", "1", "--lr", "1e30", "--out", tmp_path)
+    assert "try a lower --lr" in fail_script(*words)
+
+
 @pytest.mark.parametrize(("status", "ends"), [(0, None), (1, 2), (130, 130)])
 def test_reproduce_all_stops_at_a_step_that_fails(status, ends, run_script, monkeypatch, tmp_path):
     (tmp_path / "first.py").write_text(f"raise SystemExit({status})")

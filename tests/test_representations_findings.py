@@ -9,6 +9,7 @@ import pytest
 import synthetic_representations
 
 import report
+import representations
 from jaxcompare.analysis.findings import Evidence, Finding, find, kappas
 from jaxcompare.analysis.representations import COLUMNS, read_representations
 from jaxcompare.analysis.statistics import estimate
@@ -130,6 +131,11 @@ def test_the_page_has_a_section_and_every_figure(folders, tmp_path, capsys):
     assert all(sentence in html.unescape(page) for sentence in finding_sentences(study))
     assert learned_block(study) in document.read_text()
     assert learned_block(study) in capsys.readouterr().out
+
+
+def test_a_study_of_no_weights_is_refused_before_training(fail_script, tmp_path):
+    assert "--no-keep-weights" in fail_script(representations, "--no-keep-weights", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_study_is_refused(tmp_path, fail_script):

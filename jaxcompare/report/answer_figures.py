@@ -32,7 +32,8 @@ def robustness_figure(study: Representations) -> Figure:
             axes.plot(curves.mean(axis=1), color=COLOURS[model], label=LABELS[model], **LINES[model])
         steps = rows.drop_duplicates("step").sort_values("step")
         axes.set_xticks(steps.step, ["none" if s != s else f"{s:g}" for s in steps.strength])
-        area = number("+.2f")(study.areas_between[str(kind)])
+        known = study.areas_between.get(str(kind))
+        area = number("+.2f")(known) if known else "not above chance"
         title = f"{str(kind).capitalize()}\naccuracy kept, ViT less CNN: {area}"
         axes.set(xlabel=UNITS[str(kind)], ylabel="accuracy (%)", ylim=(0, 100))
         axes.set_title(title, fontsize=9)

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxcompare.measure.runtime import MATMUL_PRECISION
+
 Params = Any  # a pytree of arrays
 Examples = Any  # a pytree of arrays that share their leading axis
 
@@ -54,12 +56,14 @@ def map_examples(
     count = counts.pop()
     part = CPU_SLICE if jax.default_backend() == "cpu" else BATCH
     batch = min(BATCH, -(-count // part) * part)
-    results = []
+    results, params = [], jax.device_put(params)
     for start in range(0, count, batch):
         # Beyond the end: the last example over and over.
         rows = np.minimum(np.arange(start, start + batch), count - 1)
         taken = jax.tree.map(lambda leaf, rows=rows: leaf[rows], examples)
-        results.append(jax.device_get(_in_slices(function, model, options, part, params, taken)))
+        # As runs are evaluated: a GPU would round products by itself.
+        with jax.default_matmul_precision(MATMUL_PRECISION["float32"]):
+            results.append(jax.device_get(_in_slices(function, model, options, part, params, taken)))
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
 
 

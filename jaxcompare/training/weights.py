@@ -39,6 +39,8 @@ def load_weights(folder: Path, record: RunRecord) -> Params:
         InputError: the run kept none, or its file is not what it wrote.
     """
     path = weights_path(folder, record)
+    if "weights" not in record.execution:
+        raise InputError(f"{path}: this run kept no weights; train it anew with --fresh, without --no-keep-weights")
     try:
         content = path.read_bytes()
         arrays = np.load(io.BytesIO(content))
@@ -47,6 +49,6 @@ def load_weights(folder: Path, record: RunRecord) -> Params:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: damaged ({error}); train the run anew") from error
-    if hashlib.sha256(content).hexdigest() != record.execution.get("weights"):
+    if hashlib.sha256(content).hexdigest() != record.execution["weights"]:
         raise InputError(f"{path}: not the file that this run wrote; train it anew")
     return unflatten_dict(flat)
