@@ -5,7 +5,6 @@ import dataclasses
 import json
 import math
 import re
-import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +16,6 @@ from jaxcompare.analysis.data_efficiency import build_sweep
 from jaxcompare.cell_records import load_cells, save_cells
 from jaxcompare.config import UNWRITTEN, InputError, TrainingConfig
 from jaxcompare.lines import TruncatedLine, save_lines, write_atomically
-from jaxcompare.measure.environment import find_commit
 from jaxcompare.records import History, Prediction, after_epoch, find_complete, load_records, save_records
 
 
@@ -283,24 +281,3 @@ def test_nothing_is_trained_beside_complete_runs_of_another_commit(path, monkeyp
     with pytest.raises(KeyError):
         train(vit, ONE)  # the stub leaves no record
     assert fitted == ["trained"]
-
-
-def test_the_commit_is_of_every_file_of_the_package_and_the_experiments(tmp_path):
-    def git(*words):
-        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a", *words], cwd=tmp_path, check=True)
-
-    package = tmp_path / "jaxcompare"
-    assert find_commit(tmp_path) is None
-    files = [tmp_path / name for name in ("jaxcompare/training/step.py", "experiments/report.py", "README.md")]
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("1")
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-qm", "first")
-    clean = find_commit(package)
-    assert re.fullmatch("[0-9a-f]{40}", clean)
-    for file in files:
-        file.write_text("2")
-        assert find_commit(package) == (clean if file.name == "README.md" else f"{clean}+changes")
-        file.write_text("1")
