@@ -185,7 +185,7 @@ def test_an_edited_record_is_refused(run_script, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", ["chunk-device-2-seeds", "data_efficiency", "training_speed"])
-def test_what_was_killed_comes_to_the_same(shape):
-    words = [sys.executable, Path(__file__).with_name("kills.py"), shape, "--kills", "1"]
+def test_what_was_killed_comes_to_the_same():
+    """One kill of one shape: `kills.py` has all."""
+    words = [sys.executable, Path(__file__).with_name("kills.py"), "chunk-device-2-seeds", "--kills", "1"]
     assert subprocess.run(words).returncode == 0
