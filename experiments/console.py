@@ -51,7 +51,8 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
         _fail(str(error) + _keep_lines(error.lines, out), 2)
     except KeyboardInterrupt:
         guard.hold_interrupts()
-        print("\ninterrupted; what is complete is kept, and the same command goes on", file=sys.stderr)
+        how = "the same command, without --fresh," if "--fresh" in sys.argv else "the same command"
+        print(f"\ninterrupted; what is complete is kept, and {how} goes on", file=sys.stderr)
         sys.exit(guard.INTERRUPTED)
     except Exception as error:
         reason = _flush_output(error)
@@ -120,6 +121,11 @@ def check_out(out: Path, holds: str | None = None, *, fresh: bool = False) -> No
 
 
 def _move_aside(out: Path) -> None:
+    out = out.resolve()
+    # Of a run that was stopped early there are checkpoints alone; runs/ is what representations.py trains.
+    ours = [*RECORD_FILES, "checkpoints", "runs/runs.jsonl", "runs/checkpoints"]
+    if not any((out / name).exists() for name in ours) and any(e.name != guard.LOCK for e in out.iterdir()):
+        raise InputError(f"--fresh: {out} holds no results that an experiment wrote, and is left alone; check --out")
     place = next(place for n in itertools.count(1) if not (place := out.with_name(f"{out.name}.{n}")).exists())
     place.mkdir()
     for entry in out.iterdir():

@@ -31,17 +31,17 @@ class Args:
     """Compare what trained networks have learned."""
 
     runs: Path | None = None
-    """Folder of a finished full comparison with its weights, two seeds or more of both models. Without one, or if it
-    holds no records, the runs are trained first, into it or OUT/runs/."""
+    """Folder of a finished full comparison with its weights, two seeds or more of both models. Not given: the runs are
+    trained first, into OUT/runs/."""
     images: int | None = None
-    """Test images used, drawn at random (not given: 10,000, or all there are). Dear measures take fewer of them:
-    study.json says how many."""
+    """Test images used, 50 or more, drawn at random (not given: 10,000, or all there are). Measures that cost much
+    take fewer of them: study.json says how many."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
     keep: training_runs.Keep = dataclasses.field(default_factory=training_runs.Keep)
     seeds: int = 2
-    """Of what is trained here: seeds SEED, SEED+1, ..."""
+    """Of what is trained here, 2 or more: seeds SEED, SEED+1, ..."""
     out: Path = Path("runs/representations")
     """Folder for the frames (CSV), study.json and pictures.npz."""
     preset: Literal["quick", "full"] = "full"
@@ -63,6 +63,10 @@ PRESETS = {
 def main(args: Args) -> None:
     if not args.keep.keep_weights:
         raise InputError("--no-keep-weights: what is compared here are weights; leave it out")
+    if args.runs is None and args.seeds < 2:
+        raise InputError(f"--seeds: must be at least 2, to tell what is a seed's and what a model's, not {args.seeds}")
+    if args.runs and not (args.runs / "runs.jsonl").exists():
+        raise InputError(f"--runs {args.runs}: holds no runs.jsonl; give the folder that full_comparison.py wrote")
     console.check_out(args.out, "study.json", fresh=args.keep.fresh)
 
     # From here on the imports are heavy.
@@ -81,7 +85,7 @@ def main(args: Args) -> None:
     folder = args.runs or args.out / "runs"
     dataset = load_dataset(args.data)
     images = count_images(dataset, args.images)
-    if args.runs is None or not (folder / "runs.jsonl").exists():
+    if args.runs is None:
         train(screen, args, dataset, folder)
     runs = check_runs(load_records(folder / "runs.jsonl"), dataset, args.data.image_size, folder)
     networks = load_networks(folder, runs, dataset)
@@ -103,7 +107,8 @@ def main(args: Args) -> None:
     }
     save_study(study, args.out, used)
     screen.print(f"{'all':<12} {used['total_s']:6.1f} s, at most {used['peak_bytes'] / 2**30:.1f} GiB")
-    screen.print(f"Written: {args.out}/*.csv, study.json, pictures.npz; next: report.py {args.out}", markup=False)
+    screen.print(f"Written: {args.out}/*.csv, study.json, pictures.npz", markup=False)
+    screen.print(f"Next: python experiments/report.py {args.out}", markup=False)
 
 
 def train(screen: "Console", args: Args, dataset: "Dataset", folder: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +25,18 @@ class Keep:
     """What is kept of a run beside its record."""
 
     checkpoint_every: float = 60
-    """Seconds between checkpoints, which are written at the end of an epoch; from the last one a run that was stopped
-    goes on."""
+    """Seconds between checkpoints, 0 or more, which are written at the end of an epoch (0: of each); from the last one
+    a run that was stopped goes on."""
     keep_weights: bool = True
     """Keep the parameters that each run ends with, in OUT/weights/, 3 MB a run."""
     fresh: bool = False
     """Move what OUT holds to a folder beside it, OUT.1 or the next that is free, and begin anew."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.checkpoint_every < math.inf:
+            raise InputError(
+                f"--checkpoint-every: must be a finite number of at least 0, not {self.checkpoint_every:g}"
+            )
 
 
 def describe(screen: "Console", environment: dict, seeds: Sequence[int]) -> None:

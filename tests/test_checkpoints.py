@@ -171,6 +171,14 @@ def test_fresh_moves_what_was_there_aside(run_script, tmp_path):
     assert not (out / "weights").exists()
 
 
+def test_fresh_leaves_a_folder_of_anything_else_alone(fail_script, monkeypatch, tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    monkeypatch.chdir(tmp_path)
+    for out in (tmp_path, "."):
+        assert "holds no results" in fail_script(full_comparison, *TINY, "--fresh", "--out", out)
+    assert (tmp_path / "thesis.tex").exists()
+
+
 def test_an_edited_record_is_refused(run_script, tmp_path):
     run_script(full_comparison, *TINY, "--epochs", "1", "--out", tmp_path)
     path = tmp_path / "runs.jsonl"

@@ -134,7 +134,15 @@ def test_the_page_has_a_section_and_every_figure(folders, tmp_path, capsys):
 
 
 def test_a_study_of_no_weights_is_refused_before_training(fail_script, tmp_path):
-    assert "--no-keep-weights" in fail_script(representations, "--no-keep-weights", "--out", tmp_path / "out")
+    for words, named in (
+        (["--no-keep-weights"], "--no-keep-weights"),
+        (["--seeds", "1"], "--seeds: must be at least 2"),
+        (["--runs", tmp_path / "typo"], "holds no runs.jsonl"),
+        (["--checkpoint-every", "nan"], "--checkpoint-every"),
+        (["--checkpoint-every", "-1"], "--checkpoint-every"),
+    ):
+        assert named in fail_script(representations, *words, "--out", tmp_path / "out")
+    assert not (tmp_path / "typo").exists()
     assert not (tmp_path / "out").exists()
 
 

@@ -90,8 +90,8 @@ def _deletion(axes: Axes, model: ModelName, of: pd.DataFrame) -> None:
     for line, (name, rows) in zip(("-", "--"), of.groupby("map", sort=False), strict=True):
         mean = rows.groupby("fraction").by_map.mean()
         axes.plot(100 * mean.index, mean, color=COLOURS[model], linestyle=line, label=f"{name}, its largest first")
-    other = of.groupby("fraction").by_other.mean()
-    axes.plot(100 * other.index, other, color="black", linestyle=":", marker="^", label="as another image's map says")
+        other = rows.groupby("fraction").by_other.mean()
+        axes.plot(100 * other.index, other, color="black", linestyle=line, alpha=0.6, label=f"{name} of another image")
     axes.set(title=f"{LABELS[model]}: deletion", xlabel="pixels replaced (%)", ylabel="probability", ylim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
