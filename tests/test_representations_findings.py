@@ -108,13 +108,13 @@ def test_a_kappa_is_of_all_images_and_its_interval_a_jackknifes(tmp_path):
     path = folder / "agreement.csv"
     frame = pd.read_csv(path)
     own, left = frame.model == frame.other_model, frame.without
-    frame["kappa"] = np.where(left == -1, 0.5, 0.5 + 0.001 * left) * own + 0.2 * ~own
+    frame["kappa"] = np.where(left == -1, 0.5, 0.501 + 0.001 * left) * own + 0.2 * ~own
     frame.to_csv(path, index=False)
     study = read_representations(folder)
     assert {name: set(values) for name, values in kappas(study).items()} == {"cnn": {0.5}, "vit": {0.5}, "both": {0.2}}
     (errors,) = (one for one in find(study) if one.name == "errors")
-    # Of ten: 10 * 0.3 - 9 * (0.3 + i / 1000), i from 0 to 9.
-    assert errors.evidence[0].value.mean == pytest.approx(0.3 - 9 * 0.0045)
+    # Of ten: 10 * 0.3 - 9 * (0.3 + i / 1000), i from 1 to 10.
+    assert errors.evidence[0].value.mean == pytest.approx(0.3 - 9 * 0.0055)
     assert errors.evidence[0].value == errors.evidence[1].value
 
 
