@@ -107,30 +107,34 @@ def check_out(out: Path, holds: str | None = None, *, fresh: bool = False) -> No
 
     Args:
         holds: the experiment's own file of records: a folder that holds another's is refused.
-        fresh: what is there moves to a folder beside it.
+        fresh: what is there will move to a folder beside it, see `move_aside`.
     """
-    if fresh and out.exists():
-        guard.own(out)
-        _move_aside(out)
+    # Of a run that was stopped early there are checkpoints alone; runs/ is what representations.py trains.
+    ours = [*RECORD_FILES, "checkpoints", "runs/runs.jsonl", "runs/checkpoints"]
+    if fresh and _entries(out) and not any((out / name).exists() for name in ours):
+        raise InputError(f"--fresh: {out} holds no results that an experiment wrote, and is left alone; check --out")
     for name in RECORD_FILES:
-        if holds and name != holds and (out / name).exists():
+        if holds and not fresh and name != holds and (out / name).exists():
             raise InputError(f"--out {out}: holds {name} of another experiment; give another folder")
+    made = not out.exists()
     check_writable(out, "--out")
-    guard.own(out)
+    guard.own(out, made=made)
     remove_parts(out)
 
 
-def _move_aside(out: Path) -> None:
+def move_aside(out: Path) -> None:
+    """Move what a folder that is owned holds to one beside it."""
     out = out.resolve()
-    # Of a run that was stopped early there are checkpoints alone; runs/ is what representations.py trains.
-    ours = [*RECORD_FILES, "checkpoints", "runs/runs.jsonl", "runs/checkpoints"]
-    if not any((out / name).exists() for name in ours) and any(e.name != guard.LOCK for e in out.iterdir()):
-        raise InputError(f"--fresh: {out} holds no results that an experiment wrote, and is left alone; check --out")
+    if not (entries := _entries(out)):
+        return
     place = next(place for n in itertools.count(1) if not (place := out.with_name(f"{out.name}.{n}")).exists())
     place.mkdir()
-    for entry in out.iterdir():
-        if entry.name != guard.LOCK:
-            entry.rename(place / entry.name)
+    for entry in entries:
+        entry.rename(place / entry.name)
+
+
+def _entries(out: Path) -> list[Path]:
+    return [entry for entry in out.iterdir() if entry.name != guard.LOCK] if out.is_dir() else []
 
 
 def check_writable(folder: Path, flag: str) -> None:

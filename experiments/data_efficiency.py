@@ -114,7 +114,7 @@ def main(args: Args) -> None:
 
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
     configs = [dataclasses.replace(config, execution=execution) for config in build_configs(args)]
-    training_runs.check_folder(path, EXPERIMENT, configs[0], dataset.fingerprint, "train_size")
+    training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, "train_size", fresh=args.keep.fresh)
     for number, config in enumerate(configs, 1):
         screen.print(f"[bold]{number} of {len(configs)}[/]")
         records += training_runs.train(screen, EXPERIMENT, config, seeds, dataset, path, args.keep)

@@ -85,11 +85,12 @@ def main(args: Args) -> None:
         RunConfig(framework, model, data, args.training, execution).with_seed(seed)
         for seed, (framework, execution), model in product(seeds, KINDS, get_args(ModelName))
     ]
-    training_runs.check_folder(path, EXPERIMENT, configs[0], dataset.fingerprint, "input")
+    training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, "input", fresh=args.fresh)
     for number, config in enumerate(configs, 1):
         kind = f"{config.framework} {config.model}, {config.execution.input} input, seed {config.training.seed}"
         print(f"{number}/{len(configs)} {kind}", flush=True)
         if not find_complete(path, EXPERIMENT, config, dataset.fingerprint):
+            training_runs.check_one_commit(path)
             in_fresh_process(run_one, config, dataset, path)
 
     training_runs.check_converged(load_records(path), path)

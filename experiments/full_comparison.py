@@ -106,7 +106,7 @@ def main(args: Args) -> None:
 
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
     configs = [RunConfig("jax", model, data, args.training, execution) for model in args.models]
-    training_runs.check_folder(path, EXPERIMENT, configs[0], dataset.fingerprint)
+    training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, fresh=args.keep.fresh)
     if prediction and any(
         find_complete(path, EXPERIMENT, config.with_seed(seed), dataset.fingerprint)
         for config in configs

@@ -136,35 +136,41 @@ def explain(error: Exception, out: Path) -> str:
 
 LOCK = ".lock"
 
-_held: list[FileLock] = []
+_held: list[tuple[FileLock, bool]] = []
 
 
-def own(out: Path) -> None:
+def own(out: Path, *, made: bool = False) -> None:
     """Be the one process that writes to a folder, until `release`.
 
     The operating system gives the lock back however a process ends: none is ever stale.
+
+    Args:
+        made: by this process: if it is still empty then, it is removed.
 
     Raises:
         InputError: another process is.
     """
     path = out / LOCK
-    if any(Path(lock.lock_file) == path for lock in _held):
+    if any(Path(lock.lock_file) == path for lock, _ in _held):
         return
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
     except Timeout:
         raise InputError(f"--out {out}: {_holder(path)} writes there; wait for it, or give another folder") from None
-    _held.append(lock)
+    _held.append((lock, made))
     path.write_text(json.dumps([os.getpid(), socket.gethostname(), shlex.join(sys.argv)]))
 
 
 def release() -> None:
     """Give back what `own` took."""
     while _held:
-        lock = _held.pop()
-        Path(lock.lock_file).unlink(missing_ok=True)
+        lock, made = _held.pop()
+        path = Path(lock.lock_file)
+        path.unlink(missing_ok=True)
         lock.release()
+        if made and not any(path.parent.iterdir()):
+            path.parent.rmdir()
 
 
 def _holder(path: Path) -> str:

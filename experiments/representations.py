@@ -9,6 +9,7 @@ study.json and pictures.npz; report.py makes figures and findings of them.
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from jaxcompare.data.split import Dataset
+    from jaxcompare.records import RunRecord
 
 MODELS: tuple[ModelName, ...] = ("cnn", "vit")
 
@@ -31,8 +33,8 @@ class Args:
     """Compare what trained networks have learned."""
 
     runs: Path | None = None
-    """Folder of a finished full comparison with its weights, two seeds or more of both models. Not given: the runs are
-    trained first, into OUT/runs/."""
+    """Folder of a finished full comparison with its weights, two seeds or more of both models. Their images are taken
+    anew, from --data-dir. Not given: the runs are trained first, into OUT/runs/."""
     images: int | None = None
     """Test images used, 50 or more, drawn at random (not given: 10,000, or all there are). Measures that cost much
     take fewer of them: study.json says how many."""
@@ -65,8 +67,8 @@ def main(args: Args) -> None:
         raise InputError("--no-keep-weights: what is compared here are weights; leave it out")
     if args.runs is None and args.seeds < 2:
         raise InputError(f"--seeds: must be at least 2, to tell what is a seed's and what a model's, not {args.seeds}")
-    if args.runs and not (args.runs / "runs.jsonl").exists():
-        raise InputError(f"--runs {args.runs}: holds no runs.jsonl; give the folder that full_comparison.py wrote")
+    if args.runs:
+        check_runs_alone(args)
     console.check_out(args.out, "study.json", fresh=args.keep.fresh)
 
     # From here on the imports are heavy.
@@ -83,11 +85,13 @@ def main(args: Args) -> None:
     screen = Console(highlight=False, soft_wrap=True)
     environment = describe_environment("jax")
     folder = args.runs or args.out / "runs"
-    dataset = load_dataset(args.data)
+    dataset = load_dataset(data_of(load_records(folder / "runs.jsonl"), args.data) if args.runs else args.data)
     images = count_images(dataset, args.images)
+    if args.keep.fresh:
+        console.move_aside(args.out)
     if args.runs is None:
         train(screen, args, dataset, folder)
-    runs = check_runs(load_records(folder / "runs.jsonl"), dataset, args.data.image_size, folder)
+    runs = check_runs(load_records(folder / "runs.jsonl"), dataset, folder)
     networks = load_networks(folder, runs, dataset)
     training_runs.describe(screen, environment, sorted({run.config.training.seed for run in runs}))
     start = time.perf_counter()
@@ -111,6 +115,24 @@ def main(args: Args) -> None:
     screen.print(f"Next: python experiments/report.py {args.out}", markup=False)
 
 
+def check_runs_alone(args: Args) -> None:
+    """Refuse --runs of a folder without records, or beside what is then decided already."""
+    if not (args.runs and (args.runs / "runs.jsonl").exists()):
+        raise InputError(f"--runs {args.runs}: holds no runs.jsonl; give the folder that full_comparison.py wrote")
+    preset = PRESETS[args.preset]
+    # Where images are is no part of what they are: configs that differ in it are equal.
+    if dataclasses.replace(args, runs=None, images=None, out=preset.out, keep=preset.keep) != preset:
+        raise InputError("--runs: these runs have their images and their recipe; beside it give --data-dir alone")
+
+
+def data_of(records: Sequence["RunRecord"], asked: DataConfig) -> DataConfig:
+    """The images that runs were trained on, which are now where they are asked for."""
+    if not records:
+        raise InputError("--runs: holds no run; give the folder that full_comparison.py wrote")
+    here = {"data_dir": asked.data_dir, "skip_bad_images": asked.skip_bad_images}
+    return dataclasses.replace(records[0].config.data, **here)
+
+
 def train(screen: "Console", args: Args, dataset: "Dataset", folder: Path) -> None:
     """The runs that are to be studied, as the full comparison trains them."""
     from jaxcompare.training.execution import choose_execution
@@ -121,7 +143,7 @@ def train(screen: "Console", args: Args, dataset: "Dataset", folder: Path) -> No
     execution, _ = choose_execution(args.execution, dataset.train, seeds=len(seeds), workers=data.workers)
     configs = [RunConfig("jax", model, data, args.training, execution) for model in MODELS]
     path, experiment = folder / "runs.jsonl", full_comparison.EXPERIMENT
-    training_runs.check_folder(path, experiment, configs[0], dataset.fingerprint)
+    training_runs.start_records(path, experiment, configs[0], dataset.fingerprint)
     records = [
         record
         for config in configs

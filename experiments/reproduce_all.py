@@ -38,10 +38,15 @@ class Args:
     out: Path = Path("runs/reproduce_all")
     """Folder for one folder per experiment, and report/."""
     minutes: float | None = None
-    """Stop before so many minutes are over, with everything kept, and say what is left; the same command goes on."""
+    """Stop before so many minutes are over, with everything kept, and say what is left: exit status 75. The same
+    command goes on."""
     dry_run: bool = False
-    """Print the plan and about how long each piece takes here, from a calibration of a minute or two; run nothing."""
+    """Print the plan and about how long each piece takes here, from a calibration of a minute or two on the data set's
+    images; run nothing."""
 
+
+UNFINISHED = 75
+"""Exit status where time ran out: EX_TEMPFAIL of sysexits.h, try again."""
 
 QUICK = {
     "full_comparison": "full_comparison.py --preset quick",
@@ -106,7 +111,7 @@ def main(args: Args) -> None:
                 child.wait()
                 left = "".join(f"\n  {shlex.join(step)}" for step in steps[number - 1 :])
                 print(f"\nstopped after {args.minutes:g} minutes; the same command goes on. Left:{left}")
-                return
+                sys.exit(UNFINISHED)
             except KeyboardInterrupt:
                 child.terminate()  # it saves what it has, within guard.GRACE_S
                 raise

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import console
 import guard
 from jaxcompare.config import InputError, RunConfig
 from jaxcompare.records import Experiment, Prediction
@@ -88,7 +89,7 @@ def train(
         Checkpoints(checkpoints_of(path, config, seeds[first:], dataset.fingerprint)).remove()
     records: list[RunRecord] = []
     if missing:
-        _check_one_commit(path)
+        check_one_commit(path)
         checkpoints = Checkpoints(checkpoints_of(path, config, missing, dataset.fingerprint), keep.checkpoint_every)
         digests: dict[int, str] = {}
         shown = config.epoch_images or size or len(dataset.train)
@@ -147,7 +148,7 @@ def checkpoints_of(path: Path, config: RunConfig, seeds: Sequence[int], fingerpr
     return path.parent / "checkpoints" / name
 
 
-def _check_one_commit(path: Path) -> None:
+def check_one_commit(path: Path) -> None:
     """Refuse to add runs to a file of complete ones that another commit trained: they could not stand side by side."""
     from jaxcompare.measure.environment import git_commit
     from jaxcompare.records import load_records
@@ -199,10 +200,17 @@ class Training:
         self._bar.stop()
 
 
-def check_folder(path: Path, experiment: Experiment, config: RunConfig, fingerprint: str, *but: str) -> None:
+def start_records(
+    path: Path, experiment: Experiment, config: RunConfig, fingerprint: str, *but: str, fresh: bool = False
+) -> None:
     """Refuse a file of records that holds another experiment's runs, or this one's of another recipe: no report could
     be made of both. What is named in `but` may differ between the runs of the experiment.
+
+    Args:
+        fresh: what the folder holds moves aside instead: nothing is left to refuse the work for.
     """
+    if fresh:
+        console.move_aside(path.parent)
     from jaxcompare.analysis.comparison import differing
     from jaxcompare.records import load_records
     from jaxcompare.run_frame import recipe_of

@@ -51,13 +51,13 @@ def write(folder, *, favour=1, identified=1.0, positions=None):
         for name, fraction in itertools.product(("Grad-CAM" if m == "cnn" else "rollout", "gradient"), (0, 0.5, 1)):
             random = 0.9 - 0.8 * fraction
             lower = shift(0.2, s) * (fraction == 0.5) + 0.001 * s * fraction
-            rows["deletion"].append((m, s, name, fraction, random - lower, random))
+            rows["deletion"].append((m, s, name, fraction, random - lower, random, random + 0.05))
         for label, prediction in itertools.product(range(3), repeat=2):
             rows["confusion"].append((m, s, label, prediction, 8 if label == prediction else 1))
         for kind, step in itertools.product(KINDS, range(4)):
             better = (m == "vit") * shift(0.05, s) * (step > 0)
             accuracy = 0.8 - 0.15 * step + better + 0.001 * s * step * (m == "vit")
-            rows["robustness"].append((m, s, kind, step, None if step == 0 else 2.0**step, accuracy))
+            rows["robustness"].append((m, s, kind, "pixels", step, None if step == 0 else 2.0**step, accuracy))
     for s, label in itertools.product(SEEDS, range(3)):
         middle = (shift(0.2, s), 0.0, -shift(0.2, s))[label]
         rows["classes"].append((s, label, 10, middle, middle - 0.1, middle + 0.1))

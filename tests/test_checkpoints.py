@@ -171,6 +171,16 @@ def test_fresh_moves_what_was_there_aside(run_script, tmp_path):
     assert not (out / "weights").exists()
 
 
+def test_what_is_refused_moves_nothing_and_leaves_nothing(run_script, fail_script, tmp_path):
+    out = tmp_path / "out"
+    for finished in (False, True):
+        words = (*TINY, "--epochs", "1", "--out", out)
+        assert "9999" in fail_script(full_comparison, *words, "--train-size", "9999", "--fresh")
+        assert not (tmp_path / "out.1").exists()
+        assert (out.exists(), (out / "runs.jsonl").exists()) == (finished, finished)
+        run_script(full_comparison, *words)
+
+
 def test_fresh_leaves_a_folder_of_anything_else_alone(fail_script, monkeypatch, tmp_path):
     (tmp_path / "thesis.tex").touch()
     monkeypatch.chdir(tmp_path)

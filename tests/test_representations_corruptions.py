@@ -7,8 +7,6 @@ import pytest
 
 from jaxcompare.representations.corruptions import (
     CORRUPTIONS,
-    Curve,
-    area_between,
     corrupt_images,
     robustness_curves,
 )
@@ -108,20 +106,12 @@ def test_curves():
     )
     for curve in curves["blind"].values():
         np.testing.assert_array_equal(curve.accuracy, 0.5)
-        assert curve.area == 0.5
     shuffled, faded = curves["sees"]["patch shuffle"], curves["sees"]["contrast"]
     # Bright patches go anywhere, and noise decides about the others; contrast changes no order.
     assert faded.accuracy[0] > 0.7
     np.testing.assert_array_equal(faded.accuracy, faded.accuracy[0])
     assert shuffled.accuracy[1] < faded.accuracy[0]
     assert shuffled.strengths == (None, 2, 4, 8)
-    assert area_between(faded, curves["blind"]["contrast"]) == pytest.approx(faded.accuracy[0] - 0.5)
-
-
-def test_area_is_by_trapezoids():
-    curve = Curve((None, 2, 4), np.array([[1, 1], [0, 1], [0, 0]], float))
-    np.testing.assert_array_equal(curve.accuracy, [1, 0.5, 0])
-    assert curve.area == 0.5
 
 
 @pytest.mark.parametrize(
@@ -131,10 +121,6 @@ def test_area_is_by_trapezoids():
         (lambda: corrupt_images(IMAGES * 255, "contrast", 1), r"must be in \[0, 1\]"),
         (lambda: corrupt_images(IMAGES, "patch shuffle", 5), "a grid of 5 does not divide"),
         (lambda: corrupt_images(IMAGES, "occlusion", 33), "a square of 33 pixels is larger"),
-        (
-            lambda: area_between(Curve((None, 2), np.ones((2, 1))), Curve((None, 3), np.ones((2, 1)))),
-            "have no area between them",
-        ),
     ],
 )
 def test_what_cannot_be_corrupted_is_said(call, message):

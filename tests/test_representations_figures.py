@@ -74,6 +74,8 @@ def test_deletion_curves_are_the_maps_and_anothers(study):
     curves = [axes for axes in map_figure(study).axes if "deletion" in axes.get_title()]
     for axes, (model, own) in zip(curves, (("cnn", "Grad-CAM"), ("vit", "rollout")), strict=True):
         of = deletion[deletion.model == model]
+        at_random = of.groupby("fraction").at_random.mean()
+        np.testing.assert_allclose(line(axes, "random pixels"), at_random)
         for name in (own, "gradient"):
             means = of[of["map"] == name].groupby("fraction")[["by_map", "by_other"]].mean()
             np.testing.assert_allclose(line(axes, f"{name}, its largest first"), means.by_map)

@@ -13,9 +13,10 @@ import full_comparison
 import report
 import representations
 from jaxcompare.analysis.representations import COLUMNS, read_representations
+from jaxcompare.config import InputError
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.records import load_records, save_records
-from jaxcompare.representations.networks import load_networks
+from jaxcompare.representations.networks import check_runs, load_networks
 from jaxcompare.representations.study import run_study
 
 pytestmark = pytest.mark.slow  # the whole study, of four networks trained for it
@@ -87,7 +88,7 @@ def test_accuracy_is_the_runs_own(finished):
 
 
 def test_a_study_of_kept_weights_repeats_its_numbers(finished, run_script, tmp_path):
-    run_script(representations, *DATA, "--runs", finished / "runs", "--images", "60", "--out", tmp_path / "out")
+    run_script(representations, "--runs", finished / "runs", "--images", "60", "--out", tmp_path / "out")
     for name in COLUMNS:
         first, again = (pd.read_csv(folder / f"{name}.csv") for folder in (finished, tmp_path / "out"))
         pd.testing.assert_frame_equal(first, again, rtol=1e-3, atol=1e-4)
@@ -103,41 +104,30 @@ def test_mistakes_are_one_line(finished, fail_script, tmp_path):
     def fail(*words):
         return fail_script(representations, "--runs", runs, "--out", tmp_path / "out", *words)
 
-    assert "from 50 to the 360 test images there are, not 361" in fail(*DATA, "--images", "361")
-    assert "from 50 to" in fail(*DATA, "--images", "49")
-    assert "image size is 8, here it is 16" in fail("--dataset", "digits", "--image-size", "16")
-    assert "images is" in fail(*DATA, "--normalisation", "data", "--dataset", "folder", *_folder(tmp_path, 10))
-    assert "number of classes is 10, here it is 2" in fail(*DATA, "--dataset", "folder", *_folder(tmp_path, 2))
+    assert "from 50 to the 360 test images there are, not 361" in fail("--images", "361")
+    assert "from 50 to" in fail("--images", "49")
+    assert "give --data-dir alone" in fail("--image-size", "16")
+    assert "give --data-dir alone" in fail("--epochs", "3")
     weights = sorted((runs / "weights").iterdir())
     kept = weights[0].read_bytes()
     weights[0].write_bytes(weights[-1].read_bytes())
-    assert f"{weights[0]}: not the file that this run wrote" in fail(*DATA)
+    assert f"{weights[0]}: not the file that this run wrote" in fail()
     weights[0].write_bytes(kept[:100])
-    assert f"{weights[0]}: damaged" in fail(*DATA)
+    assert f"{weights[0]}: damaged" in fail()
     weights[0].unlink()
-    assert f"{weights[0]}: cannot be read" in fail(*DATA)
+    assert f"{weights[0]}: cannot be read" in fail()
     records = load_records(runs / "runs.jsonl")
     (runs / "runs.jsonl").unlink()
     save_records(runs / "runs.jsonl", records[:3])
-    assert "of two seeds or more, not of [42]" in fail(*DATA)
+    assert "of two seeds or more, not of [42]" in fail()
     (runs / "runs.jsonl").write_text("{}\n")
-    assert "runs.jsonl" in fail(*DATA)
-    assert not list((tmp_path / "out").glob("*.csv"))
+    assert "runs.jsonl" in fail()
+    assert not (tmp_path / "out").exists()
+    dataset = load_dataset(records[0].config.data)
+    for there, change in (("images is", {"fingerprint": "0" * 64}), ("classes is 10", {"class_names": ("a", "b")})):
+        with pytest.raises(InputError, match=f"{there}.*give the --data-dir of their images"):
+            check_runs(records, dataclasses.replace(dataset, **change), runs)
     assert "holds study.json of another experiment" in fail_script(full_comparison, *DATA, "--out", finished)
-
-
-def _folder(root, classes):
-    """Flags for a folder of small images."""
-    from PIL import Image
-
-    folder = root / f"images{classes}"
-    for split in ("train", "test"):
-        for label in range(classes):
-            (folder / split / f"class{label}").mkdir(parents=True, exist_ok=True)
-            for i in range(60 // classes):
-                image = np.full((8, 8, 3), 20 * label + i, np.uint8)
-                Image.fromarray(image).save(folder / split / f"class{label}" / f"{i}.png")
-    return "--data-dir", folder
 
 
 def test_blank_networks_have_flat_curves_and_no_number_is_missing(finished):

@@ -44,7 +44,9 @@ def test_reproduce_all_stops_in_time_and_says_what_is_left(run_script, capsys, m
     monkeypatch.setattr(reproduce_all, "__file__", str(tmp_path / "reproduce_all.py"))
     monkeypatch.setattr(reproduce_all, "build_steps", lambda _: [["quick.py"], ["long.py", "--a"], ["report.py"]])
     monkeypatch.setattr(reproduce_all.guard, "GRACE_S", 58)
-    run_script(reproduce_all, "--out", tmp_path / "out", "--minutes", 1)
+    with pytest.raises(SystemExit) as end:
+        run_script(reproduce_all, "--out", tmp_path / "out", "--minutes", 1)
+    assert end.value.code == reproduce_all.UNFINISHED
     assert (tmp_path / "saved").exists()
     printed = capsys.readouterr().out
     assert printed.endswith("stopped after 1 minutes; the same command goes on. Left:\n  long.py --a\n  report.py\n")

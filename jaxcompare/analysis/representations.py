@@ -31,7 +31,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "identification": ("measure", "model", "seed", "other_seed", "share", "chance"),
     "attention": (*NETWORK, "layer", "head", "pixels", "class_share"),
     "fields": (*NETWORK, "layer", "width", "theoretical"),
-    "deletion": ("model", "seed", "map", "fraction", "by_map", "by_other"),
+    "deletion": ("model", "seed", "map", "fraction", "by_map", "by_other", "at_random"),
     "probes": (*NETWORK, "layer", "accuracy", "control", "features"),
     "agreement": (
         "without",
@@ -46,7 +46,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "confusion": ("model", "seed", "label", "prediction", "images"),
     "classes": ("seed", "label", "images", "difference", "low", "high"),
-    "robustness": ("model", "seed", "corruption", "step", "strength", "accuracy"),
+    "robustness": ("model", "seed", "corruption", "unit", "step", "strength", "accuracy"),
 }
 """Of every frame, FRAME.csv; what they mean is in docs/records.md."""
 

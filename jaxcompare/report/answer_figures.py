@@ -11,15 +11,6 @@ from jaxcompare.report.figure import COLOURS, HATCHES, LINES, add_title, panels
 from jaxcompare.report.text import LABELS, number
 from jaxcompare.report.words import say_learned
 
-UNITS = {
-    "translation": "pixels",
-    "patch shuffle": "patches a side",
-    "low-pass": "cycles an image kept up to",
-    "high-pass": "cycles an image kept from",
-    "contrast": "contrast kept",
-    "occlusion": "pixels a side",
-}
-
 
 def robustness_figure(study: Representations) -> Figure:
     """Figure 14: accuracy by strength of each corruption, and what the ViT keeps more of its own than the CNN."""
@@ -35,7 +26,7 @@ def robustness_figure(study: Representations) -> Figure:
         known = study.areas_between.get(str(kind))
         area = number("+.2f")(known) if known else "not above chance"
         title = f"{str(kind).capitalize()}\naccuracy kept, ViT less CNN: {area}"
-        axes.set(xlabel=UNITS[str(kind)], ylabel="accuracy (%)", ylim=(0, 100))
+        axes.set(xlabel=rows.unit.iloc[0], ylabel="accuracy (%)", ylim=(0, 100))
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.3)
         axes.legend()

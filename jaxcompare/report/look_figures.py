@@ -92,6 +92,9 @@ def _deletion(axes: Axes, model: ModelName, of: pd.DataFrame) -> None:
         axes.plot(100 * mean.index, mean, color=COLOURS[model], linestyle=line, label=f"{name}, its largest first")
         other = rows.groupby("fraction").by_other.mean()
         axes.plot(100 * other.index, other, color="black", linestyle=line, alpha=0.6, label=f"{name} of another image")
+    # Every map of a network has the same random orders.
+    random = of.groupby("fraction").at_random.mean()
+    axes.plot(100 * random.index, random, color="grey", linestyle=":", label="random pixels")
     axes.set(title=f"{LABELS[model]}: deletion", xlabel="pixels replaced (%)", ylabel="probability", ylim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

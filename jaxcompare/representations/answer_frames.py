@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from jaxcompare.data.split import Statistics
-from jaxcompare.representations.corruptions import robustness_curves
+from jaxcompare.representations.corruptions import CORRUPTIONS, robustness_curves
 from jaxcompare.representations.disagreement import agreement, class_differences, confusion_matrix, error_consistency
 from jaxcompare.representations.networks import Network
 
@@ -62,6 +62,7 @@ def robustness_frame(
             "model": network.model,
             "seed": network.seed,
             "corruption": kind,
+            "unit": CORRUPTIONS[kind].unit,
             "step": step,
             "strength": strength,
             "accuracy": accuracy,

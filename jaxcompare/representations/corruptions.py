@@ -127,7 +127,7 @@ CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
         "patch shuffle": Corruption(shuffle_patches, "patches a side", (2, 4, 8)),
         "low-pass": Corruption(low_pass, "cycles an image kept up to", (12, 8, 4, 2)),
         "high-pass": Corruption(high_pass, "cycles an image kept from", (1.5, 2, 4, 8)),
-        "contrast": Corruption(lower_contrast, "of the contrast", (0.5, 0.25, 0.1, 0.05)),
+        "contrast": Corruption(lower_contrast, "contrast kept", (0.5, 0.25, 0.1, 0.05)),
         "occlusion": Corruption(occlude, "pixels a side", (4, 8, 16, 24)),
     }
 )
@@ -147,24 +147,6 @@ class Curve:
     def accuracy(self) -> Float[np.ndarray, " strengths"]:
         """Share of images classified right."""
         return self.correct.mean(axis=1)
-
-    @property
-    def area(self) -> float:
-        """Mean height of the curve: strengths at equal distances, trapezoids between them."""
-        return float(np.trapezoid(self.accuracy, dx=1 / (len(self.strengths) - 1)))
-
-
-def area_between(first: Curve, second: Curve) -> float:
-    """The first's area less the second's: above 0, the first keeps more accuracy.
-
-    A network that is more accurate on the images as they are starts ahead; the curves tell how much of it that is.
-
-    Raises:
-        ValueError: curves of other strengths.
-    """
-    if first.strengths != second.strengths:
-        raise ValueError(f"curves of strengths {first.strengths} and {second.strengths} have no area between them")
-    return first.area - second.area
 
 
 def corrupt_images(images: Pixels, kind: str, strength: Strength, *, seed: int = 0) -> Pixels:

@@ -58,16 +58,17 @@ def deletion_frame(
     networks: Sequence[Network], images: Images, predictions: dict[str, Int[np.ndarray, " n"]]
 ) -> pd.DataFrame:
     """`deletion`, mean probabilities over the images as the pixels go that a map marks first, beside those that another
-    image's map marks: as coarse, as much at the centre, and of another thing."""
+    image's map marks (as coarse, as much at the centre, and of another thing) and in random order."""
     frames = []
     for network in networks:
         module, params, predicted = network.module, network.params, predictions[network.name][: len(images)]
         maps = _maps(network, images, predicted) | {"gradient": gradient_maps(module, params, images, predicted)}
         for name, values in maps.items():
             found, other = (deletion(module, params, images, of) for of in (values, np.roll(values, 1, axis=0)))
-            curves = {"by_map": found.by_map.mean(axis=0), "by_other": other.by_map.mean(axis=0)}
+            curves = {"by_map": found.by_map, "by_other": other.by_map, "at_random": found.at_random}
+            means = {column: curve.mean(axis=0) for column, curve in curves.items()}
             ids = {"model": network.model, "seed": network.seed, "map": name}
-            frames.append(pd.DataFrame({**ids, "fraction": found.fractions, **curves}))
+            frames.append(pd.DataFrame({**ids, "fraction": found.fractions, **means}))
     return pd.concat(frames, ignore_index=True)
 
 

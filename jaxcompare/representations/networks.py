@@ -39,7 +39,7 @@ class Network:
         return f"{self.model}-{self.seed}{'' if self.trained else '-untrained'}"
 
 
-def check_runs(records: Sequence[RunRecord], dataset: Dataset, image_size: int, folder: Path) -> list[RunRecord]:
+def check_runs(records: Sequence[RunRecord], dataset: Dataset, folder: Path) -> list[RunRecord]:
     """Of a full comparison's records, the complete runs of seeds that both models have, in order.
 
     Raises:
@@ -56,14 +56,12 @@ def check_runs(records: Sequence[RunRecord], dataset: Dataset, image_size: int, 
     chosen = [record for record in complete if record.config.training.seed in both]
     for record in chosen:
         for name, there, here in (
-            ("image size", record.config.data.image_size, image_size),
             ("number of classes", record.num_classes, len(dataset.class_names)),
             ("images", record.data_fingerprint[:8], dataset.fingerprint[:8]),
         ):
             if there != here:
                 raise InputError(
-                    f"{folder}: the runs' {name} is {there}, here it is {here}; give their --dataset, --data-dir and "
-                    "--image-size"
+                    f"{folder}: the runs' {name} is {there}, here it is {here}; give the --data-dir of their images"
                 )
     return sorted(chosen, key=lambda r: (r.config.model, r.config.training.seed))
 

@@ -100,11 +100,6 @@ class Deletion:
     at_random: Float[np.ndarray, "n steps"]
     """In random order."""
 
-    @property
-    def advantage(self) -> Float[np.ndarray, " n"]:
-        """Each image's area under the random curve less that under the map's: above 0, the map finds what matters."""
-        return np.trapezoid(self.at_random - self.by_map, self.fractions, axis=1)
-
 
 def deletion(
     model: nn.Module,
@@ -118,8 +113,8 @@ def deletion(
 ) -> Deletion:
     """Deletion curves of a map and of random order.
 
-    Equal values of a map are taken in the image's random order, so a map that says nothing has an advantage of exactly
-    0. 2 * steps forward passes an image.
+    Equal values of a map are taken in the image's random order, so a map that says nothing has that order's curve,
+    exactly. 2 * steps forward passes an image.
 
     Args:
         images: normalised.
