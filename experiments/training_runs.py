@@ -32,6 +32,9 @@ class Keep:
     """Keep the parameters that each run ends with, in OUT/weights/, 3 MB a run."""
     fresh: bool = False
     """Move what OUT holds to a folder beside it, OUT.1 or the next that is free, and begin anew."""
+    log_dir: Path | None = None
+    """Folder for a CSV of each run that is trained, a row an epoch, written after every epoch: loss, accuracies,
+    seconds (docs/records.md)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.checkpoint_every < math.inf:
@@ -90,6 +93,8 @@ def train(
     records: list[RunRecord] = []
     if missing:
         check_one_commit(path)
+        if keep.log_dir:
+            console.check_writable(keep.log_dir, "--log-dir")
         checkpoints = Checkpoints(checkpoints_of(path, config, missing, dataset.fingerprint), keep.checkpoint_every)
         digests: dict[int, str] = {}
         shown = config.epoch_images or size or len(dataset.train)
@@ -102,6 +107,8 @@ def train(
                     if digest := digests.get(record.config.training.seed):
                         records[index] = dataclasses.replace(record, execution=record.execution | {"weights": digest})
                 save_records(path, records)
+                for record in records if (logs := keep.log_dir) else ():
+                    write_log(logs, record)
                 progress.show_epoch(records)
 
             def on_end(ended: list["RunRecord"], params: "Params") -> None:
@@ -136,6 +143,17 @@ def train(
             screen.print(message, style="red", markup=False)
     trained = {record.config.training.seed: record for record in records}
     return [found[seed] or trained[seed] for seed in seeds]
+
+
+def write_log(folder: Path, record: "RunRecord") -> None:
+    """A run so far as CSV, named as its weights are."""
+    from jaxcompare.lines import write_atomically
+    from jaxcompare.run_frame import SERIES, to_frame
+    from jaxcompare.training.weights import weights_path
+
+    frame = to_frame([record])[["model", "train_images", "seed", *SERIES]]
+    path = folder / weights_path(folder, record).with_suffix(".csv").name
+    write_atomically(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
 def checkpoints_of(path: Path, config: RunConfig, seeds: Sequence[int], fingerprint: str) -> Path:

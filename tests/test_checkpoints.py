@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import full_comparison
@@ -169,6 +170,14 @@ def test_fresh_moves_what_was_there_aside(run_script, tmp_path):
     records = [load_records(folder / "runs.jsonl") for folder in (out, tmp_path / "out.1")]
     assert numbers(records[0]) == numbers(records[1])
     assert not (out / "weights").exists()
+
+
+def test_a_run_is_logged_as_csv(run_script, tmp_path):
+    run_script(full_comparison, *TINY, "--epochs", "2", "--log-dir", tmp_path / "logs", "--out", tmp_path / "out")
+    (record,) = load_records(tmp_path / "out" / "runs.jsonl")
+    log = pd.read_csv(tmp_path / "logs" / "cnn-64-seed42.csv")
+    assert list(log.epoch) == [1, 2]
+    assert log.test_accuracy.to_list() == pytest.approx(record.history.test_accuracy)
 
 
 def test_what_is_refused_moves_nothing_and_leaves_nothing(run_script, fail_script, tmp_path):

@@ -198,6 +198,17 @@ def test_an_exact_power_law_is_recovered():
     assert (law.a, law.b) == pytest.approx((3, 0.35))
     assert law.max_residual == pytest.approx(0, abs=1e-12)
     assert law.b_interval is None
+    assert law.forecast.mean == pytest.approx(0, abs=1e-12)
+
+
+def test_a_law_is_tried_on_the_largest_size():
+    """Of which the smaller ones' law knows nothing."""
+    errors = np.array([[a * n**-0.35 for n in SIZES] for a in (2, 3)])
+    errors[:, -1] /= 1.1, 1.2
+    found = fit_power_law(SIZES, errors).forecast
+    assert found.mean == pytest.approx(0.15)
+    assert (found.interval.low, found.interval.high) == pytest.approx(bounds([0.1, 0.2]))
+    assert fit_power_law(SIZES[-3:], errors[:, -3:]).forecast is None
 
 
 @pytest.mark.parametrize("seeds", [3, 6])

@@ -89,6 +89,9 @@ class PowerLaw:
     """None with one seed."""
     max_residual: float
     """Largest |log(error / fit)| of the seeds' geometric mean error: of the law's form, not of the seeds' scatter."""
+    forecast: Estimate | None
+    """The largest size's error as the other sizes' law has it, over that measured, less 1; over seeds. None below four
+    sizes."""
 
     @property
     def exponent(self) -> Estimate:
@@ -226,8 +229,11 @@ def fit_power_law(sizes: Sequence[float], errors: ArrayLike) -> PowerLaw:
     lines = log_lines(images, rows)
     slope, intercept = seed_mean(lines)
     residuals = seed_mean(np.log(rows)) - (slope * np.log(images) + intercept)
-    b_interval = mean_interval((-lines[:, 0]).tolist())
-    return PowerLaw(math.exp(intercept), -float(slope), b_interval, float(np.abs(residuals).max()))
+    b_interval, forecast = mean_interval((-lines[:, 0]).tolist()), None
+    if len(images) > 3:
+        slopes, intercepts = log_lines(images[:-1], rows[:, :-1]).T
+        forecast = estimate(np.expm1(slopes * np.log(images[-1]) + intercepts - np.log(rows[:, -1])).tolist())
+    return PowerLaw(math.exp(intercept), -float(slope), b_interval, float(np.abs(residuals).max()), forecast)
 
 
 def half_width(rows: np.ndarray, level: float = LEVEL) -> np.ndarray:

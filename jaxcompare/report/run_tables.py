@@ -1,5 +1,7 @@
 """Tables of training runs: the full comparison, data efficiency, the frameworks' agreement, predictions."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 
 from jaxcompare.analysis.agreement import Arm, agreements, origins
@@ -103,19 +105,17 @@ def efficiency_table(efficiency: Efficiency, *notes: str) -> Table:
 
 LAWS: Columns = {
     "Model": ("model", LABELS.__getitem__),
-    "a": ("a", number(".2f")),
-    "b (95 % interval)": ("exponent", number(".3f")),
-    "Largest residual": ("max_residual", lambda residual: f"{100 * residual:.1f} %"),
+    "a": ("law.a", number(".2f")),
+    "b (95 % interval)": ("law.exponent", number(".3f")),
+    "Largest residual": ("law.max_residual", lambda residual: f"{100 * residual:.1f} %"),
+    "Forecast, % off": ("law.forecast", number("+.1f", 100)),
 }
 
 
 def efficiency_tables(sweep: Sweep) -> list[Table]:
     """Accuracies by size and their differences, of the best epoch and of the last, and where the lead changes."""
     laws = sweep.analyses["best"].power_law
-    rows = pd.DataFrame(
-        [(model, law.a, law.exponent, law.max_residual) for model, law in laws.items()],
-        columns=["model", "a", "exponent", "max_residual"],
-    )
+    rows = [SimpleNamespace(model=model, law=law) for model, law in laws.items()]
     method = sweep.analyses["best"].estimates[sweep.models[0]].iloc[0].interval
     note = say("sweep", sweep.first, sweep.seeds, method.method if method else "")
     about = note, machines(sweep.runs), say("left_out", sweep.left_out.to_dict("records"))
