@@ -160,7 +160,7 @@ def fail_script(run_script, capsys):
     return fail
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_dataset() -> Dataset:
     """70 training and 21 test images, of 8x8 pixels and three colours: sizes that no batch divides."""
     generator = np.random.default_rng(0)

@@ -1,6 +1,7 @@
 """A run that was stopped goes on to the numbers of one that was not, whatever became of its files."""
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from toy import build_toy
 
 import full_comparison
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig
 from jaxcompare.records import load_records, save_records
+from jaxcompare.training import learner
 from jaxcompare.training.checkpoints import Checkpoints
 from jaxcompare.training.fit import fit_seeds
 from jaxcompare.training.weights import load_weights, save_weights, weights_path
@@ -53,9 +56,8 @@ def stop_after(epoch, run, dataset, seeds, folder):
     [({"git_commit": "another"}, "commit"), ({"environment": {"cpu": "another"}}, "cpu"),
      ({"environment": {"versions": {"jax": "9"}}}, "jax 9"), ({"execution": {"devices": 7}}, "devices 7")],
 )  # fmt: skip
-def test_a_run_does_not_go_on_as_another_program(changed, named, tiny_dataset, tmp_path, monkeypatch):
-    run = config("step", "device")
-    stop_after(1, run, tiny_dataset, [1], tmp_path)
+def test_a_run_does_not_go_on_as_another_program(changed, named, stopped, tiny_dataset, monkeypatch):
+    _, folder = stopped
     real = Checkpoints.latest
 
     def latest(self, state):
@@ -69,7 +71,7 @@ def test_a_run_does_not_go_on_as_another_program(changed, named, tiny_dataset, t
 
     monkeypatch.setattr(Checkpoints, "latest", latest)
     with pytest.raises(InputError, match=f"began with .*{named}"):
-        fit_seeds(run, tiny_dataset, [1], checkpoints=Checkpoints(tmp_path, every_s=0))
+        fit_seeds(config(), tiny_dataset, [1], checkpoints=Checkpoints(folder))
 
 
 @pytest.mark.parametrize(
@@ -102,19 +104,29 @@ DAMAGES = {
 }
 
 
+@pytest.fixture(scope="module")
+def stopped(tiny_dataset, tmp_path_factory):
+    """The numbers of a whole run, and the checkpoints of one that was stopped."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learner, "build_model", build_toy)
+        whole, _ = fit_seeds(config(), tiny_dataset, [1])
+        folder = tmp_path_factory.mktemp("stopped")
+        stop_after(3, config(), tiny_dataset, [1], folder)
+    return numbers(whole), folder
+
+
 # What reads a damaged file may leave a future behind that finds its event loop closed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @pytest.mark.parametrize("what", ["state", "about"])
-def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(damage, what, tiny_dataset, tmp_path):
-    run = config()
-    whole, _ = fit_seeds(run, tiny_dataset, [1])
-    stop_after(3, run, tiny_dataset, [1], tmp_path)
+def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(damage, what, stopped, tiny_dataset, tmp_path):
+    whole, folder = stopped
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     files = [path for path in (tmp_path / "3" / what).rglob("*") if path.is_file() and path.stat().st_size]
     damage(max(files, key=lambda path: path.stat().st_size))
     with pytest.warns(UserWarning, match=r"/3: damaged \(.*the checkpoint before it is taken"):
-        again, _ = fit_seeds(run, tiny_dataset, [1], checkpoints=Checkpoints(tmp_path))
-    assert numbers(again) == numbers(whole)
+        again, _ = fit_seeds(config(), tiny_dataset, [1], checkpoints=Checkpoints(tmp_path))
+    assert numbers(again) == whole
     assert [one["after_epoch"] for one in again[0].execution["resumed"]] == [2]
 
 

@@ -50,12 +50,12 @@ def losses(config, dataset, seeds=(5,), devices=BOTH):
 
 
 SLOW = pytest.mark.slow
-BOTH_MODELS = [pytest.param("cnn", marks=SLOW), "vit"]
 OTHERS = [(CHUNK, ONE), (EPOCH, ONE), (EPOCH, BOTH)]
 
 
 @pytest.mark.parametrize(
-    ("model", "others"), [("toy", OTHERS), pytest.param("cnn", OTHERS[-1:], marks=SLOW), ("vit", OTHERS[-1:])]
+    ("model", "others"),
+    [("toy", OTHERS), *(pytest.param(model, OTHERS[-1:], marks=SLOW) for model in ("cnn", "vit"))],
 )
 def test_chunk_and_epoch_are_step(model, others, small_dataset):
     """Dropout and augmentation on, the short batch included, on one device and on two that share each batch."""
@@ -70,7 +70,7 @@ def test_chunk_and_epoch_are_step(model, others, small_dataset):
     assert len(np.unique(reference)) == 10
 
 
-@pytest.mark.parametrize("model", BOTH_MODELS)
+@pytest.mark.parametrize("model", ["toy", pytest.param("cnn", marks=SLOW)])
 def test_a_seed_among_others_is_that_seed_alone(model, small_dataset):
     """One after another, two at a time, and three on devices that do not divide them."""
     with jax.enable_x64(True):
@@ -194,7 +194,8 @@ def engines_crop(images, array, count):
     return crop(images, array(places % 9), array((places + 4) % 9), array(places % 2 == 1))
 
 
-@pytest.mark.parametrize("model", BOTH_MODELS)
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["cnn", "vit"])
 def test_bfloat16_stays_near_float32(model, small_dataset):
     """The bound: a logit is off by at most 3 % of the largest, and ten losses by 0.05 nats."""
     images = np.random.default_rng(0).normal(size=(16, 8, 8, 3)).astype(np.float32)

@@ -161,7 +161,7 @@ def test_another_shape_is_refused_not_recompiled():
         compiled(np.zeros(4, np.float32))
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["cnn", pytest.param("vit", marks=pytest.mark.slow)])
 def test_the_same_config_gives_the_same_numbers(model, tiny_dataset):
     histories = [fit(config(model=model), tiny_dataset)[0].history for _ in range(2)]
     for field in ("train_loss", "train_accuracy", "test_accuracy"):

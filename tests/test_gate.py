@@ -42,12 +42,26 @@ def reference(request, shallow, tmp_path_factory):
 of_the_cnn, of_the_vit = (pytest.mark.parametrize("reference", [name], indirect=True) for name in ("cnn", "vit"))
 
 
+def the_rest_slow(name, *fast):
+    """Both models under each value of an argument, of which a few pairs are enough for every day."""
+    values = {value for _, value in fast}
+    return pytest.mark.parametrize(
+        ("reference", name),
+        [
+            pytest.param(model, value, marks=() if (model, value) in fast else pytest.mark.slow)
+            for model in ("cnn", "vit")
+            for value in sorted(values)
+        ],
+        indirect=["reference"],
+    )
+
+
 def pass_gate(reference, engine, **of_the_cell):
     model, path = reference
     return Deviation(**worker.pass_gate(gates.gate_of(Cell(model, engine, **of_the_cell)), SETUP, path))
 
 
-@pytest.mark.parametrize("seeds", [1, 2])
+@the_rest_slow("seeds", ("cnn", 1), ("vit", 2))
 def test_jax_passes_the_gate_of_its_own_precision_alone(reference, seeds):
     """What was not rounded passes no coarse gate."""
     deviation = pass_gate(reference, "step" if seeds == 1 else "epoch", seeds=seeds)
@@ -57,7 +71,7 @@ def test_jax_passes_the_gate_of_its_own_precision_alone(reference, seeds):
         assert message.endswith(f"only, as in float32: nothing was rounded to {precision}")
 
 
-@pytest.mark.parametrize("engine", ["op", "traced", "jit"])
+@the_rest_slow("engine", ("cnn", "op"), ("vit", "traced"), ("cnn", "jit"), ("vit", "jit"))
 def test_plain_jax_passes_the_gate(engine, reference):
     assert pass_gate(reference, engine).exceeds("float32") == []
 
@@ -84,6 +98,7 @@ def test_the_gate_refuses_a_wrong_epsilon(reference, monkeypatch):
     assert pass_gate(reference, "eager").exceeds("float32")
 
 
+@of_the_cnn
 def test_the_gate_refuses_coarser_products(reference, monkeypatch):
     """As TF32's are: the inputs of every product rounded to 10 bits."""
     real = layers.matmul
@@ -176,6 +191,7 @@ def test_a_gate_that_does_not_open_leaves_its_cells_without_a_time(monkeypatch):
     ]
 
 
+@pytest.mark.slow
 @of_the_cnn
 def test_a_missing_compiler_is_why_a_cell_has_no_time(reference, monkeypatch, tmp_path):
     """In a process of its own, which asks for the compiler once."""

@@ -60,6 +60,7 @@ def open_cell(cell, setup):
         yield lambda epoch: train(epoch)[0]
 
 
+@pytest.mark.slow
 def test_plain_engines_train_alike_and_as_jit_of_the_whole_batch_does(setup):
     """Over four steps, whose losses follow from the updates before them; dropout on."""
     batches, whole = (
