@@ -107,8 +107,8 @@ def train(
                     if digest := digests.get(record.config.training.seed):
                         records[index] = dataclasses.replace(record, execution=record.execution | {"weights": digest})
                 save_records(path, records)
-                for record in records if (logs := keep.log_dir) else ():
-                    write_log(logs, record)
+                if keep.log_dir:
+                    write_logs(keep.log_dir, records)
                 progress.show_epoch(records)
 
             def on_end(ended: list["RunRecord"], params: "Params") -> None:
@@ -145,15 +145,16 @@ def train(
     return [found[seed] or trained[seed] for seed in seeds]
 
 
-def write_log(folder: Path, record: "RunRecord") -> None:
-    """A run so far as CSV, named as its weights are."""
+def write_logs(folder: Path, records: Sequence["RunRecord"]) -> None:
+    """Each run so far as CSV, named as its weights are."""
     from jaxcompare.lines import write_atomically
     from jaxcompare.run_frame import SERIES, to_frame
     from jaxcompare.training.weights import weights_path
 
-    frame = to_frame([record])[["model", "train_images", "seed", *SERIES]]
-    path = folder / weights_path(folder, record).with_suffix(".csv").name
-    write_atomically(path, frame.to_csv(index=False, lineterminator="\n"))
+    for record in records:
+        frame = to_frame([record])[["model", "train_images", "seed", *SERIES]]
+        path = folder / weights_path(folder, record).with_suffix(".csv").name
+        write_atomically(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
 def checkpoints_of(path: Path, config: RunConfig, seeds: Sequence[int], fingerprint: str) -> Path:

@@ -82,10 +82,10 @@ def test_deletion_curves_are_the_maps_and_anothers(study):
             np.testing.assert_allclose(line(axes, f"{name} of another image"), means.by_other)
 
 
-def test_confusions_are_the_vits_less_the_cnns(study):
+def test_confusions_are_the_cnns_less_the_vits(study):
     confusion, _, kappa = disagreement_figure(study).axes
     difference = confusion.images[0].get_array()
-    assert difference[0, 1] == pytest.approx(100 * (11 / 20 - 1 / 10))
+    assert difference[0, 1] == pytest.approx(100 * (1 / 10 - 11 / 20))
     assert difference[1, 0] == 0
     assert [bar.get_height() for bar in kappa.patches] == pytest.approx([v.mean() for v in kappas(study).values()])
 

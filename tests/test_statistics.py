@@ -5,6 +5,7 @@ from unittest.mock import ANY
 
 import numpy as np
 import pytest
+from interval_coverage import covered
 from scipy import stats
 
 from jaxcompare.analysis.statistics import (
@@ -188,6 +189,12 @@ def test_as_many_seeds_as_needed_show_equivalence_in_four_of_five(scatter):
     assert power(needed) > 0.795
     assert power(needed + 1) > power(needed - 1)
     assert seeds_needed([0.2, 0.2], 1.5) == 2
+
+
+def test_what_is_said_of_coverage_is_simulated():
+    """In full: interval_coverage.py."""
+    for row in covered(40):
+        assert 75 < row["normal"] <= 100, row["kind"]
 
 
 # Power laws

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from jaxcompare.analysis.representations import MEASURES, Representations
@@ -144,8 +145,7 @@ def kappas(study: Representations) -> dict[str, pd.Series]:
 
 def _shared_errors(study: Representations) -> list[Estimate]:
     """Of the CNN and of the ViT, the mean kappa over pairs of its seeds less that across. Two seeds make one pair,
-    which has no interval over seeds: so this speaks of other images, for these networks, by the jackknife's
-    pseudo-values (Tukey 1958) of images left out in parts.
+    which has no interval over seeds: so this speaks of other images, for these networks, by the jackknife.
     """
     of = study.frames["agreement"]
     kinds = of.model.where(of.model == of.other_model, "both")
@@ -153,6 +153,10 @@ def _shared_errors(study: Representations) -> list[Estimate]:
     found = []
     for model in ("cnn", "vit"):
         more = means[model] - means["both"]
-        left_out = more.drop(index=-1)
-        found.append(estimate((len(left_out) * more[-1] - (len(left_out) - 1) * left_out).tolist()))
+        found.append(jackknife(more[-1], more.drop(index=-1).to_numpy()))
     return found
+
+
+def jackknife(whole: float, left_out: np.ndarray) -> Estimate:
+    """Mean and interval of the pseudo-values (Tukey 1958) of a number of all data, and of all but each part."""
+    return estimate((len(left_out) * whole - (len(left_out) - 1) * left_out).tolist())

@@ -35,7 +35,7 @@ def robustness_figure(study: Representations) -> Figure:
 
 
 def disagreement_figure(study: Representations) -> Figure:
-    """Figure 17: confusions of the ViT less the CNN's, accuracy by class, and error consistency."""
+    """Figure 17: confusions of the CNN less the ViT's, accuracy by class, and error consistency."""
     figure, (confusion, classes, kappa) = panels(3, 4.7, 4.6)
     names = study.study["class_names"]
     _confusions(confusion, study.frames["confusion"], names)
@@ -60,7 +60,7 @@ def _confusions(axes: Axes, frame: pd.DataFrame, names: list[str]) -> None:
     mean = frame.groupby(["model", "label", "prediction"]).images.mean()
     totals = mean.groupby(["model", "label"]).transform("sum")
     share = 100 * (mean / totals.where(totals > 0, 1)).unstack("prediction")
-    difference = (share.loc["vit"] - share.loc["cnn"]).to_numpy()
+    difference = (share.loc["cnn"] - share.loc["vit"]).to_numpy()
     limit = max(1.0, np.abs(difference).max())
     axes.imshow(difference, cmap="PuOr", vmin=-limit, vmax=limit)
     for (row, column), value in np.ndenumerate(difference):
@@ -69,7 +69,7 @@ def _confusions(axes: Axes, frame: pd.DataFrame, names: list[str]) -> None:
             axes.text(column, row, f"{value:+.0f}", ha="center", va="center", fontsize=7, color=colour)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
     axes.set_yticks(range(len(names)), names, parse_math=False)
-    axes.set(title="Confusions, ViT less CNN (points)", xlabel="prediction", ylabel="class")
+    axes.set(title="Confusions, CNN less ViT (points)", xlabel="prediction", ylabel="class")
 
 
 def _kappas(axes: Axes, pairs: dict[str, pd.Series]) -> None:
