@@ -24,9 +24,9 @@ class Args:
     """Rebuild figures, tables and the page from records."""
 
     results: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders written by full_comparison.py, data_efficiency.py, framework_agreement.py or training_speed.py. Of those
-    by training_speed.py the first is reported; a second one confirms it or does not; one with other --malloc stands
-    beside it."""
+    """Folders written by full_comparison.py, data_efficiency.py, framework_agreement.py, training_speed.py or
+    representations.py. Of those by training_speed.py the first is reported; a second one confirms it or does not; one
+    with other --malloc stands beside it."""
     out: Path = Path("runs/report")
     """Folder for report.html, summary.json and figures/."""
     fill: tuple[Path, ...] = ()

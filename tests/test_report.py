@@ -14,6 +14,7 @@ import pytest
 import synthetic
 from synthetic import agreeing, record
 
+from console import RECORD_FILES
 from jaxcompare.analysis.comparison import check_comparable
 from jaxcompare.analysis.statistics import Estimate, Interval, Spread
 from jaxcompare.config import ExecutionConfig, InputError, TrainingConfig
@@ -215,14 +216,15 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def test_the_documents_the_summary_and_the_page_are_the_committed_records():
-    folders = [path.parent for path in sorted(RESULTS.glob("*/*s.jsonl")) if path.name in ("runs.jsonl", "cells.jsonl")]
+    folders = [path.parent for name in RECORD_FILES for path in sorted(RESULTS.glob(f"*/{name}"))]
     assert len(folders) == 6
     results = gather(folders)
     blocks = {name: block for name, block in results.blocks().items() if name not in PAGE_ONLY}
     filled: list[str] = []
     for document in (RESULTS.parent / "README.md", *(RESULTS.parent / "docs").glob("*.md")):
         text = document.read_text()
-        if names := re.findall(r"^<!-- (\w+) -->$", text, re.MULTILINE):
+        names = re.findall(r"^<!-- (\w+) -->$", text, re.MULTILINE)
+        if names and names != ["coverage"]:  # which is interval_coverage.py's
             assert replace_blocks(document, blocks) == text, document.name
             filled += names
     assert sorted(filled) == sorted(blocks)
