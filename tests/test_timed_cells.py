@@ -135,8 +135,8 @@ def test_a_control_changes_what_it_says(no_ceilings):
     model, *_ = cell_step.build_training(vit, SETUP, torch.device("cpu"))
     model(images := torch.ones(2, 3, 8, 8))
     assert torch.equal(model(images), model(images))
-    stated, *_ = cell_step.build_training(dataclasses.replace(vit, control=None), SETUP, torch.device("cpu"))
-    assert not torch.equal(stated(images), stated(images))
+    with_dropout, *_ = cell_step.build_training(dataclasses.replace(vit, control=None), SETUP, torch.device("cpu"))
+    assert not torch.equal(with_dropout(images), with_dropout(images))
     for control, rate in (("no-dropout", 0.0), (None, 0.1)):
         engine = cell_engine.build_engine(dataclasses.replace(step, control=control), SETUP)
         assert engine.learner.model.dropout_rate == rate

@@ -9,7 +9,7 @@ import pandas as pd
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.config import DataConfig, ExecutionConfig, TrainingConfig
 
-STATED = ("dataset", "data_dir", "skip_bad_images", "train_size", "epochs", "seed")
+ALWAYS_NAMED = ("dataset", "data_dir", "skip_bad_images", "train_size", "epochs", "seed")
 """Fields whose flags a command always holds, or never."""
 
 
@@ -47,7 +47,7 @@ def _changed(config: Any, default: Any) -> list[str]:
     words = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value != getattr(default, field.name) and field.name not in STATED:
+        if value != getattr(default, field.name) and field.name not in ALWAYS_NAMED:
             words += [f"--{field.name.replace('_', '-')}", str(value)]
     return words
 

@@ -102,7 +102,7 @@ def probe_layers(
     """A probe for every layer of a network.
 
     Args:
-        train_features: by layer, pooled to a stated dimension: see `forward.pooled_features`. A probe of more features
+        train_features: by layer, pooled to a given dimension: see `forward.pooled_features`. A probe of more features
             can read more, so compare layers of one dimension, or say which.
         test_features: of the same layers, for other images.
         seed: of the control's shuffle.
