@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import sys
-from itertools import product
 
 import pytest
 
@@ -59,10 +58,15 @@ def test_reproduce_all_needs_a_minute(minutes, fail_script, tmp_path):
 
 
 @pytest.mark.parametrize("preset", ["quick", "full"])
-def test_a_plan_has_about_how_long_each_step_takes(preset, run_script, capsys, monkeypatch, tiny_dataset):
+def test_a_plan_has_about_how_long_each_step_takes(preset, run_script, capsys, monkeypatch, fake_clock, tiny_dataset):
     """Of processes that take 5 s to start, and 1 s an image in training and 0.1 s in evaluation."""
-    rates = dict.fromkeys(product(("jax", "torch"), ("cnn", "vit")), estimate.Rate(5.0, 1.0, 0.1))
-    monkeypatch.setattr(estimate, "calibrate", lambda _: rates)
+
+    def train_twice(function, framework, model, few):
+        assert function is estimate.train_twice
+        fake_clock.on_host(5 + len(few.train))
+        return 1.0, 0.1
+
+    monkeypatch.setattr("jaxcompare.study.process.in_fresh_process", train_twice)
     monkeypatch.setattr("jaxcompare.data.datasets.load_dataset", lambda _: tiny_dataset)
     monkeypatch.setattr("jaxcompare.study.study.find_gpu", lambda: False)
     run_script(reproduce_all, "--preset", preset, "--dry-run")
@@ -80,3 +84,11 @@ def test_a_plan_has_about_how_long_each_step_takes(preset, run_script, capsys, m
     if preset == "quick":  # eager, compile and step of both models, and the channels-last CNN; 3 epochs of 128 images
         assert minutes["training_speed.py"] == round(7 * (5 + 3 * 128) / 60)
     assert minutes["report.py"] == 1
+
+
+@pytest.mark.parametrize("framework", ["jax", "torch"])
+def test_a_calibration_times_an_image(framework, monkeypatch, toy, tiny_dataset):
+    monkeypatch.setattr("jaxcompare.measure.runtime.configure_jax", lambda: None)  # of this process it is already
+    train_s, test_s = estimate.train_twice(framework, "cnn", tiny_dataset)
+    assert 0 < train_s < 1
+    assert 0 < test_s < 1
