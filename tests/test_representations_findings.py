@@ -14,7 +14,7 @@ from jaxcompare.analysis.findings import Evidence, Finding, find, kappas
 from jaxcompare.analysis.representations import COLUMNS, read_representations
 from jaxcompare.analysis.statistics import estimate
 from jaxcompare.config import InputError
-from jaxcompare.report.learned import FIGURES, finding_sentences, learned_block, reading_sentences
+from jaxcompare.report.learned import FIGURES, finding_sentences, learned_blocks, reading_sentences
 
 ANSWERS = {1: "confirmed", -1: "contradicted", 0: "undecided"}
 
@@ -121,7 +121,8 @@ def test_a_kappa_is_of_all_images_and_its_interval_a_jackknifes(tmp_path):
 def test_the_page_has_a_section_and_every_figure(folders, tmp_path, capsys):
     study = read_representations(folders[1])
     document = tmp_path / "doc.md"
-    document.write_text("<!-- representations -->\n<!-- /representations -->\n")
+    names = ("findings", *FIGURES)
+    document.write_text("".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in names))
     report.main(report.Args((folders[1],), tmp_path / "out", (document,)))
     page = (tmp_path / "out" / "report.html").read_text()
     for name in FIGURES:
@@ -129,8 +130,9 @@ def test_the_page_has_a_section_and_every_figure(folders, tmp_path, capsys):
         assert f'<figure id="{name}">' in page
     assert "What the two networks learned" in page
     assert all(sentence in html.unescape(page) for sentence in finding_sentences(study))
-    assert learned_block(study) in document.read_text()
-    assert learned_block(study) in capsys.readouterr().out
+    blocks, text, printed = learned_blocks(study), document.read_text(), capsys.readouterr().out
+    assert set(blocks) == set(names)
+    assert all(block in text and block in printed for block in blocks.values())
 
 
 def test_a_study_of_no_weights_is_refused_before_training(fail_script, tmp_path):

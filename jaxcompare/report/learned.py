@@ -44,9 +44,7 @@ def finding_sentences(study: Representations) -> list[str]:
     return [say_learned("finding", one) for one in find(study)] + [say_learned("findings_note", len(study.seeds))]
 
 
-def learned_block(study: Representations) -> str:
-    """The findings and the figures' readings, as Markdown."""
+def learned_blocks(study: Representations) -> dict[str, str]:
+    """What Markdown files may show: each figure's reading by its name, and the `findings`."""
     *findings, note = finding_sentences(study)
-    lines = [f"- {one}" for one in findings] + ["", note, ""]
-    figures = [f"- Figure {name[6:8]}: {reading}" for name, reading in reading_sentences(study).items()]
-    return "\n".join(lines + figures)
+    return reading_sentences(study) | {"findings": "\n".join([*(f"- {one}" for one in findings), "", note])}

@@ -19,7 +19,7 @@ from jaxcompare.cell_records import CellRecord, load_cells, load_measurements
 from jaxcompare.config import InputError
 from jaxcompare.records import RunRecord, load_records
 from jaxcompare.report.answers import answer_questions, verdict
-from jaxcompare.report.learned import learned_block
+from jaxcompare.report.learned import learned_blocks
 from jaxcompare.report.run_tables import (
     accuracy_time_table,
     agreement_table,
@@ -112,7 +112,7 @@ class Results:
             if sentences:
                 blocks[name] = "\n".join(f"- {sentence}" for sentence in sentences)
         if self.learned:
-            blocks["representations"] = learned_block(self.learned)
+            blocks |= learned_blocks(self.learned)
         return blocks
 
     @cached_property
