@@ -31,8 +31,7 @@ class Args:
     """Folder for report.html, summary.json and figures/."""
     fill: tuple[Path, ...] = ()
     """Markdown files, each with one block or more between lines `<!-- NAME -->` and `<!-- /NAME -->`, which receive
-    them. NAME: summary, answers, speed_verdict, an experiment of RESULTS; of representations.py findings, or a
-    figure's name."""
+    them. NAME: summary, answers, speed_verdict, an experiment of RESULTS; of representations.py a figure's name."""
 
 
 def main(args: Args) -> None:

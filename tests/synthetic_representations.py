@@ -85,7 +85,8 @@ def write(folder, *, favour=1, identified=1.0, positions=None):
         "dataset": "tiny",
         "data_fingerprint": "0" * 64,
         "class_names": ["cat", "dog", "$x_1$"],
-        "images": {"predictions": 1000, "deletion": 200},
+        "images": dict.fromkeys(("similarity", "probes", "attention", "fields", "deletion", "robustness"), 200)
+        | {"predictions": 1000},
         "uniform_attention_pixels": 16.0,
     }
     (folder / "study.json").write_text(json.dumps(study))

@@ -29,7 +29,7 @@ def test_it_runs_from_top_to_bottom(notebook):
     outputs = [output for cell in code_of(notebook) for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     shown = [kind for output in outputs for kind in output.get("data", {})]
-    assert shown.count("image/png") == 4
+    assert shown.count("image/png") == 6
     said = "".join(output.get("data", {}).get("text/markdown", "") for output in outputs)
     assert "At what size did the ViT catch up?" in said
     assert "JAX's best takes" in said

@@ -16,7 +16,7 @@ def readings(study: Representations) -> dict[str, dict[str, Any]]:
         "figure12_reach": _reach(study),
         "figure13_probes": _probes(study),
         "figure14_robustness": {"areas": study.areas_between},
-        "figure15_maps": {"advantages": advantages(study), "images": study.study["images"]["deletion"]},
+        "figure15_maps": {"advantages": advantages(study)},
         "figure16_first_layers": _first_layers(study),
         "figure17_disagreement": _disagreement(study),
     }

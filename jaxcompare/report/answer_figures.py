@@ -30,7 +30,7 @@ def robustness_figure(study: Representations) -> Figure:
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.3)
         axes.legend()
-    add_title(figure, say_learned("title", study, "mean over seeds, and each"))
+    add_title(figure, say_learned("title", study, ("robustness",), "mean over seeds, and each"))
     return figure
 
 
@@ -52,7 +52,7 @@ def disagreement_figure(study: Representations) -> Figure:
     for axes in (classes, kappa):
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
-    add_title(figure, say_learned("title", study, "mean over seeds"))
+    add_title(figure, say_learned("title", study, ("predictions",), "mean over seeds"))
     return figure
 
 

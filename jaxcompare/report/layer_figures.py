@@ -10,6 +10,9 @@ from jaxcompare.report.figure import COLOURS, LINES, add_title, panels
 from jaxcompare.report.text import LABELS, layer_label
 from jaxcompare.report.words import say_learned
 
+TOKEN = "/class"
+"""Behind a layer's name: of the ViT's class token alone."""
+
 
 def similarity_figure(study: Representations) -> Figure:
     """Figure 11: debiased CKA of every layer with every other; above within networks and across models, below the
@@ -28,7 +31,7 @@ def similarity_figure(study: Representations) -> Figure:
         strict=True,
     ):
         _matrix(axes, title, study.block("cka", model, other, **how))
-    add_title(figure, say_learned("title", study, MEASURES["cka"] + ", mean over seeds"))
+    add_title(figure, say_learned("title", study, ("similarity",), MEASURES["cka"] + ", mean over seeds"))
     return figure
 
 
@@ -46,22 +49,25 @@ def _matrix(axes: Axes, title: str, block: pd.DataFrame) -> None:
 def probe_figure(study: Representations) -> Figure:
     """Figure 13: accuracy of a linear probe by layer, trained and untrained, and of its control."""
     figure, axes_of = panels(2, 5.5, 4.2)
-    probes = study.frames["probes"]
-    top = 100 * probes.accuracy.max()
-    for axes, (model, of) in zip(axes_of, probes[~probes.layer.str.contains("/")].groupby("model"), strict=True):
-        layers = of.layer.unique()
+    for axes, (model, probes) in zip(axes_of, study.frames["probes"].groupby("model"), strict=True):
+        of_token = probes.layer.str.endswith(TOKEN)
+        of, token = probes[~of_token], probes[of_token & probes.trained]
+        layers = list(of.layer.unique())
         style = LINES[model] | {"color": COLOURS[model]}
         trained, untrained = of[of.trained], of[~of.trained]
         axes.plot(_by_layer(trained, "accuracy"), label="trained", **style)
         for _, rows in trained.groupby("seed"):
             axes.plot(100 * rows.accuracy.to_numpy(), color=COLOURS[model], alpha=0.35, linewidth=0.8)
+        if len(token):
+            places = [layers.index(name.removesuffix(TOKEN)) for name in token.layer.unique()]
+            axes.plot(places, _by_layer(token, "accuracy"), "x", color=COLOURS[model], label="trained, class token")
         axes.plot(_by_layer(untrained, "accuracy"), color="black", linestyle=":", marker="^", label="untrained")
         axes.plot(_by_layer(trained, "control"), color="grey", linestyle="-.", label="control: shuffled labels")
         axes.set_xticks(range(len(layers)), [layer_label(name) for name in layers], rotation=30, ha="right")
-        axes.set(title=LABELS[model], ylabel="probe accuracy (%)", ylim=(0, 1.08 * top))
+        axes.set(title=LABELS[model], ylabel="probe accuracy (%)", ylim=(0, 109))
         axes.grid(alpha=0.3)
-        axes.legend()
-    add_title(figure, say_learned("title", study, "linear probes, mean over seeds, and each"))
+        axes.legend(loc="upper left", ncols=2, fontsize=8)
+    add_title(figure, say_learned("title", study, ("probes",), "linear probes, mean over seeds, and each"))
     return figure
 
 

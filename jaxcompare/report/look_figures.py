@@ -48,7 +48,7 @@ def reach_figure(study: Representations) -> Figure:
         axes.set(ylabel="pixels", ylim=(0, 1.3 * top))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, ncols=2, loc="upper left")
-    add_title(figure, say_learned("title", study, "mean over seeds; on the right each, too"))
+    add_title(figure, say_learned("title", study, ("attention", "fields"), "mean over seeds; on the right each, too"))
     return figure
 
 
@@ -82,7 +82,7 @@ def map_figure(study: Representations) -> Figure:
     deletion = study.frames["deletion"]
     for axes, model in zip(curves.subplots(2, 1), LABELS, strict=True):
         _deletion(axes, model, deletion[deletion.model == model])
-    add_title(figure, say_learned("title", study, "maps of the first seed, curves' mean over seeds"))
+    add_title(figure, say_learned("title", study, ("deletion",), "maps of the first seed, curves' mean over seeds"))
     return figure
 
 
@@ -123,7 +123,7 @@ def first_layer_figure(study: Representations) -> Figure:
     figure.colorbar(image, ax=positions, shrink=0.8, label="cosine similarity")
     for axes in (filters, embedding):
         axes.set_axis_off()
-    add_title(figure, say_learned("title", study, "first seed"))
+    add_title(figure, say_learned("title", study, (), "first seed"))
     return figure
 
 

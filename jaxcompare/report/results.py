@@ -31,8 +31,8 @@ from jaxcompare.report.speed_tables import detail_tables, speed_tables, verdict_
 from jaxcompare.report.tables import Table
 from jaxcompare.run_frame import per_run, to_frame
 
-PAGE_ONLY = ("training_speed_details",)
-"""Tables for the page alone: too many for a Markdown file."""
+PAGE_ONLY = ("training_speed_details", "findings")
+"""Blocks for the page alone: too long for a Markdown file."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
