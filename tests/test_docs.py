@@ -46,6 +46,11 @@ def test_the_readme_is_read_in_two_minutes():
     assert tests.endswith('install -q -e ".[test]" && .venv/bin/python -m pytest -q\n')
 
 
+def test_the_page_of_what_they_learned_can_be_handed_to_a_class():
+    text = (ROOT / "docs" / "representations.md").read_text()
+    assert len(re.sub(r"<!--.*?-->|!\[.*?\]\(.*?\)|```.*?```", "", text, flags=re.DOTALL).split()) <= 600
+
+
 def test_the_train_step_is_the_sources():
     source = (ROOT / "jaxcompare" / "training" / "step.py").read_text()
     functions = blocks_of_code("python")[0].rstrip().split("\n\n\n")
