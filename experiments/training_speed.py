@@ -52,8 +52,8 @@ class Args:
     inputs: tuple[CellInput, ...] | None = None
     """Where batches come from: the recipe's DataLoader (`recipe`), this package's pipeline (`host`), batches prepared
     before the clock starts in host memory (`arrays`) or on the device (`prepared`), or images on the device, of which
-    step, chunk and epoch make their batches in the program (`resident`). With --engines or --inputs every combination
-    is measured, and those that cannot be say why."""
+    a step makes its batch (`resident`). With --engines or --inputs every combination is measured, and those that cannot
+    be say why; without --inputs, `resident` of all engines that can."""
     precisions: tuple[Precision, ...] = ("float32",)
     """Of both frameworks. `tf32` (GPUs only) and `bfloat16` as in full_comparison.py."""
     batch_sizes: tuple[int, ...] = (128,)

@@ -12,7 +12,7 @@ CellEngine = TorchEngine | JaxEngine
 CellInput = Literal["recipe", "host", "arrays", "prepared", "resident"]
 """Where training batches come from, the slowest first: the recipe's own DataLoader (PIL images, two workers, each two
 batches ahead); this package's host pipeline, in the training process; batches prepared in host memory before the clock
-starts; the same on the device; images on the device, of which the program makes batches."""
+starts; the same on the device; images on the device as uint8, of which each step makes its batch."""
 Control = Literal["no-dropout", "channels-last", "long-epochs"]
 
 ENGINES: dict[CellEngine, str] = {
@@ -27,6 +27,10 @@ ENGINES: dict[CellEngine, str] = {
     "epoch": "JAX epoch",
 }
 """As a person reads them."""
+
+
+PLAIN: tuple[CellEngine, ...] = ("op", "traced", "jit")
+"""JAX without this package's ways: steps take a batch."""
 
 
 def input_on_device(engine: CellEngine) -> CellInput:
@@ -115,6 +119,11 @@ class Cell:
         return dataclasses.replace(self, engine=engine, input=input_on_device(engine) if self.on_device else self.input)
 
     @property
+    def resident(self) -> "Cell":
+        """The same with images on the device, of which its steps make batches."""
+        return dataclasses.replace(self, input="resident")
+
+    @property
     def title(self) -> str:
         """As a person reads it; the batch size where it is not the recipe's."""
         extras = [f"batches of {self.batch_size}"] if self.batch_size != TrainingConfig.batch_size else []
@@ -133,12 +142,12 @@ class Cell:
             return "CUDA graphs need a GPU that PyTorch can use"
         if not gpu and self.precision == "tf32":
             return "tf32 needs a GPU"
-        if self.input == "resident" and not self.packaged:
-            return "resident input needs an engine of this package (step, chunk, epoch)"
+        if self.input == "resident" and self.engine in PLAIN:
+            return "plain JAX makes no batches; give it prepared input"
         if self.input == "prepared" and self.packaged:
             return "engines of this package stack their batches on the host; give them arrays or resident input"
         if self.engine == "epoch" and self.input != "resident":
             return "a program of whole epochs cannot be fed batch by batch; it needs resident input"
-        if self.seeds > 1 and self.input != "resident":
-            return "several seeds in one program need resident input"
+        if self.seeds > 1 and (self.input != "resident" or not self.packaged):
+            return "several seeds in one program need an engine of this package, and resident input"
         return ""

@@ -1,6 +1,7 @@
 """The parity gate: each side passes it, and a planted fault does not."""
 
 import dataclasses
+import functools
 import math
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from jaxcompare.measure.parity import Deviation
 from jaxcompare.models import layers
 from jaxcompare.side import Setup
 from jaxcompare.study import gates, worker
-from jaxcompare.torch_side import cell_step, gate
+from jaxcompare.torch_side import cell_step, gate, resident
 from jaxcompare.torch_side import epochs as torch_epochs
 from jaxcompare.training.programs import Programs
 
@@ -62,9 +63,9 @@ def test_plain_jax_passes_the_gate(engine, reference):
     assert pass_gate(reference, engine).exceeds("float32") == []
 
 
-@pytest.mark.parametrize("control", [None, "channels-last"])
-def test_pytorch_passes_the_gate(reference, control):
-    deviation = pass_gate(reference, "eager", control=control)
+@pytest.mark.parametrize(("place", "control"), [(None, None), (None, "channels-last"), ("resident", None)])
+def test_pytorch_passes_the_gate(reference, place, control):
+    deviation = pass_gate(reference, "eager", input=place, control=control)
     assert deviation.exceeds("float32") == []
     assert 0 < deviation.logits < 1e-5  # float32 is not the float64 that it is held against
 
@@ -82,6 +83,15 @@ def test_the_gate_refuses_a_wrong_epsilon(reference, monkeypatch):
 
     monkeypatch.setattr(gate, "build_model", with_another_epsilon)
     assert pass_gate(reference, "eager").exceeds("float32")
+
+
+@of_the_cnn
+def test_the_gate_refuses_padding_after_normalising(reference, monkeypatch):
+    """Which makes the mean of zeros."""
+    mean = round(255 * SETUP.dataset.statistics[0][0])
+    monkeypatch.setattr(resident, "pad", functools.partial(resident.pad, value=mean))
+    assert pass_gate(reference, "eager", input="resident").exceeds("float32")
+    assert pass_gate(reference, "eager").exceeds("float32") == []
 
 
 def test_the_gate_refuses_coarser_products(reference, monkeypatch):
@@ -171,8 +181,9 @@ def test_a_gate_that_does_not_open_leaves_its_cells_without_a_time(monkeypatch):
     }
     assert lines == [
         "parity gates: 2 sides against PyTorch in float64, two at a time",
-        "[1/2] parity gate: cnn PyTorch eager, float32: not timed: parity gate: logits off by 5.0e-01, 1e-05 allowed",
-        "[2/2] parity gate: cnn JAX step, float32: passed",
+        "[1/2] parity gate: cnn PyTorch eager, prepared input: not timed: parity gate: logits off by 5.0e-01, 1e-05 "
+        "allowed",
+        "[2/2] parity gate: cnn JAX step, resident input: passed",
     ]
 
 

@@ -13,7 +13,7 @@ from jaxcompare.study.grid import Axes, build_grid, check_padding
 @pytest.mark.parametrize("gpu", [False, True])
 def test_the_default_matrix_has_every_engine_and_its_baselines(gpu):
     cells = build_grid(Axes(("cnn", "vit")), gpu=gpu)
-    assert len(cells) == len(set(cells)) == (17 + 14 if gpu else 10 + 9)
+    assert len(cells) == len(set(cells)) == (18 + 15 if gpu else 11 + 10)
     more = build_grid(Axes(("cnn", "vit"), seeds=(1, 4)), gpu=gpu)
     assert [cell for cell in more if cell not in cells] == [Cell(model, "epoch", seeds=4) for model in ("cnn", "vit")]
     for model in ("cnn", "vit"):
@@ -35,12 +35,11 @@ def test_axes_that_are_given_are_combined():
         ("epoch", "arrays", 1),
         ("epoch", "arrays", 2),
         ("eager", "arrays", 2),
-        ("eager", "resident", 1),
         ("eager", "resident", 2),
     }
     sweep = build_grid(Axes(("cnn",), batch_sizes=(128, 16, 512)), gpu=False)
     assert {(cell.engine, cell.input) for cell in sweep if cell.batch_size == 16} == {
-        ("eager", "prepared"),
+        ("eager", "resident"),
         ("step", "resident"),
     }
     assert [cell for cell in sweep if cell.batch_size == 128] == build_grid(Axes(("cnn",)), gpu=False)
@@ -86,7 +85,7 @@ def test_controls_come_beside_the_matrix():
     assert {cell.control for cell in found if cell.same_step} == {"channels-last"}
     assert {(cell.batch_size, cell.on_device, cell.seeds) for cell in found} == {(128, True, 1)}
     some = build_grid(Axes(("cnn",), engines=("eager", "step"), controls=("channels-last",)), gpu=False)
-    assert [cell.title for cell in some if cell.control] == ["PyTorch eager, prepared input, channels last"]
+    assert [cell.title for cell in some if cell.control] == ["PyTorch eager, resident input, channels last"]
     with pytest.raises(InputError, match=r"--controls long-epochs: is of the cnn's step, epoch on the device"):
         build_grid(Axes(("vit",), controls=("long-epochs",)), gpu=False)
     # The strongest opponent is measured wherever PyTorch eager is.

@@ -135,6 +135,21 @@ def test_whatever_takes_the_same_steps_may_be_the_best_of_its_framework(cell, co
     assert (cell in (verdict.cell, verdict.other)) is counts
 
 
+def test_like_is_held_against_like():
+    """Where both frameworks make their batches in the step, what was prepared before is no candidate."""
+    resident, compiled = EAGER.resident, COMPILE.resident
+    made = speed(study(MILLISECONDS | {resident: 120.0, compiled: 90.0, Cell("cnn", "step", "arrays"): 1.0}))
+    (verdict,) = made.of("best")
+    assert (verdict.cell.input, verdict.other) == ("resident", compiled)
+    over = {one.cell: one.other for one in made.of("over eager")}
+    assert (over[STEP], over[compiled], over[COMPILE], over[JIT]) == (resident, resident, EAGER, EAGER)
+    # Of the attribution, a stage changes one thing.
+    assert made.of("stage")[0].other == EAGER
+    assert {one.cell for one in made.break_evens} >= {compiled, JIT}
+    assert COMPILE not in {one.cell for one in made.break_evens}
+    assert {one.eager for one in made.break_evens} == {resident}
+
+
 @pytest.mark.parametrize(("epoch", "direction"), [((50, 51, 49), -1), ((160, 161, 159), 1), ((50, 120, 90), 0)])
 def test_the_verdict_follows_the_interval(epoch, direction):
     ((verdict, again),) = speed(scattered({EAGER: (80, 81, 79), EPOCH: epoch})).verdicts

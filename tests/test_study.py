@@ -20,7 +20,7 @@ from jaxcompare.study.process import CellFailed
 
 DATA = DataConfig("digits", train_size=64, subsets="independent")
 SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2), Path("no batches"))
-CELLS = [Cell("cnn", "eager"), Cell("cnn", "compile"), Cell("cnn", "step"), Cell("cnn", "epoch", "host")]
+CELLS = [Cell("cnn", "eager", "resident"), Cell("cnn", "compile"), Cell("cnn", "step"), Cell("cnn", "epoch", "host")]
 
 
 # The order of things, with processes that are none.
@@ -181,7 +181,7 @@ def test_a_measurement_goes_on_where_it_stopped(calls, tmp_path, monkeypatch):
     run(tmp_path)
     assert calls == []
     # Cells measured later would not stand beside these.
-    with pytest.raises(InputError, match="holds cnn PyTorch eager, prepared input, which this call does not measure"):
+    with pytest.raises(InputError, match="holds cnn PyTorch eager, resident input, which this call does not measure"):
         run(tmp_path, [Cell("cnn", "step")])
 
 

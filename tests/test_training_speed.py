@@ -91,10 +91,10 @@ def test_the_command_measures_and_shows(processes, unset_malloc, run_script, cap
     recipe, _ = map(json.loads, (tmp_path / "out" / "inputs.jsonl").read_text().splitlines())
     assert recipe["images_per_s"] > 0
     out = capsys.readouterr().out
-    assert "torch.compile with CUDA graphs, prepared input, batches of 32: not measured (CUDA graphs need a GPU" in out
+    assert "torch.compile with CUDA graphs, resident input, batches of 32: not measured (CUDA graphs need a GPU" in out
     assert list((tmp_path / "out" / "figures").glob("*.png"))
     assert (tmp_path / "trace" / "cnn-step-resident-float32-32-1" / "train_step.hlo.txt").exists()
-    assert (tmp_path / "trace" / "cnn-eager-prepared-float32-32-1-channels-last" / "trace.json").exists()
+    assert (tmp_path / "trace" / "cnn-eager-resident-float32-32-1-channels-last" / "trace.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -42,22 +42,30 @@ def in_matrix(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The matrix's single runs on the device: their ratios hold nothing of the host's pipelines."""
+    """The matrix's single runs on the device: their ratios hold nothing of the host's pipelines. Of a way that was
+    measured with both inputs, the resident one."""
     found = measured(in_matrix(frame))
-    return found[found.input.isin(ON_DEVICE) & (found.seeds == 1)] if len(found) else found
+    if found.empty:
+        return found
+    cells = cells_of(found)
+    doubled = found.cell.map(lambda cell: cell.input == "prepared" and cell.resident in cells)
+    return found[found.input.isin(ON_DEVICE) & (found.seeds == 1) & ~doubled.astype(bool)]
 
 
 def baseline(cells: Sequence[Cell], cell: Cell) -> Cell | None:
-    """PyTorch eager as the recipe has it, of the same model, precision and batch size, on the device; of a cell that
-    trains something else, under the same control. None if it was not measured."""
+    """PyTorch eager as the recipe has it, of the same model, precision and batch size, on the device, with the same
+    input if it was measured with that; of a cell that trains something else, under the same control. None if it was not
+    measured."""
     control = None if cell.same_step else cell.control
     eager = dataclasses.replace(cell, engine="eager", input="prepared", seeds=1, control=control)
-    return eager if eager in cells else None
+    both = [eager, eager.resident]
+    return next((one for one in (both[::-1] if cell.input == "resident" else both) if one in cells), None)
 
 
 def best(frame: pd.DataFrame, like: Cell, framework: Framework, *engines: str) -> Cell | None:
     """The quickest way of a framework to train a cell's model: by the median, of all in the matrix that passed the gate
-    and take the same steps, a single run whose batches are there before they are needed. None: none was measured.
+    and take the same steps, a single run whose batches are there before they are needed; where both frameworks have
+    resident input, with that. None: none was measured.
 
     Args:
         like: gives model and precision.
@@ -66,8 +74,11 @@ def best(frame: pd.DataFrame, like: Cell, framework: Framework, *engines: str) -
     found = measured(in_matrix(frame))
     if found.empty:
         return None
-    may = (found.model == like.model) & (found.precision == like.precision) & (found.framework == framework)
-    may &= (found.seeds == 1) & found.input.isin([*ON_DEVICE, "arrays"])
+    may = (found.model == like.model) & (found.precision == like.precision) & (found.seeds == 1)
+    resident = found[may & (found.input == "resident")]
+    alike = resident.framework.nunique() == 2
+    found = resident if alike else found[may & found.input.isin([*ON_DEVICE, "arrays"])]
+    may = found.framework == framework
     if engines:
         may &= found.engine.isin(engines)
     medians = found[may].groupby("cell", sort=False).image_time_s.median()
@@ -92,9 +103,9 @@ def verdict_pairs(frame: pd.DataFrame) -> list[Pair]:
 def path_of(model: ModelName, precision: Precision, batch_size: int) -> list[Cell]:
     """From PyTorch's own loop on the recipe's input to JAX's program of an epoch: a stage from each to the next."""
     last = Cell(model, "epoch", "resident", precision, batch_size)
-    engines = ("eager", "traced", "jit", "step")
-    middle = [last.by(engine) for engine in engines]
-    return [dataclasses.replace(last, engine="eager", input="recipe"), *middle, last]
+    eager = dataclasses.replace(last, engine="eager", input="recipe")
+    middle = [last.by(engine) for engine in ("traced", "jit", "step")]
+    return [eager, dataclasses.replace(eager, input="prepared"), *middle, last]
 
 
 def stage_pairs(frame: pd.DataFrame) -> Iterator[Pair]:

@@ -3,13 +3,14 @@
 import dataclasses
 from itertools import product
 
-from jaxcompare.cells import Cell, CellEngine, CellInput, Control, input_on_device
+from jaxcompare.cells import PLAIN, Cell, CellEngine, CellInput, Control
 from jaxcompare.config import InputError, ModelName, Precision, TrainingConfig
 
 DEFAULT: list[tuple[CellEngine, CellInput]] = [
     ("eager", "recipe"),
     ("eager", "prepared"),
-    ("compile", "prepared"),
+    ("eager", "resident"),
+    ("compile", "resident"),
     ("op", "prepared"),
     ("traced", "prepared"),
     ("jit", "prepared"),
@@ -20,7 +21,7 @@ DEFAULT: list[tuple[CellEngine, CellInput]] = [
 """In the order of a table."""
 
 ON_GPUS: list[tuple[CellEngine, CellInput]] = [
-    ("cudagraphs", "prepared"),
+    ("cudagraphs", "resident"),
     ("eager", "host"),
     ("eager", "arrays"),
     ("step", "recipe"),
@@ -32,7 +33,7 @@ pipeline is measured by itself."""
 WHOLE_EPOCHS: tuple[CellEngine, CellInput] = ("epoch", "resident")
 """What trains several seeds in one program."""
 
-SWEPT: list[tuple[CellEngine, CellInput]] = [("eager", "prepared"), ("step", "resident")]
+SWEPT: list[tuple[CellEngine, CellInput]] = [("eager", "resident"), ("step", "resident")]
 """What is measured at every batch size."""
 
 CONTROLLED: dict[Control, tuple[ModelName, tuple[CellEngine, ...]]] = {
@@ -87,7 +88,7 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
             ways += [
                 (engine, place, count)
                 for engine in engines
-                for place in axes.inputs or (input_on_device(engine),)
+                for place in axes.inputs or ("prepared" if engine in PLAIN else "resident",)
                 for count in axes.seeds or (1,)
             ]
         elif size == axes.batch_sizes[0]:
@@ -98,9 +99,9 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
         cells += [Cell(model, engine, place, precision, size, count) for engine, place, count in ways]
         if size == axes.batch_sizes[0]:
             cells += [
-                Cell(model, engine, precision=precision, batch_size=size, control=control)
+                Cell(model, engine, place, precision, size, control=control)
                 for of, engine, control in beside
-                if of == model and (engine, input_on_device(engine), 1) in ways
+                if of == model and (place := _place(engine, ways))
             ]
     for control in axes.controls or ():
         if not any(cell.control == control for cell in cells):
@@ -110,6 +111,12 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
                 "measured; leave it out"
             )
     return cells
+
+
+def _place(engine: CellEngine, ways: list[tuple[CellEngine, CellInput, int]]) -> CellInput | None:
+    """An engine's input on the device in some ways: resident where it has that. None: it has neither."""
+    inputs: tuple[CellInput, ...] = ("resident", "prepared")
+    return next((place for place in inputs if (engine, place, 1) in ways), None)
 
 
 def check_padding(cells: list[Cell], images: int) -> None:

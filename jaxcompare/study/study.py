@@ -198,7 +198,7 @@ def _phase_jobs(cells: Sequence[Cell], setup: Setup, measured: Measured) -> list
     return [
         Job(f"{cell.model} {cell.title}: phases of a step", functools.partial(run, cell))
         for cell in cells
-        if (cell.engine, cell.input, cell.seeds) in (("eager", "prepared", 1), ("step", "resident", 1))
+        if (cell.engine in ("eager", "step"), cell.input, cell.seeds) == (True, "resident", 1)
         and (cell.batch_size, cell.control) == (cells[0].batch_size, None)
         and is_missing(cell)
     ]

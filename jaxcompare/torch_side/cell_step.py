@@ -1,5 +1,6 @@
 """A cell's step in PyTorch: device and settings, model, loss as the cell computes it, optimiser."""
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -12,9 +13,10 @@ from jaxcompare.measure.environment import cpu_cores
 from jaxcompare.side import Setup
 from jaxcompare.torch_side.fit import build_optimiser
 from jaxcompare.torch_side.models import build_model
+from jaxcompare.torch_side.resident import Resident, make_batch, put_split
 
-Loss = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""(images, labels) -> mean loss, logits: as a cell computes them."""
+Loss = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+"""(images, labels), or what `resident.make_batch` makes them of -> mean loss, logits: as a cell computes them."""
 
 
 def find_device() -> str:
@@ -42,16 +44,17 @@ def build_training(cell: Cell, setup: Setup, device: torch.device) -> tuple[nn.M
         without_dropout(model)
     model.to(device).train()
     optimiser = build_optimiser(model, training, fused=device.type == "cuda")
-    return model, optimiser, build_loss(cell, model, device)
+    resident = put_split(dataset.train, dataset.statistics, device) if cell.input == "resident" else None
+    return model, optimiser, build_loss(cell, model, device, resident)
 
 
-def build_step(cell: Cell, setup: Setup, device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """(images, labels) on the device -> loss, after one optimiser update."""
+def build_step(cell: Cell, setup: Setup, device: torch.device) -> Callable[..., torch.Tensor]:
+    """What a `Loss` takes, on the device -> loss, after one optimiser update."""
     _, optimiser, compute_loss = build_training(cell, setup, device)
 
-    def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def step(*batch: torch.Tensor) -> torch.Tensor:
         optimiser.zero_grad()
-        loss, _ = compute_loss(images, labels)
+        loss, _ = compute_loss(*batch)
         loss.backward()
         optimiser.step()
         return loss.detach()
@@ -59,12 +62,13 @@ def build_step(cell: Cell, setup: Setup, device: torch.device) -> Callable[[torc
     return step
 
 
-def build_loss(cell: Cell, model: nn.Module, device: torch.device) -> Loss:
-    """A batch's mean loss and logits, compiled and rounded as the cell says."""
-    layout = layout_of(cell)
+def build_loss(cell: Cell, model: nn.Module, device: torch.device, resident: Resident | None = None) -> Loss:
+    """A batch's mean loss and logits, compiled and rounded as the cell says; the batch is made of `resident`."""
+    layout, make = layout_of(cell), functools.partial(make_batch, resident) if resident else lambda *batch: batch
     model.to(memory_format=layout)
 
-    def compute_loss(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def compute_loss(*batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = make(*batch)
         images = images.contiguous(memory_format=layout)
         with torch.autocast(device.type, torch.bfloat16, enabled=cell.precision == "bfloat16"):
             logits = model(images).float()

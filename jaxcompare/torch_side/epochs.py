@@ -96,7 +96,7 @@ def save_trace(cell: Cell, setup: Setup, folder: Path) -> None:
 
 
 def _train(
-    step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    step: Callable[..., torch.Tensor],
     batches: Iterable[Sequence[torch.Tensor]],
     device: torch.device,
     marks: list[float] | None = None,
@@ -105,9 +105,9 @@ def _train(
     the seconds of each step, waited for."""
     begun, loss, waited = time.perf_counter(), torch.tensor(torch.nan), 0.0
     asked = begun
-    for images, labels in batches:
+    for batch in batches:
         waited += time.perf_counter() - asked
-        loss = step(images.to(device), labels.to(device))
+        loss = step(*(part.to(device) for part in batch))
         if marks is not None:
             synchronise(device)
             marks.append(time.perf_counter() - begun)

@@ -1,5 +1,6 @@
 """The phases of PyTorch's train step, one after another."""
 
+import dataclasses
 import time
 
 import torch
@@ -14,7 +15,7 @@ from jaxcompare.torch_side.fit import to_tensors
 
 def measure_phases(cell: Cell, setup: Setup) -> Phases:
     """Time a cell's step by phase, on batches of the same pipeline as JAX's; all training images are used."""
-    device = start(cell)
+    device, cell = start(cell), dataclasses.replace(cell, input="prepared")
     model, optimiser, compute_loss = build_training(cell, setup, device)
     loader, _ = build_loaders(setup.dataset, setup.training_of(cell), workers=0)
     batches, input_ms = time_batches(loader.epoch(0))
