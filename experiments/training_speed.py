@@ -45,7 +45,7 @@ class Args:
     models: tuple[ModelName, ...] = ("cnn", "vit")
     """Which models to train."""
     engines: tuple[CellEngine, ...] | None = None
-    """PyTorch: eager, torch.compile (`compile`), that with CUDA graphs (`cudagraphs`, GPUs only). JAX: without jit
+    """PyTorch: eager, torch.compile (`compile`). JAX: without jit
     (`op`), the same traced once (`traced`), plain jit of the whole batch on one device (`jit`), and this package's
     step, compiled, in one call per batch (`step`), per 16 batches (`chunk`), per epoch (`epoch`). Not given, and no
     --inputs either: the default matrix."""
@@ -63,9 +63,8 @@ class Args:
     """How many runs one program trains (1: one), of step, chunk and epoch with resident input; the first is --seed's.
     Beside the default matrix: of whole epochs."""
     controls: tuple[Control, ...] | None = None
-    """Beside the matrix: the ViT without dropout (`no-dropout`), whose masks the frameworks draw in different ways;
-    PyTorch's CNN, torch.compile too, in the layout in memory that JAX has (`channels-last`; of eager it is measured
-    unasked); the CNN's step and epoch over epochs of the recipe's 391 steps (`long-epochs`)."""
+    """Beside the matrix: the ViT without dropout (`no-dropout`), whose masks the frameworks draw in different ways; the
+    CNN's step and epoch over epochs of the recipe's 391 steps (`long-epochs`)."""
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=512))
     epochs: int = 3
     """Epochs of each process, 2 or more, and more until 1 s has been timed. The first is warm-up and not

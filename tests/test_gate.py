@@ -21,8 +21,9 @@ from jaxcompare.measure.parity import Deviation
 from jaxcompare.models import layers
 from jaxcompare.side import Setup
 from jaxcompare.study import gates, worker
-from jaxcompare.torch_side import cell_step, gate, resident
+from jaxcompare.torch_side import cell_step, resident
 from jaxcompare.torch_side import epochs as torch_epochs
+from jaxcompare.torch_side import models as torch_models
 from jaxcompare.training.programs import Programs
 
 DATA = DataConfig("digits", train_size=40, subsets="independent", image_size=8)
@@ -63,16 +64,19 @@ def test_plain_jax_passes_the_gate(engine, reference):
     assert pass_gate(reference, engine).exceeds("float32") == []
 
 
-@pytest.mark.parametrize(("place", "control"), [(None, None), (None, "channels-last"), ("resident", None)])
-def test_pytorch_passes_the_gate(reference, place, control):
-    deviation = pass_gate(reference, "eager", input=place, control=control)
+@pytest.mark.parametrize(
+    ("place", "options"),
+    [(None, ()), ("resident", ()), ("resident", ("channels-last", "foreach")), (None, ("fused", "sdpa"))],
+)
+def test_pytorch_passes_the_gate(reference, place, options):
+    deviation = pass_gate(reference, "eager", input=place, options=options)
     assert deviation.exceeds("float32") == []
     assert 0 < deviation.logits < 1e-5  # float32 is not the float64 that it is held against
 
 
 @of_the_vit
 def test_the_gate_refuses_a_wrong_epsilon(reference, monkeypatch):
-    real = gate.build_model
+    real = cell_step.build_model
 
     def with_another_epsilon(*args, **kwargs):
         model = real(*args, **kwargs)
@@ -81,7 +85,7 @@ def test_the_gate_refuses_a_wrong_epsilon(reference, monkeypatch):
                 module.eps = 1e-6
         return model
 
-    monkeypatch.setattr(gate, "build_model", with_another_epsilon)
+    monkeypatch.setattr(cell_step, "build_model", with_another_epsilon)
     assert pass_gate(reference, "eager").exceeds("float32")
 
 
@@ -92,6 +96,30 @@ def test_the_gate_refuses_padding_after_normalising(reference, monkeypatch):
     monkeypatch.setattr(resident, "pad", functools.partial(resident.pad, value=mean))
     assert pass_gate(reference, "eager", input="resident").exceeds("float32")
     assert pass_gate(reference, "eager").exceeds("float32") == []
+
+
+@of_the_cnn
+def test_the_gate_refuses_another_decay_of_fused_adamw(reference, monkeypatch):
+    real = cell_step.build_optimiser
+
+    def with_another_decay(model, training, **implementation):
+        return real(model, dataclasses.replace(training, weight_decay=5.0 * bool(implementation)), **implementation)
+
+    monkeypatch.setattr(cell_step, "build_optimiser", with_another_decay)
+    assert pass_gate(reference, "eager", options=("fused",)).exceeds("float32")
+
+
+@of_the_vit
+def test_the_gate_refuses_another_scale_of_attention(reference, monkeypatch):
+    real = torch_models.scaled_dot_product_attention
+    monkeypatch.setattr(torch_models, "scaled_dot_product_attention", functools.partial(real, scale=1.0))
+    assert pass_gate(reference, "eager", options=("sdpa",)).exceeds("float32")
+
+
+@pytest.mark.parametrize("options", [("direct", "slices-16"), ("im2col", "slices-2")])
+@of_the_cnn
+def test_jax_passes_the_gate_with_options(reference, options):
+    assert pass_gate(reference, "step", options=options).exceeds("float32") == []
 
 
 def test_the_gate_refuses_coarser_products(reference, monkeypatch):
@@ -132,12 +160,12 @@ def test_bfloat16_passes_its_gate_on_both_sides(reference):
 @pytest.fixture
 def set_tf32():
     """Set PyTorch's two switches; afterwards they are as before."""
-    places = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [place.allow_tf32 for place in places]
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [place.fp32_precision for place in places]
 
     def set_both(*values):
         for place, value in zip(places, values, strict=True):
-            place.allow_tf32 = value
+            place.fp32_precision = value
 
     yield set_both
     set_both(*before)
@@ -147,15 +175,14 @@ def set_tf32():
 def test_manifests_say_whether_products_are_rounded(tf32, set_tf32):
     cell = Cell("cnn", "step", precision="tf32" if tf32 else "float32")
     assert jax_epochs.build_manifest(cell, SETUP)["tf32"] is tf32
-    set_tf32(tf32, tf32)
+    set_tf32(*["tf32" if tf32 else "ieee"] * 2)
     assert torch_epochs._build_manifest(dataclasses.replace(cell, engine="eager"), torch.device("cuda"))["tf32"] is tf32
 
 
 def test_setting_up_a_float32_cell_turns_rounding_off(set_tf32):
-    set_tf32(True, True)
+    set_tf32("tf32", "tf32")
     cell_step.start(Cell("cnn", "eager"))
-    assert not torch.backends.cuda.matmul.allow_tf32
-    assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "ieee"
 
 
 def test_nan_passes_no_gate():

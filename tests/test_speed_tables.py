@@ -80,7 +80,7 @@ def test_controls_that_train_something_else_stand_apart():
 
 
 def test_a_cell_without_a_time_is_a_row_that_says_why():
-    lost = Cell("cnn", "cudagraphs")
+    lost = synthetic.GRAPHS
     records = [*study(), *(failed(lost, "it needs a GPU", repeat) for repeat in range(3))]
     table = speed_table(speed(records))
     assert rows_of(table)["CNN", lost.title] == ("-",) * 5
@@ -143,7 +143,7 @@ def test_contrasts_have_one_layout():
         "17 % (17 to 17)",
     ) in table.rows
     assert ("CNN", "all", RECIPE.title, EPOCH.title, "16.0 (16.0 to 16.0)", "-", "100 %") in table.rows
-    level = speed(scattered({EAGER: (100, 100, 100), Cell("cnn", "eager", control="channels-last"): (90, 100, 110)}))
+    level = speed(scattered({EAGER: (100, 100, 100), Cell("cnn", "eager", options=("channels-last",)): (90, 100, 110)}))
     (control,) = contrast_table(level, "title", "other_ratios", "control").rows
     assert "undecided" in control[-1]
     both = contrast_table(speed(synthetic.both_models()), "title", "other_ratios", "interaction")

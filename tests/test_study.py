@@ -115,7 +115,7 @@ def test_a_cell_whose_gate_is_refused_is_not_timed(calls, tmp_path):
     # Nothing beside the cells is measured where none can be.
     calls.clear()
     with pytest.raises(InputError, match=r"no cell can be measured; the first: parity gate: logits off by 5\.0e-01"):
-        run(tmp_path / "none", [Cell("cnn", "chunk"), CELLS[3], Cell("cnn", "cudagraphs")])
+        run(tmp_path / "none", [Cell("cnn", "chunk"), CELLS[3], synthetic.GRAPHS])
     # What needs a GPU is refused before a gate is tried.
     assert [cell for name, cell in calls if name == "pass_gate"] == [Cell("cnn", "step")]
     assert {name for name, _ in calls} == {"make_reference", "pass_gate"}

@@ -43,7 +43,7 @@ def several_sizes(cells: Sequence[Cell]) -> dict[Way, list[Cell]]:
     """Single runs on the device by way, in order of size; of ways with two sizes or more."""
     found: dict[Way, list[Cell]] = {}
     for cell in cells:
-        if (cell.on_device, cell.seeds, cell.control) == (True, 1, None):
+        if (cell.on_device, cell.seeds, cell.changes) == (True, 1, ""):
             found.setdefault((cell.model, cell.engine, cell.precision, cell.input), []).append(cell)
     return {way: sorted(some, key=lambda cell: cell.batch_size) for way, some in found.items() if len(some) > 1}
 

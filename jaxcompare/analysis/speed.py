@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from jaxcompare.analysis.contrast import Pair, measured
-from jaxcompare.cells import CONTROLS, RECIPE_STEPS, Cell
+from jaxcompare.cells import RECIPE_STEPS, Cell
 from jaxcompare.config import Framework, ModelName, Precision
 
 ON_DEVICE = ("prepared", "resident")
@@ -53,11 +53,11 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def baseline(cells: Sequence[Cell], cell: Cell) -> Cell | None:
-    """PyTorch eager as the recipe has it, of the same model, precision and batch size, on the device, with the same
-    input if it was measured with that; of a cell that trains something else, under the same control. None if it was not
-    measured."""
+    """PyTorch eager as the recipe has it, without options, of the same model, precision and batch size, on the device,
+    with the same input if it was measured with that; of a cell that trains something else, under the same control. None
+    if it was not measured."""
     control = None if cell.same_step else cell.control
-    eager = dataclasses.replace(cell, engine="eager", input="prepared", seeds=1, control=control)
+    eager = Cell(cell.model, "eager", "prepared", cell.precision, cell.batch_size, control=control)
     both = [eager, eager.resident]
     return next((one for one in (both[::-1] if cell.input == "resident" else both) if one in cells), None)
 
@@ -143,8 +143,8 @@ def interaction_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
 def pairs(frame: pd.DataFrame) -> list[Pair]:
     """All that a study compares, by kind: `over eager` as the recipe has it, `over the best` of PyTorch; the `best` of
     JAX over that; several `seeds` in one program over one; each `stage` from the recipe's loop to JAX's program of an
-    epoch (time before it over time after), the `whole` way and what stands `beside` it; a cell under a `control` over
-    itself without; the `interaction`, times as fast as PyTorch eager, of the ViT over the CNN."""
+    epoch (time before it over time after), the `whole` way and what stands `beside` it; a cell under a `control`, or
+    with options, over itself without; the `interaction`, times as fast as PyTorch eager, of the ViT over the CNN."""
     found = measured(at_main_size(frame))
     cells = cells_of(found)
     pairs = [*verdict_pairs(frame), *stage_pairs(frame), *interaction_pairs(frame)]
@@ -157,7 +157,7 @@ def pairs(frame: pd.DataFrame) -> list[Pair]:
         if cell.seeds > 1:
             single = dataclasses.replace(cell, seeds=1)
             pairs.append(Pair("seeds", f"{cell.seeds} seeds in one program", (cell,), (single,)))
-        if cell.control:
-            plain = dataclasses.replace(cell, control=None)
-            pairs.append(Pair("control", CONTROLS[cell.control], (cell,), (plain,)))
+        if cell.changes:
+            plain = dataclasses.replace(cell, control=None, options=())
+            pairs.append(Pair("control", cell.changes, (cell,), (plain,)))
     return pairs

@@ -195,7 +195,7 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
 
 
 def _plain_eager(cell: Cell) -> bool:
-    return cell.engine == "eager" and not cell.control
+    return cell.engine == "eager" and not cell.changes
 
 
 def _phases_table(study: SpeedStudy) -> Table:

@@ -26,11 +26,10 @@ def gate_of(cell: Cell) -> Cell:
     engine = cell.engine
     if cell.packaged:
         engine = "step" if cell.seeds == 1 else "epoch"
-    # In every gate dropout is off, and epochs play no part.
-    control = cell.control if cell.control == "channels-last" else None
     size = TrainingConfig.batch_size
     place = "resident" if cell.input == "resident" else input_on_device(engine)
-    return dataclasses.replace(cell, engine=engine, input=place, batch_size=size, control=control)
+    # In every gate dropout is off, and epochs play no part.
+    return dataclasses.replace(cell, engine=engine, input=place, batch_size=size, control=None)
 
 
 def open_gates(cells: Sequence[Cell], setup: Setup, log: Log) -> Gates:

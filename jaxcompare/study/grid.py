@@ -2,9 +2,11 @@
 
 import dataclasses
 from itertools import product
+from typing import Any
 
 from jaxcompare.cells import PLAIN, Cell, CellEngine, CellInput, Control
 from jaxcompare.config import InputError, ModelName, Precision, TrainingConfig
+from jaxcompare.options import Option
 
 DEFAULT: list[tuple[CellEngine, CellInput]] = [
     ("eager", "recipe"),
@@ -21,14 +23,13 @@ DEFAULT: list[tuple[CellEngine, CellInput]] = [
 """In the order of a table."""
 
 ON_GPUS: list[tuple[CellEngine, CellInput]] = [
-    ("cudagraphs", "resident"),
     ("eager", "host"),
     ("eager", "arrays"),
     ("step", "recipe"),
     ("step", "host"),
 ]
-"""More of them where there is a GPU: on a CPU the first cannot run, what is in host memory is on the device, and a
-pipeline is measured by itself."""
+"""More of them where there is a GPU: on a CPU what is in host memory is on the device, and a pipeline is measured by
+itself."""
 
 WHOLE_EPOCHS: tuple[CellEngine, CellInput] = ("epoch", "resident")
 """What trains several seeds in one program."""
@@ -38,19 +39,18 @@ SWEPT: list[tuple[CellEngine, CellInput]] = [("eager", "resident"), ("step", "re
 
 CONTROLLED: dict[Control, tuple[ModelName, tuple[CellEngine, ...]]] = {
     "no-dropout": ("vit", ("eager", "compile", "traced", "jit", "step")),
-    "channels-last": ("cnn", ("eager", "compile")),
     "long-epochs": ("cnn", ("step", "epoch")),
 }
-"""The model that a control changes, and the engines that it is measured with, all on the device. JAX's layout is
-channels last as it is. Of a slow model's steps, dispatch is less: of the recipe's epochs the quick one's are
-measured."""
+"""The model that a control changes, and the engines that it is measured with, all on the device. Of a slow model's
+steps, dispatch is less: of the recipe's epochs the quick one's are measured."""
 
-OPPONENTS: list[tuple[ModelName, CellEngine, Control]] = [("cnn", "eager", "channels-last")]
-"""Measured wherever their engine is: they take the same steps, and PyTorch may be at its fastest there."""
+OPPONENTS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [("cnn", "eager", ("channels-last",))]
+"""Measured wherever their engine is: PyTorch may be at its fastest there."""
 
-OPPONENTS_ON_GPUS: list[tuple[ModelName, CellEngine, Control]] = [
-    ("cnn", "compile", "channels-last"),
-    ("cnn", "cudagraphs", "channels-last"),
+OPPONENTS_ON_GPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [
+    ("cnn", "compile", ("channels-last",)),
+    ("cnn", "compile", ("channels-last", "reduce-overhead")),
+    ("vit", "compile", ("reduce-overhead",)),
 ]
 
 
@@ -79,8 +79,13 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
         InputError: no engine that is measured can carry a control.
     """
     default, cells = DEFAULT + (ON_GPUS if gpu else []), []
-    controls = [(CONTROLLED[name][0], engine, name) for name in axes.controls or () for engine in CONTROLLED[name][1]]
-    beside = dict.fromkeys([*OPPONENTS, *(OPPONENTS_ON_GPUS if gpu else []), *controls])
+    beside: list[tuple[ModelName, CellEngine, dict[str, Any]]] = [
+        (model, engine, {"options": options})
+        for model, engine, options in OPPONENTS + (OPPONENTS_ON_GPUS if gpu else [])
+    ]
+    for name in axes.controls or ():
+        model, engines = CONTROLLED[name]
+        beside += [(model, engine, {"control": name}) for engine in engines]
     for model, precision, size in product(axes.models, axes.precisions, axes.batch_sizes):
         ways: list[tuple[CellEngine, CellInput, int]] = []
         if axes.engines is not None or axes.inputs is not None:
@@ -99,8 +104,8 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
         cells += [Cell(model, engine, place, precision, size, count) for engine, place, count in ways]
         if size == axes.batch_sizes[0]:
             cells += [
-                Cell(model, engine, place, precision, size, control=control)
-                for of, engine, control in beside
+                Cell(model, engine, place, precision, size, **changes)
+                for of, engine, changes in beside
                 if of == model and (place := _place(engine, ways))
             ]
     for control in axes.controls or ():

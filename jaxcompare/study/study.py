@@ -188,20 +188,25 @@ def _phase_jobs(cells: Sequence[Cell], setup: Setup, measured: Measured) -> list
 
     def is_missing(cell: Cell) -> bool:
         failed = any(record.cell == cell and record.message for record in measured.cells)
-        return not failed and not measured.has("phases", {"cell": dataclasses.asdict(cell)})
+        return not failed and not measured.has("phases", {"cell": _as_json(cell)})
 
     def run(cell: Cell) -> None:
         if is_missing(cell):
-            place = {"repeat": 0, "cell": dataclasses.asdict(cell)}
+            place = {"repeat": 0, "cell": _as_json(cell)}
             measured.add("phases", place, in_fresh_process(worker.measure_phases, cell, setup))
 
     return [
         Job(f"{cell.model} {cell.title}: phases of a step", functools.partial(run, cell))
         for cell in cells
         if (cell.engine in ("eager", "step"), cell.input, cell.seeds) == (True, "resident", 1)
-        and (cell.batch_size, cell.control) == (cells[0].batch_size, None)
+        and (cell.batch_size, cell.control, cell.options) == (cells[0].batch_size, None, ())
         and is_missing(cell)
     ]
+
+
+def _as_json(cell: Cell) -> dict[str, Any]:
+    """As it is read from a file."""
+    return dataclasses.asdict(cell) | {"options": list(cell.options)}
 
 
 def find_gpu() -> bool:
@@ -223,8 +228,8 @@ def save_traces(cells: Sequence[Cell], setup: Setup, folder: Path, log: Log) -> 
     """A folder for each cell: a profiler's trace, and of compiled JAX the optimised HLO."""
     _prepare_batches(cells, setup)
     for cell in cells:
-        parts = (cell.model, cell.engine, cell.input, cell.precision, cell.batch_size, cell.seeds, cell.control)
-        name = "-".join(str(part) for part in parts if part)
+        *parts, options = dataclasses.astuple(cell)
+        name = "-".join(str(part) for part in (*parts, *options) if part)
         log(f"trace: {folder / name}")
         try:
             _in_cells_process(worker.save_trace, cell, setup, folder / name)

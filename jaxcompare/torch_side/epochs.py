@@ -16,7 +16,9 @@ from jaxcompare.measure import clock
 from jaxcompare.measure.environment import cpu_cores, describe_environment, process_peak_bytes
 from jaxcompare.side import Setup
 from jaxcompare.torch_side.cell_batches import open_batches
-from jaxcompare.torch_side.cell_step import build_step, start, synchronise
+from jaxcompare.torch_side.cell_step import IMPLEMENTATIONS, MODES, build_step, start, synchronise
+
+OF_UPDATES = (*IMPLEMENTATIONS, "compiled-optimiser")
 
 
 def time_epochs(cell: Cell, setup: Setup) -> Timing:
@@ -121,13 +123,13 @@ def _build_manifest(cell: Cell, device: torch.device) -> dict[str, object]:
         "tf32": device.type == "cuda" and compat.allows_tf32(),
         "bfloat16": cell.precision == "bfloat16",
         "threads": torch.get_num_threads() if device.type == "cpu" else cpu_cores(),
-        "layout": "NHWC" if cell.control == "channels-last" else "NCHW",
-        "attention": "torch.nn.MultiheadAttention",
-        "optimiser": "fused" if device.type == "cuda" else "for each parameter",
+        "layout": "NHWC" if "channels-last" in cell.options else "NCHW",
+        "attention": cell.choose({"sdpa": "scaled_dot_product_attention"}, "torch.nn.MultiheadAttention"),
+        "optimiser": ", ".join(one for one in cell.options if one in OF_UPDATES) or "PyTorch's choice",
         "dropout_generator": "Philox" if device.type == "cuda" else "Mersenne Twister",
         "donation": False,
         "cudnn_benchmark": device.type == "cuda",
-        "compiler": "none" if cell.engine == "eager" else "inductor",
+        "compiler": "none" if cell.engine == "eager" else f"inductor, {cell.choose(MODES, 'default')}",
     }
 
 

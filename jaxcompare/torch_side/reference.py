@@ -13,8 +13,9 @@ from jaxcompare.data.batch import full_batches
 from jaxcompare.data.host import crop_and_flip, normalise
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure.parity import STEPS, Outcome, Reference
+from jaxcompare.torch_side.cell_step import without_dropout
 from jaxcompare.torch_side.convert import to_flax
-from jaxcompare.torch_side.fit import to_tensors
+from jaxcompare.torch_side.fit import build_optimiser, to_tensors
 from jaxcompare.torch_side.gate import compute
 from jaxcompare.torch_side.models import build_model
 from jaxcompare.torch_side.resident import Draws, draw, put_split
@@ -36,7 +37,9 @@ def compute_reference(name: ModelName, dataset: Dataset, training: TrainingConfi
         logits = model(images.double())
         return cross_entropy(logits, labels), logits
 
-    outcome = compute(model, compute_loss, batches, training)
+    without_dropout(model)
+    optimiser = build_optimiser(model, training)
+    outcome = compute(model, compute_loss, batches, optimiser, optimiser.step)
     grads = {key: torch.from_numpy(np.asarray(value)) for key, value in outcome.grads.items()}
     return Reference(
         images,
