@@ -67,12 +67,13 @@ class Side(Protocol):
         """Where the framework runs: "cpu", or the name of something else."""
         ...
 
-    def time_epochs(self, cell: Cell, setup: Setup, cache: Path) -> Timing:
-        """Train epochs and time each, see `measure.clock.time_epochs`; programs are compiled into an empty cache.
+    def time_epochs(self, cell: Cell, setup: Setup, cache: Path, *, cold: bool = True) -> Timing:
+        """Train epochs and time each, see `measure.clock.time_epochs`; programs are compiled into a cache, which is
+        empty if they are to be compiled `cold`.
 
         Raises:
-            RuntimeError: a program came from a cache or was compiled after the first epoch, or a clock was read too
-                early.
+            RuntimeError: a program came from a cache where it was to be compiled cold, or was compiled after the first
+                epoch, or a clock was read too early.
         """
         ...
 

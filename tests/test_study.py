@@ -125,7 +125,12 @@ def test_a_cell_whose_gate_is_refused_is_not_timed(calls, tmp_path):
 def test_details_can_be_left_out(calls, tmp_path):
     found = measured.load_measured(tmp_path, SETUP, CELLS)
     study.run_study(CELLS, 1, SETUP, found, lambda _: None, details=False)
-    assert {name: len(lines) for name, lines in found.others.items()} == {"inputs": 0, "phases": 0, "costs": 1}
+    assert {name: len(lines) for name, lines in found.others.items()} == {
+        "inputs": 0,
+        "phases": 0,
+        "costs": 1,
+        "search": 0,
+    }
     assert training_speed.command_of(dataclasses.replace(training_speed.Args(), details=False)).endswith(
         " --no-details"
     )

@@ -62,7 +62,9 @@ def baseline(cells: Sequence[Cell], cell: Cell) -> Cell | None:
     return next((one for one in (both[::-1] if cell.input == "resident" else both) if one in cells), None)
 
 
-def best(frame: pd.DataFrame, like: Cell, framework: Framework, *engines: str) -> Cell | None:
+def best(
+    frame: pd.DataFrame, like: Cell, framework: Framework, *engines: str, with_options: bool = True
+) -> Cell | None:
     """The quickest way of a framework to train a cell's model: by the median, of all in the matrix that passed the gate
     and take the same steps, a single run whose batches are there before they are needed; where both frameworks have
     resident input, with that. None: none was measured.
@@ -70,6 +72,7 @@ def best(frame: pd.DataFrame, like: Cell, framework: Framework, *engines: str) -
     Args:
         like: gives model and precision.
         engines: only these; all if not given.
+        with_options: those too that change how a step is run.
     """
     found = measured(in_matrix(frame))
     if found.empty:
@@ -81,6 +84,8 @@ def best(frame: pd.DataFrame, like: Cell, framework: Framework, *engines: str) -
     may = found.framework == framework
     if engines:
         may &= found.engine.isin(engines)
+    if not with_options:
+        may &= found.options == ""
     medians = found[may].groupby("cell", sort=False).image_time_s.median()
     return medians.index[medians.argmin()] if len(medians) else None
 
@@ -98,6 +103,18 @@ def verdict_pairs(frame: pd.DataFrame) -> list[Pair]:
         if ours and theirs:
             pairs.append(Pair("best", "the best of JAX over the best of PyTorch", (ours,), (theirs,)))
     return pairs
+
+
+def recipe_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
+    """Beside each verdict of which a side has options: the best of JAX without over PyTorch eager as the recipe has
+    it."""
+    for verdict in verdict_pairs(frame):
+        (ours,), (theirs,) = verdict.above, verdict.below
+        if ours.options or theirs.options:
+            plain = best(frame, ours, "jax", with_options=False)
+            eager = best(frame, ours, "torch", "eager", with_options=False)
+            if plain and eager:
+                yield Pair("recipe", "as the recipe has it", (plain,), (eager,))
 
 
 def path_of(model: ModelName, precision: Precision, batch_size: int) -> list[Cell]:
@@ -142,12 +159,13 @@ def interaction_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
 
 def pairs(frame: pd.DataFrame) -> list[Pair]:
     """All that a study compares, by kind: `over eager` as the recipe has it, `over the best` of PyTorch; the `best` of
-    JAX over that; several `seeds` in one program over one; each `stage` from the recipe's loop to JAX's program of an
-    epoch (time before it over time after), the `whole` way and what stands `beside` it; a cell under a `control`, or
-    with options, over itself without; the `interaction`, times as fast as PyTorch eager, of the ViT over the CNN."""
+    JAX over that, and as the `recipe` has it; several `seeds` in one program over one; each `stage` from the recipe's
+    loop to JAX's program of an epoch (time before it over time after), the `whole` way and what stands `beside` it; a
+    cell under a `control`, or with options, over itself without; the `interaction`, times as fast as PyTorch eager, of
+    the ViT over the CNN."""
     found = measured(at_main_size(frame))
     cells = cells_of(found)
-    pairs = [*verdict_pairs(frame), *stage_pairs(frame), *interaction_pairs(frame)]
+    pairs = [*verdict_pairs(frame), *recipe_pairs(frame), *stage_pairs(frame), *interaction_pairs(frame)]
     for cell in cells:
         eager, fastest = baseline(cells, cell), best(frame, cell, "torch")
         if eager and eager != cell:

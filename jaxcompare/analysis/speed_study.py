@@ -61,6 +61,7 @@ class SpeedStudy:
     inputs: Sequence[Mapping[str, Any]] = ()
     phases: Sequence[Mapping[str, Any]] = ()
     costs: Sequence[Mapping[str, Any]] = ()
+    search: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         if len(measured(self.frame)):

@@ -23,7 +23,7 @@ from jaxcompare.measure.malloc import malloc_settings, single_arena
 from jaxcompare.side import Setup
 from jaxcompare.study import worker
 from jaxcompare.study.gates import Gates, Log, gate_of, open_gates
-from jaxcompare.study.measured import Measured, check_one_commit
+from jaxcompare.study.measured import Measured, as_json, check_one_commit
 from jaxcompare.study.process import CellFailed, in_fresh_process
 
 WORKERS = (0, 2)
@@ -188,11 +188,11 @@ def _phase_jobs(cells: Sequence[Cell], setup: Setup, measured: Measured) -> list
 
     def is_missing(cell: Cell) -> bool:
         failed = any(record.cell == cell and record.message for record in measured.cells)
-        return not failed and not measured.has("phases", {"cell": _as_json(cell)})
+        return not failed and not measured.has("phases", {"cell": as_json(cell)})
 
     def run(cell: Cell) -> None:
         if is_missing(cell):
-            place = {"repeat": 0, "cell": _as_json(cell)}
+            place = {"repeat": 0, "cell": as_json(cell)}
             measured.add("phases", place, in_fresh_process(worker.measure_phases, cell, setup))
 
     return [
@@ -202,11 +202,6 @@ def _phase_jobs(cells: Sequence[Cell], setup: Setup, measured: Measured) -> list
         and (cell.batch_size, cell.control, cell.options) == (cells[0].batch_size, None, ())
         and is_missing(cell)
     ]
-
-
-def _as_json(cell: Cell) -> dict[str, Any]:
-    """As it is read from a file."""
-    return dataclasses.asdict(cell) | {"options": list(cell.options)}
 
 
 def find_gpu() -> bool:
