@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
@@ -132,11 +133,17 @@ def _agreeing(args: Any, dataset: "Dataset") -> Iterator[Work]:
 
 
 def _timed(args: Any, dataset: "Dataset") -> Iterator[Work]:
-    """Cells of plain JAX, whose rate is not calibrated, are taken to be as slow as PyTorch's."""
+    """Cells of plain JAX, whose rate is not calibrated, are taken to be as slow as PyTorch's; candidates of a search
+    to train 2 epochs, twice."""
+    import training_speed
     from jaxcompare.study.grid import Axes, build_grid
+    from jaxcompare.study.search import list_candidates
     from jaxcompare.study.study import find_gpu
 
-    axes = Axes(*(getattr(args, field.name) for field in dataclasses.fields(Axes)))
-    for cell in build_grid(axes, gpu=find_gpu()):
+    axes, gpu = Axes(*(getattr(args, field.name) for field in dataclasses.fields(Axes))), find_gpu()
+    for like in training_speed.search_of(args):
+        for cell in itertools.chain(*list_candidates(like, gpu=gpu)):
+            yield from [Work(cell.framework, cell.model, 2 * args.data.train_size, 0)] * 2
+    for cell in build_grid(axes, gpu=gpu):
         work = Work("jax" if cell.packaged else "torch", cell.model, args.epochs * args.data.train_size * cell.seeds, 0)
         yield from [work] * args.repeats

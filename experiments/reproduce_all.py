@@ -62,7 +62,7 @@ FULL = {
     "data_efficiency": "data_efficiency.py",
     "framework_agreement": "framework_agreement.py",
     "training_speed": "training_speed.py --epochs 4 --batch-sizes 128 16 32 512 --seeds 4 "
-    "--controls no-dropout channels-last long-epochs",
+    "--controls no-dropout long-epochs",
     "training_speed_again": "training_speed.py --epochs 4",
     "training_speed_malloc": "training_speed.py --epochs 4 --engines eager compile step --malloc default",
 }

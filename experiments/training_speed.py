@@ -10,26 +10,28 @@ Before a side is timed it passes a parity gate: from shared weights and batches,
 fails is a row that says why; the others go on.
 
     python experiments/training_speed.py --preset quick                      scikit-learn's digits, 4 minutes on 2 cores
-    python experiments/training_speed.py --dataset folder --data-dir DIR     15 minutes on 2 cores
+    python experiments/training_speed.py --dataset folder --data-dir DIR     a search; 15 minutes on 2 cores
     python experiments/training_speed.py --dataset folder --data-dir DIR --batch-sizes 128 16 32 512 --seeds 4
                                                                              and a sweep, and several seeds in a program
     python experiments/training_speed.py --dataset folder --data-dir DIR --controls no-dropout long-epochs
                                                                              and what the ratios owe to those
     python experiments/training_speed.py --precisions tf32 --train-size 49920          on a GPU
 
-On a GPU there are more cells: torch.compile with CUDA graphs, and inputs that are copied. Every cell has a fresh
+The default matrix begins with a search for the fastest options of each framework (--no-tune: without). On a GPU there
+are more cells: torch.compile with CUDA graphs, and inputs that are copied. Every cell has a fresh
 process, which runs one framework; repeats are interleaved, so that a machine that drifts slows every side alike. Keep
 other work off the machine. Stopped at any point, the same command goes on.
 """
 
 import dataclasses
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
 import console
 import guard
-from jaxcompare.cells import CellEngine, CellInput, Control
+from jaxcompare.cells import Cell, CellEngine, CellInput, Control
 from jaxcompare.config import DataConfig, InputError, ModelName, Precision, TrainingConfig
 from jaxcompare.measure.malloc import keep_freed_memory
 from jaxcompare.study.grid import Axes, build_grid, check_padding
@@ -45,15 +47,15 @@ class Args:
     models: tuple[ModelName, ...] = ("cnn", "vit")
     """Which models to train."""
     engines: tuple[CellEngine, ...] | None = None
-    """PyTorch: eager, torch.compile (`compile`), that with CUDA graphs (`cudagraphs`, GPUs only). JAX: without jit
+    """PyTorch: eager, torch.compile (`compile`). JAX: without jit
     (`op`), the same traced once (`traced`), plain jit of the whole batch on one device (`jit`), and this package's
     step, compiled, in one call per batch (`step`), per 16 batches (`chunk`), per epoch (`epoch`). Not given, and no
     --inputs either: the default matrix."""
     inputs: tuple[CellInput, ...] | None = None
     """Where batches come from: the recipe's DataLoader (`recipe`), this package's pipeline (`host`), batches prepared
     before the clock starts in host memory (`arrays`) or on the device (`prepared`), or images on the device, of which
-    step, chunk and epoch make their batches in the program (`resident`). With --engines or --inputs every combination
-    is measured, and those that cannot be say why."""
+    a step makes its batch (`resident`). With --engines or --inputs every combination is measured, and those that cannot
+    be say why; without --inputs, `resident` of all engines that can."""
     precisions: tuple[Precision, ...] = ("float32",)
     """Of both frameworks. `tf32` (GPUs only) and `bfloat16` as in full_comparison.py."""
     batch_sizes: tuple[int, ...] = (128,)
@@ -63,9 +65,8 @@ class Args:
     """How many runs one program trains (1: one), of step, chunk and epoch with resident input; the first is --seed's.
     Beside the default matrix: of whole epochs."""
     controls: tuple[Control, ...] | None = None
-    """Beside the matrix: the ViT without dropout (`no-dropout`), whose masks the frameworks draw in different ways;
-    PyTorch's CNN, torch.compile too, in the layout in memory that JAX has (`channels-last`; of eager it is measured
-    unasked); the CNN's step and epoch over epochs of the recipe's 391 steps (`long-epochs`)."""
+    """Beside the matrix: the ViT without dropout (`no-dropout`), whose masks the frameworks draw in different ways; the
+    CNN's step and epoch over epochs of the recipe's 391 steps (`long-epochs`)."""
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=512))
     epochs: int = 3
     """Epochs of each process, 2 or more, and more until 1 s has been timed. The first is warm-up and not
@@ -77,6 +78,9 @@ class Args:
     repeats: int = 3
     """Fresh processes per cell, 1 or more, in turn over all cells. From 2 on ratios have intervals, from 10 on the
     bootstrap's."""
+    tune: bool = True
+    """First search for the fastest options of each framework, model and precision, by short runs of the first batch
+    size; the winners are cells of the study. Of the default matrix only."""
     malloc: Literal["keep", "default"] = "keep"
     """`keep`: glibc's allocator is set to keep freed memory for the next step (the MALLOC_... variables that the
     environment does not set), so that no step has its pages cleared again by chance. `default`: as the environment has
@@ -84,7 +88,8 @@ class Args:
     trace: Path | None = None
     """Folder for a profiler's trace of each cell of this call, and the optimised HLO of JAX's programs."""
     out: Path = Path("runs/training_speed")
-    """Folder for cells.jsonl, cells.csv, costs.jsonl, figures/ and, of details, inputs.jsonl and phases.jsonl."""
+    """Folder for cells.jsonl, cells.csv, costs.jsonl, figures/ and, of details, inputs.jsonl and phases.jsonl; of a
+    search search.jsonl."""
 
 
 PRESETS = {
@@ -95,6 +100,7 @@ PRESETS = {
         batch_sizes=(64,),
         data=dataclasses.replace(console.DIGITS, train_size=128),
         details=False,
+        tune=False,
         repeats=1,
         out=Path("runs/training_speed_quick"),
     ),
@@ -109,6 +115,7 @@ def main(args: Args) -> None:
     from jaxcompare.data.split import training_subset
     from jaxcompare.side import Setup
     from jaxcompare.study.measured import load_measured
+    from jaxcompare.study.search import list_candidates, tune
     from jaxcompare.study.study import find_gpu, run_study, save_traces
 
     training = TrainingConfig(args.epochs, args.batch_sizes[0], seed=args.seed)
@@ -128,12 +135,23 @@ def main(args: Args) -> None:
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as batches:
         setup = Setup(dataset, training, Path(batches), gpu, command_of(args))
-        measured = load_measured(args.out, setup, cells)
+        searched = search_of(args)
+        candidates = [cell for like in searched for of_one in list_candidates(like, gpu=gpu) for cell in of_one]
+        measured = load_measured(args.out, setup, [*cells, *candidates])
+        cells = list(dict.fromkeys([*cells, *tune(searched, setup, measured, log)]))
         run_study(cells, args.repeats, setup, measured, log, details=args.details)
         show(args.out)
         if args.trace:
             failed = {record.cell for record in measured.cells if record.message}
             save_traces([cell for cell in cells if cell not in failed], setup, args.trace, log)
+
+
+def search_of(args: Args) -> list[Cell]:
+    """What the search is for: a cell of each model and precision; none where the matrix is not the default one."""
+    if not args.tune or args.engines is not None or args.inputs is not None:
+        return []
+    groups = product(args.models, args.precisions)
+    return [Cell(model, "step", precision=each, batch_size=args.batch_sizes[0]) for model, each in groups]
 
 
 def command_of(args: Args) -> str:

@@ -58,6 +58,7 @@ def _row(record: CellRecord) -> dict[str, Any]:
         "cell": record.cell,
         "framework": record.cell.framework,
         **dataclasses.asdict(record.cell),
+        "options": " ".join(record.cell.options),
         "repeat": record.repeat,
         "message": record.message,
         "started_at": record.started_at,

@@ -1,24 +1,26 @@
 """Speed cells: one way to train one model each."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal, get_args
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from jaxcompare.config import EngineName, Framework, ModelName, Precision, TrainingConfig
 from jaxcompare.fields import STRICT, Count
+from jaxcompare.options import ON_GPUS, OPTIONS, Option
 
-TorchEngine = Literal["eager", "compile", "cudagraphs"]
+T = TypeVar("T")
+TorchEngine = Literal["eager", "compile"]
 JaxEngine = Literal["op", "traced", "jit", "step", "chunk", "epoch"]
 CellEngine = TorchEngine | JaxEngine
 CellInput = Literal["recipe", "host", "arrays", "prepared", "resident"]
 """Where training batches come from, the slowest first: the recipe's own DataLoader (PIL images, two workers, each two
 batches ahead); this package's host pipeline, in the training process; batches prepared in host memory before the clock
-starts; the same on the device; images on the device, of which the program makes batches."""
-Control = Literal["no-dropout", "channels-last", "long-epochs"]
+starts; the same on the device; images on the device as uint8, of which each step makes its batch."""
+Control = Literal["no-dropout", "long-epochs"]
 
 ENGINES: dict[CellEngine, str] = {
     "eager": "PyTorch eager",
     "compile": "torch.compile",
-    "cudagraphs": "torch.compile with CUDA graphs",
     "op": "JAX op by op",
     "traced": "JAX op by op, traced once",
     "jit": "JAX plain jit",
@@ -27,6 +29,10 @@ ENGINES: dict[CellEngine, str] = {
     "epoch": "JAX epoch",
 }
 """As a person reads them."""
+
+
+PLAIN: tuple[CellEngine, ...] = ("op", "traced", "jit")
+"""JAX without this package's ways: steps take a batch."""
 
 
 def input_on_device(engine: CellEngine) -> CellInput:
@@ -40,12 +46,10 @@ RECIPE_STEPS = 391
 
 CONTROLS: dict[Control, str] = {
     "no-dropout": "no dropout",
-    "channels-last": "channels last",
     "long-epochs": f"epochs of {RECIPE_STEPS} steps",
 }
 """What a control changes, as a person reads it: the ViT trains without dropout, whose masks each framework draws in its
-own way; PyTorch's convolutions have the layout in memory that JAX's have; the images are gone through again and again,
-until an epoch has as many steps as the recipe's."""
+own way; the images are gone through again and again, until an epoch has as many steps as the recipe's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Cell:
 
     model: ModelName
     engine: CellEngine
-    """PyTorch: eager, `torch.compile`, or that with CUDA graphs. JAX: as in `jax_side.plain` or `training.engines`."""
+    """PyTorch: eager or `torch.compile`. JAX: as in `jax_side.plain` or `training.engines`."""
     input: CellInput = None  # type: ignore[assignment]
     """By default what is on the device, as the engine takes it."""
     precision: Precision = "float32"
@@ -65,8 +69,11 @@ class Cell:
     """Runs in one program."""
     control: Control | None = None
     """What is changed of a cell of the matrix, to see what it has to do with the matrix's ratios."""
+    options: tuple[Option, ...] = ()
+    """What is changed of how the step is run; none: as the recipe has it, or as this package trains."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "options", tuple(self.options))
         if self.input is None:
             object.__setattr__(self, "input", input_on_device(self.engine))
 
@@ -93,7 +100,7 @@ class Cell:
     @property
     def same_step(self) -> bool:
         """Whether its steps, and how many an epoch has, are the recipe's: what it takes may stand for its framework."""
-        return self.control in (None, "channels-last")
+        return self.control is None
 
     @property
     def dropout(self) -> bool:
@@ -110,17 +117,31 @@ class Cell:
         """Whether nothing is copied to the device while it trains."""
         return self.input in ("prepared", "resident")
 
+    def choose(self, among: Mapping[Option, T], default: T) -> T:
+        """What stands for the one of some options that the cell has; `default` if it has none of them."""
+        return next((value for option, value in among.items() if option in self.options), default)
+
     def by(self, engine: CellEngine) -> "Cell":
         """The same with another engine, which takes what is on the device in its own way."""
         return dataclasses.replace(self, engine=engine, input=input_on_device(engine) if self.on_device else self.input)
+
+    @property
+    def resident(self) -> "Cell":
+        """The same with images on the device, of which its steps make batches."""
+        return dataclasses.replace(self, input="resident")
 
     @property
     def title(self) -> str:
         """As a person reads it; the batch size where it is not the recipe's."""
         extras = [f"batches of {self.batch_size}"] if self.batch_size != TrainingConfig.batch_size else []
         extras += [f"{self.seeds} seeds"] if self.seeds > 1 else []
-        extras += [CONTROLS[self.control]] if self.control else []
+        extras += [self.changes] if self.changes else []
         return ", ".join([ENGINES[self.engine], f"{self.input} input", *extras])
+
+    @property
+    def changes(self) -> str:
+        """Its options and its control as a person reads them."""
+        return ", ".join([*map(OPTIONS.__getitem__, self.options), *([CONTROLS[self.control]] if self.control else [])])
 
     @property
     def execution(self) -> str:
@@ -129,16 +150,16 @@ class Cell:
 
     def refusal(self, gpu: bool) -> str:
         """Why a machine with or without a GPU cannot run it; empty: it can, as far as is known without asking."""
-        if not gpu and self.engine == "cudagraphs":
+        if not gpu and set(self.options) & set(ON_GPUS):
             return "CUDA graphs need a GPU that PyTorch can use"
         if not gpu and self.precision == "tf32":
             return "tf32 needs a GPU"
-        if self.input == "resident" and not self.packaged:
-            return "resident input needs an engine of this package (step, chunk, epoch)"
+        if self.input == "resident" and self.engine in PLAIN:
+            return "plain JAX makes no batches; give it prepared input"
         if self.input == "prepared" and self.packaged:
             return "engines of this package stack their batches on the host; give them arrays or resident input"
         if self.engine == "epoch" and self.input != "resident":
             return "a program of whole epochs cannot be fed batch by batch; it needs resident input"
-        if self.seeds > 1 and self.input != "resident":
-            return "several seeds in one program need resident input"
+        if self.seeds > 1 and (self.input != "resident" or not self.packaged):
+            return "several seeds in one program need an engine of this package, and resident input"
         return ""

@@ -1,4 +1,5 @@
-"""What a speed study measures beside its cells: a line of inputs.jsonl, phases.jsonl and costs.jsonl."""
+"""What a speed study measures beside its cells: a line of inputs.jsonl, phases.jsonl, costs.jsonl and
+search.jsonl."""
 
 from typing import Any
 
@@ -46,7 +47,21 @@ class CostsLine(TypedDict):
     xla_training_bytes: Positive
 
 
-LINES: dict[str, Any] = {"inputs": InputLine, "phases": PhasesLine, "costs": CostsLine}
+class SearchLine(TypedDict):
+    """A candidate of a search in one of its rounds, see `study.search`."""
+
+    cell: dict[str, Any]
+    rung: WholeFromZero
+    """The round, from 0 on: of 2 to the power of it epochs, or more."""
+    data_fingerprint: str
+    train_images: Count
+    image_time_s: Positive | None
+    """Median over epochs of the seconds per training image; None: it failed."""
+    message: str
+    """Why."""
+
+
+LINES: dict[str, Any] = {"inputs": InputLine, "phases": PhasesLine, "costs": CostsLine, "search": SearchLine}
 """By file. What else a line holds (commit, environment) is kept as it is."""
 for _line in LINES.values():
     _line.__pydantic_config__ = STRICT | {"extra": "allow"}

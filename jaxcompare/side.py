@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 from jaxcompare.cell_records import Timing
 from jaxcompare.cells import RECIPE_STEPS, Cell
-from jaxcompare.config import TrainingConfig
+from jaxcompare.config import DropoutGenerator, TrainingConfig
 from jaxcompare.data.batch import Batch, load_batches
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure.clock import Phases
 from jaxcompare.measure.parity import Outcome, Reference
+from jaxcompare.options import Option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Setup:
     dataset: Dataset
     """The training images of the study, all of them used; a few test images."""
     training: TrainingConfig
-    """But for its batch size and number of epochs, which may be a cell's."""
+    """But for its batch size, number of epochs and dropout generator, which may be a cell's."""
     batches: Path
     """Folder of the batches that `study.worker.prepare_batches` made."""
     gpu: bool = False
@@ -34,7 +35,13 @@ class Setup:
     def training_of(self, cell: Cell) -> TrainingConfig:
         """A cell's. Epochs of the recipe's length are long enough for one to be timed."""
         epochs = 2 if cell.control == "long-epochs" else self.training.epochs
-        return dataclasses.replace(self.training, batch_size=cell.batch_size, epochs=epochs)
+        generators: dict[Option, DropoutGenerator] = {"hash": "hash", "threefry": "threefry"}
+        return dataclasses.replace(
+            self.training,
+            batch_size=cell.batch_size,
+            epochs=epochs,
+            dropout_generator=cell.choose(generators, self.training.dropout_generator),
+        )
 
     def epoch_images_of(self, cell: Cell) -> int:
         """How many images an epoch of a cell shows."""
@@ -60,12 +67,13 @@ class Side(Protocol):
         """Where the framework runs: "cpu", or the name of something else."""
         ...
 
-    def time_epochs(self, cell: Cell, setup: Setup, cache: Path) -> Timing:
-        """Train epochs and time each, see `measure.clock.time_epochs`; programs are compiled into an empty cache.
+    def time_epochs(self, cell: Cell, setup: Setup, cache: Path, *, cold: bool = True) -> Timing:
+        """Train epochs and time each, see `measure.clock.time_epochs`; programs are compiled into a cache, which is
+        empty if they are to be compiled `cold`.
 
         Raises:
-            RuntimeError: a program came from a cache or was compiled after the first epoch, or a clock was read too
-                early.
+            RuntimeError: a program came from a cache where it was to be compiled cold, or was compiled after the first
+                epoch, or a clock was read too early.
         """
         ...
 

@@ -19,7 +19,8 @@ COMPILE = Cell("cnn", "compile")
 OP = Cell("cnn", "op")
 TRACED = Cell("cnn", "traced")
 JIT = Cell("cnn", "jit")
-LAST = Cell("cnn", "eager", control="channels-last")
+LAST = Cell("cnn", "eager", options=("channels-last",))
+GRAPHS = Cell("cnn", "compile", "resident", options=("reduce-overhead",))
 
 MILLISECONDS = {
     RECIPE: 800.0,

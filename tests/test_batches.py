@@ -15,6 +15,7 @@ from jaxcompare.data.datasets import RECIPE
 from jaxcompare.data.host import HostLoader
 from jaxcompare.data.recipe import RecipeStream
 from jaxcompare.data.split import Dataset, Split
+from jaxcompare.torch_side import resident
 
 BYTES = ((0.0,) * 3, (1 / 255,) * 3)
 """Statistics with which a normalised pixel is what it was in the file."""
@@ -54,6 +55,14 @@ def recipe_epoch(split, seed, epoch, batch_size, *, statistics=BYTES):
         return [Batch(images.permute(0, 2, 3, 1).numpy(), labels, None) for images, labels in stream.epoch(epoch)]
 
 
+def torch_epoch(split, seed, epoch, batch_size, *, statistics=BYTES):
+    there = resident.put_split(split, statistics, torch.device("cpu"))
+    torch.manual_seed(1000 * seed + epoch)
+    batches = [resident.make_batch(there, *of) for of in resident.shuffle(len(split), batch_size, torch.device("cpu"))]
+    return [Batch(images.permute(0, 2, 3, 1).numpy(), labels.numpy(), None) for images, labels in batches]
+
+
+with_torch = pytest.mark.parametrize("epoch_of", [host_epoch, device_epoch, torch_epoch])
 both = pytest.mark.parametrize("epoch_of", [host_epoch, device_epoch])
 
 
@@ -67,8 +76,13 @@ def crop_on_device(source, *draws):
     return crop(device.put_split(Split(source, np.zeros(81, np.int32)), RECIPE, jax.device_put), *draws)
 
 
+def crop_in_pytorch(source, *draws):
+    there = resident.put_split(Split(source, np.zeros(81, np.int32)), RECIPE, torch.device("cpu"))
+    return resident.make_batch(there, torch.arange(81), *map(torch.from_numpy, draws))[0].permute(0, 2, 3, 1).numpy()
+
+
 @pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("crop", [crop_on_host, crop_on_device])
+@pytest.mark.parametrize("crop", [crop_on_host, crop_on_device, crop_in_pytorch])
 def test_every_crop_and_flip_is_torchvisions_to_the_bit(crop, flip):
     source = random_split(81).images
     top, left = (a.ravel() for a in np.mgrid[0:9, 0:9])
@@ -80,7 +94,7 @@ def test_every_crop_and_flip_is_torchvisions_to_the_bit(crop, flip):
         np.testing.assert_array_equal(ours[i], theirs.permute(1, 2, 0).numpy(), err_msg=f"offset {top[i], left[i]}")
 
 
-@both
+@with_torch
 def test_crops_and_flips_are_drawn_evenly_and_independently(epoch_of):
     count = 10_000
     found = np.concatenate([np.argwhere(batch.images[..., 0] > 0) for batch in epoch_of(pixel_split(count), 0, 0, 500)])
@@ -97,7 +111,7 @@ def test_crops_and_flips_are_drawn_evenly_and_independently(epoch_of):
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.5])
-@pytest.mark.parametrize("epoch_of", [host_epoch, device_epoch, recipe_epoch])
+@pytest.mark.parametrize("epoch_of", [host_epoch, device_epoch, recipe_epoch, torch_epoch])
 def test_no_input_mirrors_what_must_not_be(epoch_of, flip):
     """A pixel left of the middle stays there, wherever an image is cut."""
     (batch,) = epoch_of(pixel_split(256, flip), 0, 0, 256)
@@ -109,7 +123,7 @@ def test_no_input_mirrors_what_must_not_be(epoch_of, flip):
     assert (right == 0) if flip == 0 else (90 < right < 166)
 
 
-@both
+@with_torch
 def test_crops_and_flips_differ_between_epochs_batches_seeds_and_images(epoch_of):
     draws = [
         batch.images[..., 0].reshape(64, -1).argmax(1)

@@ -232,18 +232,18 @@ def test_torch_is_silent_on_cuda_where_there_is_no_gpu(caplog):
 
 def test_tf32_is_allowed_as_asked():
     """Or else a GPU's float32 is rounded to 10 bits, or its tf32 is not, and the manifest says otherwise."""
-    switches = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [switch.allow_tf32 for switch in switches]
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = [switch.fp32_precision for switch in switches]
     try:
         for allowed in (False, True):
             torch_doors.allow_tf32(allowed)
-            assert [switch.allow_tf32 for switch in switches] == [allowed] * 2
+            assert [switch.fp32_precision == "tf32" for switch in switches] == [allowed] * 2
             assert torch_doors.allows_tf32() is allowed
-        switches[1].allow_tf32 = False
+        switches[1].fp32_precision = "ieee"
         assert torch_doors.allows_tf32() is False, "one of two is not both"
     finally:
         for switch, value in zip(switches, before, strict=True):
-            switch.allow_tf32 = value
+            switch.fp32_precision = value
 
 
 # Where doors stand.
@@ -251,7 +251,7 @@ def test_tf32_is_allowed_as_asked():
 PRIVATE = re.compile(
     r"jax\._src|jax\.extend|jax\.monitoring|jax\.config|(memory|cost)_analysis|memory_stats|compute_capability|"
     r"(?<!compat)\.is_ready\(|RESOURCE_EXHAUSTED|xla_backend_|torch\._|_shutdown_workers|\._iterator\b|"
-    r"TORCHINDUCTOR|(?<!compat)\.allow_tf32|acc_events|cpp_extension"
+    r"TORCHINDUCTOR|\.fp32_precision|acc_events|cpp_extension"
 )
 
 

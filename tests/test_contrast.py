@@ -142,7 +142,7 @@ def test_the_frame_is_a_row_a_process():
     header, *rows = to_csv(frame).splitlines()
     assert len(rows) == 3
     assert "cell," not in header
-    assert header.startswith("framework,model,engine,input,precision,batch_size,seeds,control,repeat,")
+    assert header.startswith("framework,model,engine,input,precision,batch_size,seeds,control,options,repeat,")
 
 
 # The same grid twice, and under another allocator.

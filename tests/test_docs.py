@@ -24,6 +24,7 @@ from jaxcompare.cell_frame import to_csv, to_frame
 from jaxcompare.cell_records import CellRecord
 from jaxcompare.jax_side.costs import Costs
 from jaxcompare.measure.clock import Phases
+from jaxcompare.measurements import SearchLine
 from jaxcompare.records import RunRecord
 from jaxcompare.report.results import Results
 from jaxcompare.report.run_tables import summary_table
@@ -104,6 +105,7 @@ CSV = next(csv.reader(io.StringIO(to_csv(to_frame([synthetic_speed.timed(synthet
         ("cells.csv", CSV),
         ("phases.jsonl", fields_of(Phases)),
         ("costs.jsonl", fields_of(Costs)),
+        ("search.jsonl", SearchLine.__annotations__),
         ("Runs as a frame", [*frame_of_runs([]), *per_run(frame_of_runs([]))]),
         ("Representations", {f"{name}.csv" for name in COLUMNS}.union(*COLUMNS.values())),
     ],

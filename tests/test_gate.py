@@ -1,6 +1,7 @@
 """The parity gate: each side passes it, and a planted fault does not."""
 
 import dataclasses
+import functools
 import math
 import sys
 from pathlib import Path
@@ -20,8 +21,9 @@ from jaxcompare.measure.parity import Deviation
 from jaxcompare.models import layers
 from jaxcompare.side import Setup
 from jaxcompare.study import gates, worker
-from jaxcompare.torch_side import cell_step, gate
+from jaxcompare.torch_side import cell_step, resident
 from jaxcompare.torch_side import epochs as torch_epochs
+from jaxcompare.torch_side import models as torch_models
 from jaxcompare.training.programs import Programs
 
 DATA = DataConfig("digits", train_size=40, subsets="independent", image_size=8)
@@ -76,16 +78,19 @@ def test_plain_jax_passes_the_gate(engine, reference):
     assert pass_gate(reference, engine).exceeds("float32") == []
 
 
-@pytest.mark.parametrize("control", [None, "channels-last"])
-def test_pytorch_passes_the_gate(reference, control):
-    deviation = pass_gate(reference, "eager", control=control)
+@pytest.mark.parametrize(
+    ("place", "options"),
+    [(None, ()), ("resident", ()), ("resident", ("channels-last", "foreach")), (None, ("fused", "sdpa"))],
+)
+def test_pytorch_passes_the_gate(reference, place, options):
+    deviation = pass_gate(reference, "eager", input=place, options=options)
     assert deviation.exceeds("float32") == []
     assert 0 < deviation.logits < 1e-5  # float32 is not the float64 that it is held against
 
 
 @of_the_vit
 def test_the_gate_refuses_a_wrong_epsilon(reference, monkeypatch):
-    real = gate.build_model
+    real = cell_step.build_model
 
     def with_another_epsilon(*args, **kwargs):
         model = real(*args, **kwargs)
@@ -94,8 +99,41 @@ def test_the_gate_refuses_a_wrong_epsilon(reference, monkeypatch):
                 module.eps = 1e-6
         return model
 
-    monkeypatch.setattr(gate, "build_model", with_another_epsilon)
+    monkeypatch.setattr(cell_step, "build_model", with_another_epsilon)
     assert pass_gate(reference, "eager").exceeds("float32")
+
+
+@of_the_cnn
+def test_the_gate_refuses_padding_after_normalising(reference, monkeypatch):
+    """Which makes the mean of zeros."""
+    mean = round(255 * SETUP.dataset.statistics[0][0])
+    monkeypatch.setattr(resident, "pad", functools.partial(resident.pad, value=mean))
+    assert pass_gate(reference, "eager", input="resident").exceeds("float32")
+    assert pass_gate(reference, "eager").exceeds("float32") == []
+
+
+@of_the_cnn
+def test_the_gate_refuses_another_decay_of_fused_adamw(reference, monkeypatch):
+    real = cell_step.build_optimiser
+
+    def with_another_decay(model, training, **implementation):
+        return real(model, dataclasses.replace(training, weight_decay=5.0 * bool(implementation)), **implementation)
+
+    monkeypatch.setattr(cell_step, "build_optimiser", with_another_decay)
+    assert pass_gate(reference, "eager", options=("fused",)).exceeds("float32")
+
+
+@of_the_vit
+def test_the_gate_refuses_another_scale_of_attention(reference, monkeypatch):
+    real = torch_models.scaled_dot_product_attention
+    monkeypatch.setattr(torch_models, "scaled_dot_product_attention", functools.partial(real, scale=1.0))
+    assert pass_gate(reference, "eager", options=("sdpa",)).exceeds("float32")
+
+
+@pytest.mark.parametrize("options", [("direct", "slices-16"), ("im2col", "slices-2")])
+@of_the_cnn
+def test_jax_passes_the_gate_with_options(reference, options):
+    assert pass_gate(reference, "step", options=options).exceeds("float32") == []
 
 
 @of_the_cnn
@@ -137,12 +175,12 @@ def test_bfloat16_passes_its_gate_on_both_sides(reference):
 @pytest.fixture
 def set_tf32():
     """Set PyTorch's two switches; afterwards they are as before."""
-    places = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [place.allow_tf32 for place in places]
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [place.fp32_precision for place in places]
 
     def set_both(*values):
         for place, value in zip(places, values, strict=True):
-            place.allow_tf32 = value
+            place.fp32_precision = value
 
     yield set_both
     set_both(*before)
@@ -152,15 +190,14 @@ def set_tf32():
 def test_manifests_say_whether_products_are_rounded(tf32, set_tf32):
     cell = Cell("cnn", "step", precision="tf32" if tf32 else "float32")
     assert jax_epochs.build_manifest(cell, SETUP)["tf32"] is tf32
-    set_tf32(tf32, tf32)
+    set_tf32(*["tf32" if tf32 else "ieee"] * 2)
     assert torch_epochs._build_manifest(dataclasses.replace(cell, engine="eager"), torch.device("cuda"))["tf32"] is tf32
 
 
 def test_setting_up_a_float32_cell_turns_rounding_off(set_tf32):
-    set_tf32(True, True)
+    set_tf32("tf32", "tf32")
     cell_step.start(Cell("cnn", "eager"))
-    assert not torch.backends.cuda.matmul.allow_tf32
-    assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "ieee"
 
 
 def test_nan_passes_no_gate():
@@ -186,8 +223,9 @@ def test_a_gate_that_does_not_open_leaves_its_cells_without_a_time(monkeypatch):
     }
     assert lines == [
         "parity gates: 2 sides against PyTorch in float64, two at a time",
-        "[1/2] parity gate: cnn PyTorch eager, float32: not timed: parity gate: logits off by 5.0e-01, 1e-05 allowed",
-        "[2/2] parity gate: cnn JAX step, float32: passed",
+        "[1/2] parity gate: cnn PyTorch eager, prepared input: not timed: parity gate: logits off by 5.0e-01, 1e-05 "
+        "allowed",
+        "[2/2] parity gate: cnn JAX step, resident input: passed",
     ]
 
 

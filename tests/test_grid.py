@@ -1,5 +1,7 @@
 """Which cells a study measures."""
 
+import dataclasses
+
 import pytest
 
 from jaxcompare.cells import Cell
@@ -13,16 +15,14 @@ from jaxcompare.study.grid import Axes, build_grid, check_padding
 @pytest.mark.parametrize("gpu", [False, True])
 def test_the_default_matrix_has_every_engine_and_its_baselines(gpu):
     cells = build_grid(Axes(("cnn", "vit")), gpu=gpu)
-    assert len(cells) == len(set(cells)) == (17 + 14 if gpu else 10 + 9)
+    assert len(cells) == len(set(cells)) == (17 + 15 if gpu else 11 + 10)
     more = build_grid(Axes(("cnn", "vit"), seeds=(1, 4)), gpu=gpu)
     assert [cell for cell in more if cell not in cells] == [Cell(model, "epoch", seeds=4) for model in ("cnn", "vit")]
     for model in ("cnn", "vit"):
         assert {Cell(model, "eager"), Cell(model, "eager", "recipe"), Cell(model, "epoch")} < set(cells)
-    assert any(cell.engine == "cudagraphs" for cell in cells) is gpu
+    assert any("reduce-overhead" in cell.options for cell in cells) is gpu
     assert not any(cell.refusal(gpu) for cell in cells)
-    assert {cell.engine for cell in cells} == {"eager", "compile", "op", "traced", "jit", "step", "epoch"} | (
-        {"cudagraphs"} if gpu else set()
-    )
+    assert {cell.engine for cell in cells} == {"eager", "compile", "op", "traced", "jit", "step", "epoch"}
     assert {cell.input for cell in cells} == {"recipe", "arrays", "prepared", "resident"} | ({"host"} if gpu else set())
 
 
@@ -35,12 +35,11 @@ def test_axes_that_are_given_are_combined():
         ("epoch", "arrays", 1),
         ("epoch", "arrays", 2),
         ("eager", "arrays", 2),
-        ("eager", "resident", 1),
         ("eager", "resident", 2),
     }
     sweep = build_grid(Axes(("cnn",), batch_sizes=(128, 16, 512)), gpu=False)
     assert {(cell.engine, cell.input) for cell in sweep if cell.batch_size == 16} == {
-        ("eager", "prepared"),
+        ("eager", "resident"),
         ("step", "resident"),
     }
     assert [cell for cell in sweep if cell.batch_size == 128] == build_grid(Axes(("cnn",)), gpu=False)
@@ -68,29 +67,27 @@ def test_a_size_that_jax_would_pad_is_refused():
 
 
 def test_controls_come_beside_the_matrix():
-    sizes, controls = (128, 32), ("no-dropout", "channels-last", "long-epochs")
+    sizes, controls = (128, 32), ("no-dropout", "long-epochs")
     plain = build_grid(Axes(("cnn", "vit"), batch_sizes=sizes), gpu=False)
     cells = build_grid(Axes(("cnn", "vit"), batch_sizes=sizes, controls=controls), gpu=False)
     found = [cell for cell in cells if cell.control]
     assert [cell for cell in cells if not cell.control] == [cell for cell in plain if not cell.control]
     # What computes the same may be PyTorch's fastest: it is measured unasked.
-    assert [(cell.model, cell.engine, cell.control) for cell in plain if cell.control] == [
-        ("cnn", "eager", "channels-last")
+    assert [(cell.model, cell.engine, cell.options) for cell in plain if cell.options] == [
+        ("cnn", "eager", ("channels-last",))
     ]
     assert len(set(found)) == len(found)
     assert {(cell.model, cell.engine, cell.control) for cell in found} == {
         *(("vit", engine, "no-dropout") for engine in ("eager", "compile", "traced", "jit", "step")),
-        *(("cnn", engine, "channels-last") for engine in ("eager", "compile")),
         *(("cnn", engine, "long-epochs") for engine in ("step", "epoch")),
     }
-    assert {cell.control for cell in found if cell.same_step} == {"channels-last"}
+    assert not any(cell.same_step for cell in found)
     assert {(cell.batch_size, cell.on_device, cell.seeds) for cell in found} == {(128, True, 1)}
-    some = build_grid(Axes(("cnn",), engines=("eager", "step"), controls=("channels-last",)), gpu=False)
-    assert [cell.title for cell in some if cell.control] == ["PyTorch eager, prepared input, channels last"]
     with pytest.raises(InputError, match=r"--controls long-epochs: is of the cnn's step, epoch on the device"):
         build_grid(Axes(("vit",), controls=("long-epochs",)), gpu=False)
     # The strongest opponent is measured wherever PyTorch eager is.
-    (opponent,) = (cell for cell in build_grid(Axes(("cnn",), engines=("eager",)), gpu=False) if cell.control)
-    assert opponent.control == "channels-last"
+    (opponent,) = (cell for cell in build_grid(Axes(("cnn",), engines=("eager",)), gpu=False) if cell.options)
+    assert opponent.title == "PyTorch eager, resident input, channels last"
     # Dropout is off in every gate; the layout is not the same.
-    assert {gates.gate_of(cell).control for cell in found} == {None, "channels-last"}
+    assert {gates.gate_of(cell).control for cell in found} == {None}
+    assert gates.gate_of(opponent) == dataclasses.replace(opponent, batch_size=128)

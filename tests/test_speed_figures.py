@@ -23,7 +23,6 @@ from synthetic_speed import (
 
 from jaxcompare.analysis.roofline import intensity
 from jaxcompare.cell_frame import to_frame
-from jaxcompare.cells import Cell
 from jaxcompare.report.pictures import DESIGNS, draw_pictures
 from jaxcompare.report.results import Results
 from jaxcompare.report.speed_curves import batch_sweep, roofline
@@ -54,7 +53,7 @@ def test_break_even_curves_start_at_what_is_paid_once():
 
 
 def test_the_matrix_has_a_square_for_each_cell():
-    lost = Cell("cnn", "cudagraphs")
+    lost = synthetic.GRAPHS
     axes = speed_matrix(speed([*synthetic.both_models(), failed(lost, "no GPU")])).axes[0]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["CNN", "ViT"]
     ways = [tick.get_text() for tick in axes.get_yticklabels()]

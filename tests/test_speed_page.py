@@ -25,7 +25,6 @@ from synthetic_speed import (
 
 import report
 from jaxcompare.cell_records import save_cells
-from jaxcompare.cells import Cell
 from jaxcompare.config import InputError
 from jaxcompare.lines import save_lines
 from jaxcompare.report.html import build_page
@@ -39,7 +38,7 @@ from jaxcompare.report.speed_tables import contrast_table, verdict_lines
 def results(repeats=3):
     records = [r for r in synthetic.both_models() if r.repeat < repeats]
     sizes = [r for r in [*sweep(repeats=repeats), *sweep("eager", repeats=repeats)] if r.cell.batch_size != 128]
-    lost = [failed(Cell("cnn", "cudagraphs"), "<b>no GPU</b>", repeat) for repeat in range(repeats)]
+    lost = [failed(synthetic.GRAPHS, "<b>no GPU</b>", repeat) for repeat in range(repeats)]
     phases = [synthetic.phases(cell) for cell in (EAGER, STEP)]
     # The one that failed comes first: it has no environment.
     cells = [*lost, *records, *sizes]

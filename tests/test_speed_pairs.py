@@ -119,7 +119,7 @@ def test_the_best_is_so_by_its_median():
         (Cell("cnn", "step", "arrays"), True),
         (Cell("cnn", "jit"), True),
         (LAST, True),
-        (Cell("cnn", "compile", control="channels-last"), True),
+        (Cell("cnn", "compile", options=("channels-last",)), True),
         # Other steps, other epochs, other batches, several runs, or a pipeline beside them.
         (Cell("cnn", "step", control="no-dropout"), False),
         (Cell("cnn", "step", control="long-epochs"), False),
@@ -133,6 +133,21 @@ def test_whatever_takes_the_same_steps_may_be_the_best_of_its_framework(cell, co
     made = speed(study(MILLISECONDS | {cell: 1.0}))
     (verdict,) = made.of("best")
     assert (cell in (verdict.cell, verdict.other)) is counts
+
+
+def test_like_is_held_against_like():
+    """Where both frameworks make their batches in the step, what was prepared before is no candidate."""
+    resident, compiled = EAGER.resident, COMPILE.resident
+    made = speed(study(MILLISECONDS | {resident: 120.0, compiled: 90.0, Cell("cnn", "step", "arrays"): 1.0}))
+    (verdict,) = made.of("best")
+    assert (verdict.cell.input, verdict.other) == ("resident", compiled)
+    over = {one.cell: one.other for one in made.of("over eager")}
+    assert (over[STEP], over[compiled], over[COMPILE], over[JIT]) == (resident, resident, EAGER, EAGER)
+    # Of the attribution, a stage changes one thing.
+    assert made.of("stage")[0].other == EAGER
+    assert {one.cell for one in made.break_evens} >= {compiled, JIT}
+    assert COMPILE not in {one.cell for one in made.break_evens}
+    assert {one.eager for one in made.break_evens} == {resident}
 
 
 @pytest.mark.parametrize(("epoch", "direction"), [((50, 51, 49), -1), ((160, 161, 159), 1), ((50, 120, 90), 0)])
@@ -251,7 +266,7 @@ def test_all_roofs_of_a_precision_are_one():
 
 
 def test_the_summary_holds_the_numbers():
-    records = [*synthetic.both_models(), failed(Cell("cnn", "cudagraphs"), "no GPU")]
+    records = [*synthetic.both_models(), failed(synthetic.GRAPHS, "no GPU")]
     summary = speed(records).summary()
     json.dumps(summary, allow_nan=False)
     step = [one for one in summary["contrasts"] if (one["kind"], one["above"]) == ("over eager", [STEP.title])]
@@ -260,7 +275,7 @@ def test_the_summary_holds_the_numbers():
     stages = [one for one in summary["contrasts"] if (one["kind"], one["model"]) == ("stage", "cnn")]
     assert stages[0]["share"] == pytest.approx(0.75)
     assert {"model": "cnn", "cell": STEP.title, "steps": pytest.approx(116), "decided": True} in summary["break_even"]
-    assert summary["not_measured"] == [{"model": "cnn", "cell": Cell("cnn", "cudagraphs").title, "message": "no GPU"}]
+    assert summary["not_measured"] == [{"model": "cnn", "cell": synthetic.GRAPHS.title, "message": "no GPU"}]
     never = speed(study({EAGER: 10.0, STEP: 20.0})).summary()
     assert never["break_even"] == [{"model": "cnn", "cell": STEP.title, "steps": None, "decided": True}]
     assert speed(sweep()).summary()["half_fixed_batch_size"][0]["size"] == pytest.approx(100)

@@ -26,6 +26,7 @@ from jaxcompare.report.html import build_page
 from jaxcompare.report.results import Results
 from jaxcompare.report.speed_tables import contrast_table, detail_tables, speed_table, speed_tables, verdict_lines
 from jaxcompare.report.tables import Table
+from jaxcompare.study.measured import as_json
 
 PAID = "What compiling costs"
 PHASES = "Where a step's time"
@@ -80,7 +81,7 @@ def test_controls_that_train_something_else_stand_apart():
 
 
 def test_a_cell_without_a_time_is_a_row_that_says_why():
-    lost = Cell("cnn", "cudagraphs")
+    lost = synthetic.GRAPHS
     records = [*study(), *(failed(lost, "it needs a GPU", repeat) for repeat in range(3))]
     table = speed_table(speed(records))
     assert rows_of(table)["CNN", lost.title] == ("-",) * 5
@@ -143,7 +144,7 @@ def test_contrasts_have_one_layout():
         "17 % (17 to 17)",
     ) in table.rows
     assert ("CNN", "all", RECIPE.title, EPOCH.title, "16.0 (16.0 to 16.0)", "-", "100 %") in table.rows
-    level = speed(scattered({EAGER: (100, 100, 100), Cell("cnn", "eager", control="channels-last"): (90, 100, 110)}))
+    level = speed(scattered({EAGER: (100, 100, 100), Cell("cnn", "eager", options=("channels-last",)): (90, 100, 110)}))
     (control,) = contrast_table(level, "title", "other_ratios", "control").rows
     assert "undecided" in control[-1]
     both = contrast_table(speed(synthetic.both_models()), "title", "other_ratios", "interaction")
@@ -269,3 +270,28 @@ def test_input_pipelines_have_medians_and_paired_ratios():
     )
     with pytest.raises(InputError, match="a measurement is missing"):
         table_of(speed(study(), inputs=records[:-1]), "Input pipelines")
+
+
+def test_a_verdict_of_what_was_tuned_has_the_recipes_beside_it():
+    tuned = dataclasses.replace(EAGER, options=("channels-last", "fused"))
+    (line,) = verdict_lines(speed(study({EAGER: 100.0, tuned: 40.0, STEP: 50.0})))
+    assert "JAX's best takes 1.25" in line
+    assert "as the recipe has it 0.50" in line
+    (plain,) = verdict_lines(speed(study({EAGER: 100.0, STEP: 50.0})))
+    assert "recipe" not in plain
+
+
+def test_the_search_is_a_table_of_every_candidate():
+    def line(cell, rung, image_time_s, message=""):
+        return {"cell": as_json(cell), "rung": rung, "image_time_s": image_time_s, "message": message}
+
+    eager, fused = (dataclasses.replace(EAGER, options=options) for options in ((), ("fused",)))
+    lines = [line(eager, 0, 3e-4), line(COMPILE, 0, None, "no compiler"), line(fused, 0, 4e-4), line(STEP, 0, 1e-4)]
+    lines += [line(eager, 1, 5e-4), line(fused, 1, 2e-4)]
+    table = table_of(speed(study(), search=lines), "The search")
+    assert [row[1:] for row in table.rows] == [
+        ("PyTorch eager, prepared input, AdamW fused", "2", "200", "-"),
+        ("PyTorch eager, prepared input", "2", "500", "-"),
+        ("torch.compile, prepared input", "1", "-", "no compiler"),
+        ("JAX step, resident input", "1", "100", "-"),
+    ]

@@ -20,7 +20,7 @@ from jaxcompare.study.process import CellFailed
 
 DATA = DataConfig("digits", train_size=64, subsets="independent")
 SETUP = Setup(training_subset(load_dataset(DATA), DATA, 42), TrainingConfig(epochs=2), Path("no batches"))
-CELLS = [Cell("cnn", "eager"), Cell("cnn", "compile"), Cell("cnn", "step"), Cell("cnn", "epoch", "host")]
+CELLS = [Cell("cnn", "eager", "resident"), Cell("cnn", "compile"), Cell("cnn", "step"), Cell("cnn", "epoch", "host")]
 
 
 # The order of things, with processes that are none.
@@ -115,7 +115,7 @@ def test_a_cell_whose_gate_is_refused_is_not_timed(calls, tmp_path):
     # Nothing beside the cells is measured where none can be.
     calls.clear()
     with pytest.raises(InputError, match=r"no cell can be measured; the first: parity gate: logits off by 5\.0e-01"):
-        run(tmp_path / "none", [Cell("cnn", "chunk"), CELLS[3], Cell("cnn", "cudagraphs")])
+        run(tmp_path / "none", [Cell("cnn", "chunk"), CELLS[3], synthetic.GRAPHS])
     # What needs a GPU is refused before a gate is tried.
     assert [cell for name, cell in calls if name == "pass_gate"] == [Cell("cnn", "step")]
     assert {name for name, _ in calls} == {"make_reference", "pass_gate"}
@@ -125,7 +125,12 @@ def test_a_cell_whose_gate_is_refused_is_not_timed(calls, tmp_path):
 def test_details_can_be_left_out(calls, tmp_path):
     found = measured.load_measured(tmp_path, SETUP, CELLS)
     study.run_study(CELLS, 1, SETUP, found, lambda _: None, details=False)
-    assert {name: len(lines) for name, lines in found.others.items()} == {"inputs": 0, "phases": 0, "costs": 1}
+    assert {name: len(lines) for name, lines in found.others.items()} == {
+        "inputs": 0,
+        "phases": 0,
+        "costs": 1,
+        "search": 0,
+    }
     assert training_speed.command_of(dataclasses.replace(training_speed.Args(), details=False)).endswith(
         " --no-details"
     )
@@ -181,7 +186,7 @@ def test_a_measurement_goes_on_where_it_stopped(calls, tmp_path, monkeypatch):
     run(tmp_path)
     assert calls == []
     # Cells measured later would not stand beside these.
-    with pytest.raises(InputError, match="holds cnn PyTorch eager, prepared input, which this call does not measure"):
+    with pytest.raises(InputError, match="holds cnn PyTorch eager, resident input, which this call does not measure"):
         run(tmp_path, [Cell("cnn", "step")])
 
 

@@ -28,6 +28,7 @@ from jaxcompare.study.process import CellFailed, in_fresh_process
 from jaxcompare.torch_side import cell_step
 from jaxcompare.torch_side import epochs as torch_epochs
 from jaxcompare.torch_side.cell_batches import open_batches
+from jaxcompare.torch_side.models import DotProductAttention
 from jaxcompare.training import learner
 from jaxcompare.training.host_engine import HostEngine
 
@@ -140,7 +141,7 @@ def test_a_control_changes_what_it_says(no_ceilings):
     for control, rate in (("no-dropout", 0.0), (None, 0.1)):
         engine = cell_engine.build_engine(dataclasses.replace(step, control=control), SETUP)
         assert engine.learner.model.dropout_rate == rate
-    last = dataclasses.replace(EAGER, control="channels-last")
+    last = dataclasses.replace(EAGER, options=("channels-last",))
     model, *_ = cell_step.build_training(last, SETUP, torch.device("cpu"))
     assert model.features[3].weight.is_contiguous(memory_format=torch.channels_last)
     with open_batches(last, SETUP, torch.device("cpu")) as batches:
@@ -149,15 +150,40 @@ def test_a_control_changes_what_it_says(no_ceilings):
     assert torch_timing(EAGER, epochs=2).manifest["layout"] == "NCHW"
 
 
+def test_options_are_what_runs(monkeypatch, no_ceilings):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function, **how: compiled.append((function, how)) or function)
+    monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1, 0, 0))
+    options = ("max-autotune-no-cudagraphs", "compiled-optimiser", "foreach")
+    cell = dataclasses.replace(EAGER, engine="compile", options=options)
+    _, optimiser, _, update = cell_step.build_training(cell, SETUP, torch.device("cpu"))
+    (function, of_update), (_, of_loss) = compiled
+    assert (function, update, optimiser.defaults["foreach"]) == (optimiser.step, optimiser.step, True)
+    assert (of_update, of_loss["mode"], of_loss["fullgraph"]) == ({}, "max-autotune-no-cudagraphs", True)
+    assert torch_timing(cell).manifest["optimiser"] == "compiled-optimiser, foreach"
+    vit = dataclasses.replace(EAGER, model="vit", options=("fused", "sdpa"))
+    model, optimiser, *_ = cell_step.build_training(vit, SETUP, torch.device("cpu"))
+    assert optimiser.defaults["fused"]
+    assert isinstance(model.transformer.layers[0].self_attn, DotProductAttention)
+    assert model.transformer.layers[0].self_attn.dropout == 0.1
+    monkeypatch.setattr(learner, "build_model", models.build_model)
+    ours = cell_engine.build_cells_learner(dataclasses.replace(STEP, options=("direct", "slices-2")), SETUP)
+    assert (ours.placement.micro_batching.size, ours.model.lowering) == (2, "direct")
+    vit = dataclasses.replace(STEP, model="vit", options=("threefry",))
+    assert cell_engine.build_cells_learner(vit, SETUP).model.dropout_generator == "threefry"
+
+
 def test_a_loss_that_is_no_longer_finite_ends_a_cell(no_ceilings):
     for time_them, cell in ((torch_epochs.time_epochs, EAGER), (jax_epochs.time_cell, STEP)):
         with pytest.raises(InputError, match="no longer finite"):
             time_them(cell, setup_of(lr=1e30))
 
 
-@pytest.mark.parametrize(("engine", "precision"), [("cudagraphs", "float32"), ("eager", "tf32")])
-def test_a_cell_that_needs_a_gpu_says_so_before_anything_runs(engine, precision):
-    cell = Cell("cnn", engine, precision=precision, batch_size=32)
+@pytest.mark.parametrize(
+    "change", [{"options": ("reduce-overhead",)}, {"options": ("max-autotune",)}, {"precision": "tf32"}]
+)
+def test_a_cell_that_needs_a_gpu_says_so_before_anything_runs(change):
+    cell = Cell("cnn", "compile", batch_size=32, **change)
     assert "a GPU" in cell.refusal(gpu=False)
     assert cell.refusal(gpu=True) == ""
 

@@ -15,6 +15,7 @@ from jaxcompare.config import TrainingConfig
 from jaxcompare.data import host, recipe
 from jaxcompare.data.recipe import RecipeLoader, RecipeStream
 from jaxcompare.jax_side import cell_engine
+from jaxcompare.torch_side import cell_step
 from jaxcompare.torch_side.cell_batches import open_batches
 
 pytestmark = pytest.mark.usefixtures("toy", "prepared_batches")
@@ -117,6 +118,18 @@ def test_what_a_step_gets_is_the_pipelines(engine, place):
     for (images, labels), batch in zip(got, made, strict=True):
         np.testing.assert_array_equal(images, batch.images)
         np.testing.assert_array_equal(labels, batch.labels)
+
+
+def test_resident_batches_are_made_in_the_step_of_every_image_once(no_ceilings, monkeypatch):
+    made, real = [], cell_step.make_batch
+    monkeypatch.setattr(cell_step, "make_batch", lambda *of: made.append(real(*of)) or made[-1])
+    cell = dataclasses.replace(EAGER, input="resident", batch_size=24)
+    timing = torch_timing(cell, epochs=2)
+    assert len(timing.first_step_time_s) == 3
+    assert [len(labels) for _, labels in made] == [24, 24, 16] * 2
+    for epoch in (made[:3], made[3:]):
+        assert sorted(np.concatenate([labels for _, labels in epoch])) == sorted(SETUP.dataset.train.labels)
+    assert not torch.equal(made[0][1], made[3][1])
 
 
 def test_a_cell_of_jax_whose_batches_are_prepared_needs_no_pytorch(tmp_path):

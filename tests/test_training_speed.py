@@ -72,15 +72,15 @@ def processes(request, monkeypatch):
 def test_the_command_measures_and_shows(processes, unset_malloc, run_script, capsys, tmp_path):
     """A cell of each framework; the other two kinds say why they are not measured."""
     words = "--dataset digits --train-size 64 --image-size 8 --batch-sizes 32 --models cnn --epochs 4 --repeats 1"
-    words += f" --engines eager cudagraphs step --trace {tmp_path}/trace --out {tmp_path}/out"
+    words += f" --engines eager jit step --inputs resident --trace {tmp_path}/trace --out {tmp_path}/out"
     run_script(training_speed, *words.split())
-    eager, graphs, step, last = load_cells(tmp_path / "out" / "cells.jsonl")
+    eager, plain, step, last = load_cells(tmp_path / "out" / "cells.jsonl")
     assert eager.command == (
-        "python experiments/training_speed.py --models cnn --engines eager cudagraphs step --batch-sizes 32 --epochs 4 "
-        "--repeats 1 --dataset digits --train-size 64 --image-size 8"
+        "python experiments/training_speed.py --models cnn --engines eager jit step --inputs resident --batch-sizes 32 "
+        "--epochs 4 --repeats 1 --dataset digits --train-size 64 --image-size 8"
     )
-    assert graphs.message == "CUDA graphs need a GPU that PyTorch can use"
-    assert last.cell.control == "channels-last"
+    assert plain.message == "plain JAX makes no batches; give it prepared input"
+    assert last.cell.options == ("channels-last",)
     for record in (eager, step, last):
         assert record.message == ""
         assert max(record.parity.values()) < 5e-3
@@ -91,10 +91,10 @@ def test_the_command_measures_and_shows(processes, unset_malloc, run_script, cap
     recipe, _ = map(json.loads, (tmp_path / "out" / "inputs.jsonl").read_text().splitlines())
     assert recipe["images_per_s"] > 0
     out = capsys.readouterr().out
-    assert "torch.compile with CUDA graphs, prepared input, batches of 32: not measured (CUDA graphs need a GPU" in out
+    assert "JAX plain jit, resident input, batches of 32: not measured (plain JAX makes no batches" in out
     assert list((tmp_path / "out" / "figures").glob("*.png"))
     assert (tmp_path / "trace" / "cnn-step-resident-float32-32-1" / "train_step.hlo.txt").exists()
-    assert (tmp_path / "trace" / "cnn-eager-prepared-float32-32-1-channels-last" / "trace.json").exists()
+    assert (tmp_path / "trace" / "cnn-eager-resident-float32-32-1-channels-last" / "trace.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from scipy.optimize import nnls
 from jaxcompare.analysis.contrast import measured
 from jaxcompare.analysis.speed import cells_of
 from jaxcompare.analysis.statistics import Estimate, Interval, estimate
-from jaxcompare.cells import Cell, JaxEngine, TorchEngine
+from jaxcompare.cells import Cell, CellEngine, CellInput
 from jaxcompare.config import ModelName, Precision
 
-Way = tuple[ModelName, TorchEngine | JaxEngine, Precision]
+Way = tuple[ModelName, CellEngine, Precision, CellInput]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,11 @@ def swept(frame: pd.DataFrame) -> dict[Way, list[Cell]]:
 
 
 def several_sizes(cells: Sequence[Cell]) -> dict[Way, list[Cell]]:
-    """Single runs on the device, in order of size, of each model, engine and precision with two sizes or more."""
+    """Single runs on the device by way, in order of size; of ways with two sizes or more."""
     found: dict[Way, list[Cell]] = {}
     for cell in cells:
-        if (cell.on_device, cell.seeds, cell.control) == (True, 1, None):
-            found.setdefault((cell.model, cell.engine, cell.precision), []).append(cell)
+        if (cell.on_device, cell.seeds, cell.changes) == (True, 1, ""):
+            found.setdefault((cell.model, cell.engine, cell.precision, cell.input), []).append(cell)
     return {way: sorted(some, key=lambda cell: cell.batch_size) for way, some in found.items() if len(some) > 1}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from jaxcompare.analysis.contrast import Pair, measured
-from jaxcompare.cells import CONTROLS, RECIPE_STEPS, Cell
+from jaxcompare.cells import RECIPE_STEPS, Cell
 from jaxcompare.config import Framework, ModelName, Precision
 
 ON_DEVICE = ("prepared", "resident")
@@ -42,34 +42,50 @@ def in_matrix(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The matrix's single runs on the device: their ratios hold nothing of the host's pipelines."""
+    """The matrix's single runs on the device: their ratios hold nothing of the host's pipelines. Of a way that was
+    measured with both inputs, the resident one."""
     found = measured(in_matrix(frame))
-    return found[found.input.isin(ON_DEVICE) & (found.seeds == 1)] if len(found) else found
+    if found.empty:
+        return found
+    cells = cells_of(found)
+    doubled = found.cell.map(lambda cell: cell.input == "prepared" and cell.resident in cells)
+    return found[found.input.isin(ON_DEVICE) & (found.seeds == 1) & ~doubled.astype(bool)]
 
 
 def baseline(cells: Sequence[Cell], cell: Cell) -> Cell | None:
-    """PyTorch eager as the recipe has it, of the same model, precision and batch size, on the device; of a cell that
-    trains something else, under the same control. None if it was not measured."""
+    """PyTorch eager as the recipe has it, without options, of the same model, precision and batch size, on the device,
+    with the same input if it was measured with that; of a cell that trains something else, under the same control. None
+    if it was not measured."""
     control = None if cell.same_step else cell.control
-    eager = dataclasses.replace(cell, engine="eager", input="prepared", seeds=1, control=control)
-    return eager if eager in cells else None
+    eager = Cell(cell.model, "eager", "prepared", cell.precision, cell.batch_size, control=control)
+    both = [eager, eager.resident]
+    return next((one for one in (both[::-1] if cell.input == "resident" else both) if one in cells), None)
 
 
-def best(frame: pd.DataFrame, like: Cell, framework: Framework, *engines: str) -> Cell | None:
+def best(
+    frame: pd.DataFrame, like: Cell, framework: Framework, *engines: str, with_options: bool = True
+) -> Cell | None:
     """The quickest way of a framework to train a cell's model: by the median, of all in the matrix that passed the gate
-    and take the same steps, a single run whose batches are there before they are needed. None: none was measured.
+    and take the same steps, a single run whose batches are there before they are needed; where both frameworks have
+    resident input, with that. None: none was measured.
 
     Args:
         like: gives model and precision.
         engines: only these; all if not given.
+        with_options: those too that change how a step is run.
     """
     found = measured(in_matrix(frame))
     if found.empty:
         return None
-    may = (found.model == like.model) & (found.precision == like.precision) & (found.framework == framework)
-    may &= (found.seeds == 1) & found.input.isin([*ON_DEVICE, "arrays"])
+    may = (found.model == like.model) & (found.precision == like.precision) & (found.seeds == 1)
+    resident = found[may & (found.input == "resident")]
+    alike = resident.framework.nunique() == 2
+    found = resident if alike else found[may & found.input.isin([*ON_DEVICE, "arrays"])]
+    may = found.framework == framework
     if engines:
         may &= found.engine.isin(engines)
+    if not with_options:
+        may &= found.options == ""
     medians = found[may].groupby("cell", sort=False).image_time_s.median()
     return medians.index[medians.argmin()] if len(medians) else None
 
@@ -89,12 +105,24 @@ def verdict_pairs(frame: pd.DataFrame) -> list[Pair]:
     return pairs
 
 
+def recipe_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
+    """Beside each verdict of which a side has options: the best of JAX without over PyTorch eager as the recipe has
+    it."""
+    for verdict in verdict_pairs(frame):
+        (ours,), (theirs,) = verdict.above, verdict.below
+        if ours.options or theirs.options:
+            plain = best(frame, ours, "jax", with_options=False)
+            eager = best(frame, ours, "torch", "eager", with_options=False)
+            if plain and eager:
+                yield Pair("recipe", "as the recipe has it", (plain,), (eager,))
+
+
 def path_of(model: ModelName, precision: Precision, batch_size: int) -> list[Cell]:
     """From PyTorch's own loop on the recipe's input to JAX's program of an epoch: a stage from each to the next."""
     last = Cell(model, "epoch", "resident", precision, batch_size)
-    engines = ("eager", "traced", "jit", "step")
-    middle = [last.by(engine) for engine in engines]
-    return [dataclasses.replace(last, engine="eager", input="recipe"), *middle, last]
+    eager = dataclasses.replace(last, engine="eager", input="recipe")
+    middle = [last.by(engine) for engine in ("traced", "jit", "step")]
+    return [eager, dataclasses.replace(eager, input="prepared"), *middle, last]
 
 
 def stage_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
@@ -131,12 +159,13 @@ def interaction_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
 
 def pairs(frame: pd.DataFrame) -> list[Pair]:
     """All that a study compares, by kind: `over eager` as the recipe has it, `over the best` of PyTorch; the `best` of
-    JAX over that; several `seeds` in one program over one; each `stage` from the recipe's loop to JAX's program of an
-    epoch (time before it over time after), the `whole` way and what stands `beside` it; a cell under a `control` over
-    itself without; the `interaction`, times as fast as PyTorch eager, of the ViT over the CNN."""
+    JAX over that, and as the `recipe` has it; several `seeds` in one program over one; each `stage` from the recipe's
+    loop to JAX's program of an epoch (time before it over time after), the `whole` way and what stands `beside` it; a
+    cell under a `control`, or with options, over itself without; the `interaction`, times as fast as PyTorch eager, of
+    the ViT over the CNN."""
     found = measured(at_main_size(frame))
     cells = cells_of(found)
-    pairs = [*verdict_pairs(frame), *stage_pairs(frame), *interaction_pairs(frame)]
+    pairs = [*verdict_pairs(frame), *recipe_pairs(frame), *stage_pairs(frame), *interaction_pairs(frame)]
     for cell in cells:
         eager, fastest = baseline(cells, cell), best(frame, cell, "torch")
         if eager and eager != cell:
@@ -146,7 +175,7 @@ def pairs(frame: pd.DataFrame) -> list[Pair]:
         if cell.seeds > 1:
             single = dataclasses.replace(cell, seeds=1)
             pairs.append(Pair("seeds", f"{cell.seeds} seeds in one program", (cell,), (single,)))
-        if cell.control:
-            plain = dataclasses.replace(cell, control=None)
-            pairs.append(Pair("control", CONTROLS[cell.control], (cell,), (plain,)))
+        if cell.changes:
+            plain = dataclasses.replace(cell, control=None, options=())
+            pairs.append(Pair("control", cell.changes, (cell,), (plain,)))
     return pairs

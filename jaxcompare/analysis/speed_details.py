@@ -1,5 +1,6 @@
 """What stands beside a speed study's ratios: what it was measured under, break-even, costs, batch sizes, pipelines."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from jaxcompare.analysis.roofline import common_roofs, roofs_by_framework
 from jaxcompare.analysis.speed import cells_of, in_matrix
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.analysis.statistics import spread
+from jaxcompare.cells import Cell
 from jaxcompare.config import InputError
 
 PADDED = ("model", "batch_size", "computed_batch_size", "devices")
@@ -87,6 +89,19 @@ def batch_sizes(study: SpeedStudy) -> pd.DataFrame:
         )
     sizes = sorted({cell.batch_size for cells in ways.values() for cell in cells})
     return pd.DataFrame(rows, columns=["cell", "fit", "fixed", "image", "half", "residual", *sizes], dtype=object)
+
+
+def candidates(lines: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A row a candidate of a search, the one that went farthest first: `cell`, how many `rounds` it was in, seconds an
+    `image` in the last one, NaN where it failed, and the `message` then."""
+    rows = {}
+    for line in sorted(lines, key=lambda line: line["rung"]):
+        cell = Cell(**line["cell"])
+        rows[cell] = (cell, line["rung"] + 1, line["image_time_s"] or math.nan, line["message"])
+    found = pd.DataFrame(rows.values(), columns=["cell", "rounds", "image", "message"])
+    found["of"] = [(cell.group, cell.framework) for cell in found.cell]
+    found["first"] = found.of.map({of: place for place, of in enumerate(dict.fromkeys(found.of))})
+    return found.sort_values(["first", "rounds", "image"], ascending=[True, False, True]).drop(columns=["of", "first"])
 
 
 def pipelines(lines: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

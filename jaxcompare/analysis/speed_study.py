@@ -61,6 +61,7 @@ class SpeedStudy:
     inputs: Sequence[Mapping[str, Any]] = ()
     phases: Sequence[Mapping[str, Any]] = ()
     costs: Sequence[Mapping[str, Any]] = ()
+    search: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         if len(measured(self.frame)):
@@ -231,7 +232,7 @@ class SpeedStudy:
                 ],
                 "half_fixed_batch_size": [
                     {"model": model, "engine": engine, "precision": precision, "size": fit.half_size.mean}
-                    for (model, engine, precision), fit in self.fits.items()
+                    for (model, engine, precision, _), fit in self.fits.items()
                 ],
                 "not_measured": [_name(cell) | {"message": message} for cell, message in self.failures.items()],
             }

@@ -94,16 +94,19 @@ def quiet_cuda_search() -> None:
 def allow_tf32(allowed: bool) -> None:
     """Whether a GPU may round the inputs of matrix products and convolutions to TF32's 10 bits.
 
-    Relies on PyTorch's older two switches; since torch 2.9 there are others, and the two kinds must not be mixed.
-    Seen with torch 2.14.1; what a GPU makes of them is not tried.
+    Of PyTorch's two kinds of switches the newer, which must not be mixed with the older. Seen with torch 2.14.1; what a
+    GPU makes of them is not tried.
     """
-    import torch
-
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    for switch in _tf32_switches():
+        switch.fp32_precision = "tf32" if allowed else "ieee"
 
 
 def allows_tf32() -> bool:
     """Whether both of `allow_tf32`'s switches are on."""
+    return all(switch.fp32_precision == "tf32" for switch in _tf32_switches())
+
+
+def _tf32_switches() -> tuple[Any, Any]:
     import torch
 
-    return all((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+    return torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[missing-attribute]

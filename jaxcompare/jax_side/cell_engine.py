@@ -1,5 +1,6 @@
 """The learner, the batches and the engine of a cell."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -8,13 +9,18 @@ from jaxcompare.cells import Cell
 from jaxcompare.config import DataConfig, ExecutionConfig, RunConfig
 from jaxcompare.data.batch import Loader, ReadyBatches
 from jaxcompare.jax_side.plain import PlainEngine, to_device
+from jaxcompare.models.layers import ConvLowering
 from jaxcompare.models.vit import DROPOUT_RATE
+from jaxcompare.options import Option
 from jaxcompare.side import Setup
 from jaxcompare.training.device_engine import DeviceEngine
 from jaxcompare.training.engine import Engine
 from jaxcompare.training.host_engine import HostEngine
 from jaxcompare.training.learner import Learner, build_learner
 from jaxcompare.training.placement import Placement, choose_placement
+
+LOWERINGS: dict[Option, ConvLowering] = {"direct": "direct", "im2col": "im2col"}
+SLICES: dict[Option, int] = {"slices-2": 2, "slices-4": 4, "slices-8": 8, "slices-16": 16, "slices-32": 32}
 
 
 def build_engine(cell: Cell, setup: Setup) -> Engine:
@@ -29,8 +35,8 @@ def build_engine(cell: Cell, setup: Setup) -> Engine:
 
 
 def build_cells_learner(cell: Cell, setup: Setup, dropout_rate: float | None = None) -> Learner:
-    """A packaged cell's is placed as in training. A plain one's is whole on one device, and its convolutions are XLA's
-    own, which are its fastest outside a loop; of dropout's generators none is.
+    """A packaged cell's is placed as in training, but for its options. A plain one's is whole on one device, and its
+    convolutions are XLA's own, which are its fastest outside a loop; of dropout's generators none is.
 
     Args:
         dropout_rate: by default the cell's.
@@ -39,14 +45,16 @@ def build_cells_learner(cell: Cell, setup: Setup, dropout_rate: float | None = N
         dropout_rate = DROPOUT_RATE if cell.dropout else 0.0
     devices, seeds = jax.local_devices(), setup.seeds_of(cell)
     placement = choose_placement(cell.model, len(seeds), devices) if cell.packaged else Placement((devices[0],))
+    micro_batching = placement.micro_batching
+    micro_batching = micro_batching._replace(size=cell.choose(SLICES, micro_batching.size))
     return build_learner(
         cell.model,
         setup.training_of(cell),
         cell.precision,
         setup.dataset,
         seeds,
-        placement,
-        lowering=None if cell.packaged else "direct",
+        dataclasses.replace(placement, micro_batching=micro_batching),
+        lowering=cell.choose(LOWERINGS, None if cell.packaged else "direct"),
         dropout_rate=dropout_rate,
     )
 

@@ -113,7 +113,7 @@ def build_manifest(cell: Cell, setup: Setup) -> dict[str, Any]:
         "layout": "NHWC",
         "attention": "two products and a softmax",
         "optimiser": "in the step's program" if cell.compiled else "operation by operation",
-        "dropout_generator": setup.training.dropout_generator,
+        "dropout_generator": setup.training_of(cell).dropout_generator,
         "donation": cell.compiled,
         "preallocation": os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "true"),
         "device": device.device_kind,

@@ -8,15 +8,15 @@ frameworks draw different masks.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from jaxcompare.config import Precision
 
-if TYPE_CHECKING:
-    from jaxcompare.data.batch import Batch
+T = TypeVar("T")
+"""A batch, as a side takes it."""
 
 STEPS = 10
 
@@ -51,6 +51,10 @@ class Reference:
     images: Float[np.ndarray, "steps n h w 3"]
     """float32, normalised."""
     labels: Int[np.ndarray, "steps n"]
+    pixels: UInt8[np.ndarray, "steps n h w 3"]
+    """What `images` were made of, for a side whose steps make their batches."""
+    draws: Int[np.ndarray, "3 steps n"]
+    """By which: each crop's row and column in the padded image, and whether it is mirrored (1)."""
     params: dict[str, dict[str, np.ndarray]]
     """By framework, then parameter: float32."""
     outcome: dict[str, Outcome]
@@ -77,9 +81,9 @@ class Deviation:
 
 
 def compute_outcome(
-    batches: "Sequence[Batch]",
-    differentiate: "Callable[[Batch], tuple[np.ndarray, Mapping[str, np.ndarray]]]",
-    train: "Callable[[Batch], float]",
+    batches: Sequence[T],
+    differentiate: Callable[[T], tuple[np.ndarray, Mapping[str, np.ndarray]]],
+    train: Callable[[T], float],
 ) -> Outcome:
     """What a side comes to.
 
@@ -102,7 +106,7 @@ def measure_deviation(reference: Outcome, side: Outcome) -> Deviation:
 
 def save_reference(path: Path, reference: Reference) -> None:
     """Write a reference as one .npz file."""
-    arrays = {"images": reference.images, "labels": reference.labels}
+    arrays = {name: getattr(reference, name) for name in ("images", "labels", "pixels", "draws")}
     for framework, params in reference.params.items():
         outcome = reference.outcome[framework]
         arrays |= {"logits": outcome.logits, "losses": outcome.losses}
@@ -124,6 +128,8 @@ def load_reference(path: Path) -> Reference:
     return Reference(
         arrays["images"],
         arrays["labels"],
+        arrays["pixels"],
+        arrays["draws"],
         {framework: of(framework, "params") for framework in ("jax", "torch")},
         {
             framework: Outcome(arrays["logits"], of(framework, "grads"), arrays["losses"])

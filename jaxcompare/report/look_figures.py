@@ -62,9 +62,11 @@ def map_figure(study: Representations) -> Figure:
     """Figure 15: four images with a map of each network's prediction, and deletion curves of all maps."""
     pictures, classes = study.pictures, study.study["class_names"]
     count = len(pictures["images"])
-    figure = Figure(figsize=(12.5, 6.4), layout="constrained")
-    maps, curves = np.ravel(figure.subfigures(1, 2, width_ratios=(7, 5), squeeze=False))
-    grid = np.reshape(maps.subplots(3, count), (3, count))
+    # Placed by hand: the layout of nested figures differs from call to call.
+    figure = Figure(figsize=(12.5, 6.4))
+    maps = figure.add_gridspec(3, count, left=0.01, right=0.57, top=0.87, bottom=0.02, wspace=0.05, hspace=0.35)
+    curves = figure.add_gridspec(2, 1, left=0.63, right=0.99, top=0.9, bottom=0.09, hspace=0.4)
+    grid = maps.subplots(squeeze=False)
     for column in range(count):
         image = pictures["images"][column].astype(float)
         outcome = OUTCOMES[int(pictures["outcome"][column])]
@@ -80,7 +82,7 @@ def map_figure(study: Representations) -> Figure:
     for axes in grid.ravel():
         axes.set_axis_off()
     deletion = study.frames["deletion"]
-    for axes, model in zip(curves.subplots(2, 1), LABELS, strict=True):
+    for axes, model in zip(curves.subplots(), LABELS, strict=True):
         _deletion(axes, model, deletion[deletion.model == model])
     add_title(figure, say_learned("title", study, ("deletion",), "maps of the first seed, curves' mean over seeds"))
     return figure

@@ -67,7 +67,7 @@ def _roof(axes: Axes, whole_study: pd.DataFrame, frame: pd.DataFrame) -> None:
 def batch_sweep(study: SpeedStudy) -> Figure:
     """Figure 9: time of a step against batch size, the fitted law, and where half of it is fixed cost."""
     ways = swept(study.frame)
-    of_panel = list(dict.fromkeys((model, precision) for model, _, precision in ways))
+    of_panel = list(dict.fromkeys((model, precision) for model, _, precision, _ in ways))
     figure, axes_of = panels(len(of_panel))
     for axes, group in zip(axes_of, of_panel, strict=True):
         of_group = {way: cells for way, cells in ways.items() if (way[0], way[2]) == group}

@@ -33,7 +33,6 @@ from jaxcompare.report.words import say
 STYLES: dict[str, dict[str, Any]] = {
     "eager": {"color": "#000000", "marker": "o", "linestyle": "-"},
     "compile": {"color": "#e69f00", "marker": "s", "linestyle": (0, (8, 2))},
-    "cudagraphs": {"color": "#cc79a7", "marker": "D", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
     "op": {"color": "#808080", "marker": "v", "linestyle": (0, (1, 3))},
     "traced": {"color": "#808080", "marker": "<", "linestyle": (0, (1, 1))},
     "jit": {"color": "#56b4e9", "marker": "d", "linestyle": (0, (5, 1))},
@@ -43,13 +42,13 @@ STYLES: dict[str, dict[str, Any]] = {
 }
 """Colours that the colour-blind tell apart (Okabe and Ito)."""
 
-MARKERS_UNDER_CONTROL = {"eager": "*", "compile": "p", "cudagraphs": "8"}
+CHANGED_MARKERS = {"eager": "*", "compile": "p"}
 
 
 def style_of(cell: Cell) -> dict[str, Any]:
-    """A cell's; under a control, its engine's with another marker and dash."""
-    changed = {"marker": MARKERS_UNDER_CONTROL.get(cell.engine, "h"), "linestyle": (0, (3, 1, 1, 1))}
-    return STYLES[cell.engine] | (changed if cell.control else {})
+    """A cell's; where something is changed of it, its engine's with another marker and dash."""
+    changed = {"marker": CHANGED_MARKERS.get(cell.engine, "h"), "linestyle": (0, (3, 1, 1, 1))}
+    return STYLES[cell.engine] | (changed if cell.changes else {})
 
 
 FASTER_SLOWER = colormaps["RdBu_r"]

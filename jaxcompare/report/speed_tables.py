@@ -100,6 +100,12 @@ COSTS: Columns = {
     "XLA over formula, %": ("change", number("+.1f", 100)),
 }
 
+CANDIDATES: Columns = CELL | {
+    "Rounds": ("rounds", str),
+    "Time per image, µs": ("image", lambda seconds: f"{1e6 * seconds:,.0f}" if seconds == seconds else "-"),
+    "Failed": ("message", lambda message: message or "-"),
+}
+
 PIPELINES: Columns = {
     "Workers": ("workers", str),
     "Host pipeline, images/s": ("jaxcompare", number(",.0f")),
@@ -136,9 +142,17 @@ def speed_table(study: SpeedStudy) -> Table:
 
 
 def verdict_lines(study: SpeedStudy) -> list[str]:
-    """A line for each model and precision: the best of JAX over the best of PyTorch."""
+    """A line for each model and precision: the best of JAX over the best of PyTorch, and as the recipe has it."""
+    plain = {one.cell.group: one for one in study.of("recipe")}
     return [
-        say("best", one, again, study.when, study.others_share([*one.pair.above, *one.pair.below]))
+        say(
+            "best",
+            one,
+            plain.get(one.cell.group),
+            again,
+            study.when,
+            study.others_share([*one.pair.above, *one.pair.below]),
+        )
         for one, again in study.verdicts
     ]
 
@@ -176,12 +190,13 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
     begun = [f"{when:%Y-%m-%d %H:%M UTC}" for when in study.begun] if study.when else []
     again = say("repeated", study.when, begun), say("missed", [one for one in study.repeated if not one.confirmed])
     malloc = say("allocator", [measured(f).malloc.iloc[0] for f in (study.frame, study.other_malloc) if len(f)])
-    others = "best", "seeds", "control", "interaction"
+    others = "best", "recipe", "seeds", "control", "interaction"
     costs = say("costs", study.costs), say("roofs", speed_details.ceilings(study.frame))
     pipelines = speed_details.pipelines(study.inputs).reset_index()
     tables = [
         make_table("Controls that change what is trained", study.cells[controls], SPEED),
         contrast_table(study, "What else the ratios say", "other_ratios", *others),
+        make_table("The search", speed_details.candidates(study.search), CANDIDATES, say("search")),
         make_table("Measured again", study.repetition, REPEATED, *again),
         make_table("What the allocator's settings change", study.allocated, ALLOCATOR, malloc),
         make_table("What compiling is made of", matrix[pays], COMPILE, say("compile")),
@@ -195,7 +210,7 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
 
 
 def _plain_eager(cell: Cell) -> bool:
-    return cell.engine == "eager" and not cell.control
+    return cell.engine == "eager" and not cell.changes
 
 
 def _phases_table(study: SpeedStudy) -> Table:

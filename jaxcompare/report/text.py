@@ -8,7 +8,7 @@ from jaxcompare.analysis.contrast import ITSELF, Ratio
 from jaxcompare.analysis.dispatch import FixedCost
 from jaxcompare.analysis.statistics import Estimate, Interval, Spread
 from jaxcompare.analysis.targets import Reached
-from jaxcompare.cells import CONTROLS, ENGINES, Cell
+from jaxcompare.cells import ENGINES, Cell
 from jaxcompare.config import Framework, ModelName, Precision
 
 LABELS: dict[ModelName, str] = {"cnn": "CNN", "vit": "ViT"}
@@ -33,8 +33,8 @@ def model_of(cell: Cell) -> str:
 
 
 def engine_label(cell: Cell) -> str:
-    """Framework and engine, what a control changes, and the precision where it is not float32."""
-    extras = [CONTROLS[cell.control]] if cell.control else []
+    """Framework and engine, what is changed of it, and the precision where it is not float32."""
+    extras = [cell.changes] if cell.changes else []
     extras += [cell.precision] if cell.precision != "float32" else []
     return ", ".join([ENGINES[cell.engine], *extras])
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jaxcompare.cells import CONTROLS, ENGINES, Cell, input_on_device
+from jaxcompare.cells import Cell, input_on_device
 from jaxcompare.config import TrainingConfig
 from jaxcompare.measure.parity import Deviation
 from jaxcompare.side import Setup
@@ -22,14 +22,14 @@ Log = Callable[[str], None]
 
 def gate_of(cell: Cell) -> Cell:
     """The cell that passes the gate for this one: how often a program is called, where its batches come from and how
-    large they are changes nothing of what a step computes."""
+    large they are changes nothing of what a step computes. PyTorch's that makes its batches itself is another."""
     engine = cell.engine
     if cell.packaged:
         engine = "step" if cell.seeds == 1 else "epoch"
-    # In every gate dropout is off, and epochs play no part.
-    control = cell.control if cell.control == "channels-last" else None
     size = TrainingConfig.batch_size
-    return dataclasses.replace(cell, engine=engine, input=input_on_device(engine), batch_size=size, control=control)
+    place = "resident" if cell.input == "resident" else input_on_device(engine)
+    # In every gate dropout is off, and epochs play no part.
+    return dataclasses.replace(cell, engine=engine, input=place, batch_size=size, control=None)
 
 
 def open_gates(cells: Sequence[Cell], setup: Setup, log: Log) -> Gates:
@@ -56,11 +56,8 @@ def open_gates(cells: Sequence[Cell], setup: Setup, log: Log) -> Gates:
         found = []
         passes = pool.map(pass_gate, gates)
         for number, (gate, (parity, message)) in enumerate(zip(gates, passes, strict=True), 1):
-            seeds = f", {gate.seeds} seeds" if gate.seeds > 1 else ""
             passed = f"not timed: {message}" if message else "passed"
-            layout = f", {CONTROLS[gate.control]}" if gate.control else ""
-            side = f"{gate.model} {ENGINES[gate.engine]}, {gate.precision}{seeds}{layout}"
-            log(f"[{number}/{len(gates)}] parity gate: {side}: {passed}")
+            log(f"[{number}/{len(gates)}] parity gate: {gate.model} {gate.execution}: {passed}")
             found.append((parity, message))
     return dict(zip(gates, found, strict=True))
 

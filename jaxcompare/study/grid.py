@@ -2,14 +2,17 @@
 
 import dataclasses
 from itertools import product
+from typing import Any
 
-from jaxcompare.cells import Cell, CellEngine, CellInput, Control, input_on_device
+from jaxcompare.cells import PLAIN, Cell, CellEngine, CellInput, Control
 from jaxcompare.config import InputError, ModelName, Precision, TrainingConfig
+from jaxcompare.options import Option
 
 DEFAULT: list[tuple[CellEngine, CellInput]] = [
     ("eager", "recipe"),
     ("eager", "prepared"),
-    ("compile", "prepared"),
+    ("eager", "resident"),
+    ("compile", "resident"),
     ("op", "prepared"),
     ("traced", "prepared"),
     ("jit", "prepared"),
@@ -20,36 +23,34 @@ DEFAULT: list[tuple[CellEngine, CellInput]] = [
 """In the order of a table."""
 
 ON_GPUS: list[tuple[CellEngine, CellInput]] = [
-    ("cudagraphs", "prepared"),
     ("eager", "host"),
     ("eager", "arrays"),
     ("step", "recipe"),
     ("step", "host"),
 ]
-"""More of them where there is a GPU: on a CPU the first cannot run, what is in host memory is on the device, and a
-pipeline is measured by itself."""
+"""More of them where there is a GPU: on a CPU what is in host memory is on the device, and a pipeline is measured by
+itself."""
 
 WHOLE_EPOCHS: tuple[CellEngine, CellInput] = ("epoch", "resident")
 """What trains several seeds in one program."""
 
-SWEPT: list[tuple[CellEngine, CellInput]] = [("eager", "prepared"), ("step", "resident")]
+SWEPT: list[tuple[CellEngine, CellInput]] = [("eager", "resident"), ("step", "resident")]
 """What is measured at every batch size."""
 
 CONTROLLED: dict[Control, tuple[ModelName, tuple[CellEngine, ...]]] = {
     "no-dropout": ("vit", ("eager", "compile", "traced", "jit", "step")),
-    "channels-last": ("cnn", ("eager", "compile")),
     "long-epochs": ("cnn", ("step", "epoch")),
 }
-"""The model that a control changes, and the engines that it is measured with, all on the device. JAX's layout is
-channels last as it is. Of a slow model's steps, dispatch is less: of the recipe's epochs the quick one's are
-measured."""
+"""The model that a control changes, and the engines that it is measured with, all on the device. Of a slow model's
+steps, dispatch is less: of the recipe's epochs the quick one's are measured."""
 
-OPPONENTS: list[tuple[ModelName, CellEngine, Control]] = [("cnn", "eager", "channels-last")]
-"""Measured wherever their engine is: they take the same steps, and PyTorch may be at its fastest there."""
+OPPONENTS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [("cnn", "eager", ("channels-last",))]
+"""Measured wherever their engine is: PyTorch may be at its fastest there."""
 
-OPPONENTS_ON_GPUS: list[tuple[ModelName, CellEngine, Control]] = [
-    ("cnn", "compile", "channels-last"),
-    ("cnn", "cudagraphs", "channels-last"),
+OPPONENTS_ON_GPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [
+    ("cnn", "compile", ("channels-last",)),
+    ("cnn", "compile", ("channels-last", "reduce-overhead")),
+    ("vit", "compile", ("reduce-overhead",)),
 ]
 
 
@@ -78,8 +79,13 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
         InputError: no engine that is measured can carry a control.
     """
     default, cells = DEFAULT + (ON_GPUS if gpu else []), []
-    controls = [(CONTROLLED[name][0], engine, name) for name in axes.controls or () for engine in CONTROLLED[name][1]]
-    beside = dict.fromkeys([*OPPONENTS, *(OPPONENTS_ON_GPUS if gpu else []), *controls])
+    beside: list[tuple[ModelName, CellEngine, dict[str, Any]]] = [
+        (model, engine, {"options": options})
+        for model, engine, options in OPPONENTS + (OPPONENTS_ON_GPUS if gpu else [])
+    ]
+    for name in axes.controls or ():
+        model, engines = CONTROLLED[name]
+        beside += [(model, engine, {"control": name}) for engine in engines]
     for model, precision, size in product(axes.models, axes.precisions, axes.batch_sizes):
         ways: list[tuple[CellEngine, CellInput, int]] = []
         if axes.engines is not None or axes.inputs is not None:
@@ -87,7 +93,7 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
             ways += [
                 (engine, place, count)
                 for engine in engines
-                for place in axes.inputs or (input_on_device(engine),)
+                for place in axes.inputs or ("prepared" if engine in PLAIN else "resident",)
                 for count in axes.seeds or (1,)
             ]
         elif size == axes.batch_sizes[0]:
@@ -98,9 +104,9 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
         cells += [Cell(model, engine, place, precision, size, count) for engine, place, count in ways]
         if size == axes.batch_sizes[0]:
             cells += [
-                Cell(model, engine, precision=precision, batch_size=size, control=control)
-                for of, engine, control in beside
-                if of == model and (engine, input_on_device(engine), 1) in ways
+                Cell(model, engine, place, precision, size, **changes)
+                for of, engine, changes in beside
+                if of == model and (place := _place(engine, ways))
             ]
     for control in axes.controls or ():
         if not any(cell.control == control for cell in cells):
@@ -110,6 +116,12 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
                 "measured; leave it out"
             )
     return cells
+
+
+def _place(engine: CellEngine, ways: list[tuple[CellEngine, CellInput, int]]) -> CellInput | None:
+    """An engine's input on the device in some ways: resident where it has that. None: it has neither."""
+    inputs: tuple[CellInput, ...] = ("resident", "prepared")
+    return next((place for place in inputs if (engine, place, 1) in ways), None)
 
 
 def check_padding(cells: list[Cell], images: int) -> None:

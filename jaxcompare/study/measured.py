@@ -68,14 +68,26 @@ def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Me
                 f"--out {folder}: holds {record.cell.model} {record.cell.title}, which this call does not measure; "
                 "give another folder"
             )
-    return Measured(folder, cells, load_measurements(folder))
+    others = load_measurements(folder)
+    for line in others["search"]:
+        facts = line["data_fingerprint"], line["train_images"]
+        if facts != (setup.dataset.fingerprint, len(setup.dataset.train)):
+            raise InputError(f"--out {folder}: holds a search over other images; give another folder")
+    return Measured(folder, cells, others)
+
+
+def as_json(cell: Cell) -> dict[str, Any]:
+    """As it is read from a file."""
+    return dataclasses.asdict(cell) | {"options": list(cell.options)}
 
 
 def check_one_commit(measured: Measured, missing: Sequence[Cell]) -> None:
     """Refuse to go on with a measurement that another commit began: its cells could not stand beside the new ones."""
-    for record in measured.cells if missing else ():
-        if record.git_commit != find_commit():
+    commits = [record.git_commit for record in measured.cells]
+    commits += [line["git_commit"] for line in measured.others["search"]]
+    for commit in commits if missing else ():
+        if commit != find_commit():
             raise InputError(
-                f"--out {measured.folder}: holds a measurement begun at commit {record.git_commit}; this is "
+                f"--out {measured.folder}: holds a measurement begun at commit {commit}; this is "
                 f"{find_commit()}. Give another folder, or go back to that commit"
             )

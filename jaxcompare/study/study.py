@@ -23,7 +23,7 @@ from jaxcompare.measure.malloc import malloc_settings, single_arena
 from jaxcompare.side import Setup
 from jaxcompare.study import worker
 from jaxcompare.study.gates import Gates, Log, gate_of, open_gates
-from jaxcompare.study.measured import Measured, check_one_commit
+from jaxcompare.study.measured import Measured, as_json, check_one_commit
 from jaxcompare.study.process import CellFailed, in_fresh_process
 
 WORKERS = (0, 2)
@@ -188,18 +188,18 @@ def _phase_jobs(cells: Sequence[Cell], setup: Setup, measured: Measured) -> list
 
     def is_missing(cell: Cell) -> bool:
         failed = any(record.cell == cell and record.message for record in measured.cells)
-        return not failed and not measured.has("phases", {"cell": dataclasses.asdict(cell)})
+        return not failed and not measured.has("phases", {"cell": as_json(cell)})
 
     def run(cell: Cell) -> None:
         if is_missing(cell):
-            place = {"repeat": 0, "cell": dataclasses.asdict(cell)}
+            place = {"repeat": 0, "cell": as_json(cell)}
             measured.add("phases", place, in_fresh_process(worker.measure_phases, cell, setup))
 
     return [
         Job(f"{cell.model} {cell.title}: phases of a step", functools.partial(run, cell))
         for cell in cells
-        if (cell.engine, cell.input, cell.seeds) in (("eager", "prepared", 1), ("step", "resident", 1))
-        and (cell.batch_size, cell.control) == (cells[0].batch_size, None)
+        if (cell.engine in ("eager", "step"), cell.input, cell.seeds) == (True, "resident", 1)
+        and (cell.batch_size, cell.control, cell.options) == (cells[0].batch_size, None, ())
         and is_missing(cell)
     ]
 
@@ -223,8 +223,8 @@ def save_traces(cells: Sequence[Cell], setup: Setup, folder: Path, log: Log) -> 
     """A folder for each cell: a profiler's trace, and of compiled JAX the optimised HLO."""
     _prepare_batches(cells, setup)
     for cell in cells:
-        parts = (cell.model, cell.engine, cell.input, cell.precision, cell.batch_size, cell.seeds, cell.control)
-        name = "-".join(str(part) for part in parts if part)
+        *parts, options = dataclasses.astuple(cell)
+        name = "-".join(str(part) for part in (*parts, *options) if part)
         log(f"trace: {folder / name}")
         try:
             _in_cells_process(worker.save_trace, cell, setup, folder / name)

@@ -30,8 +30,8 @@ def find_backend(framework: Framework) -> str:
     return import_side(framework).find_backend()
 
 
-def time_epochs(cell: Cell, setup: Setup, cache: Path) -> Timing:
-    return import_side(cell.framework).time_epochs(cell, setup, cache)
+def time_epochs(cell: Cell, setup: Setup, cache: Path, cold: bool = True) -> Timing:
+    return import_side(cell.framework).time_epochs(cell, setup, cache, cold=cold)
 
 
 def compile_warm(cell: Cell, setup: Setup, cache: Path) -> dict[str, dict[str, Any]]:

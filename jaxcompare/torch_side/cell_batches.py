@@ -9,14 +9,18 @@ from jaxcompare.cells import Cell
 from jaxcompare.side import Setup
 from jaxcompare.torch_side.cell_step import layout_of
 from jaxcompare.torch_side.fit import to_tensors
+from jaxcompare.torch_side.resident import shuffle
 
 
 @contextlib.contextmanager
 def open_batches(
     cell: Cell, setup: Setup, device: torch.device
 ) -> Iterator[Callable[[int], Iterable[Sequence[torch.Tensor]]]]:
-    """The batches of an epoch, images and labels."""
+    """The batches of an epoch, images and labels; of resident images their indices."""
     dataset, training = setup.dataset, setup.training_of(cell)
+    if cell.input == "resident":
+        yield lambda epoch: shuffle(len(dataset.train), training.batch_size, device)
+        return
     if cell.prepared:
         place = device if cell.input == "prepared" else torch.device("cpu")
         ready = [

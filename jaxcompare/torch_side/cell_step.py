@@ -1,5 +1,6 @@
 """A cell's step in PyTorch: device and settings, model, loss as the cell computes it, optimiser."""
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -8,13 +9,26 @@ from torch.nn.functional import cross_entropy
 
 from jaxcompare.cells import Cell
 from jaxcompare.compat import torch as compat
+from jaxcompare.config import TrainingConfig
 from jaxcompare.measure.environment import cpu_cores
+from jaxcompare.options import Option
 from jaxcompare.side import Setup
 from jaxcompare.torch_side.fit import build_optimiser
 from jaxcompare.torch_side.models import build_model
+from jaxcompare.torch_side.resident import Resident, make_batch, put_split
 
-Loss = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""(images, labels) -> mean loss, logits: as a cell computes them."""
+Loss = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+"""(images, labels), or what `resident.make_batch` makes them of -> mean loss, logits: as a cell computes them."""
+
+IMPLEMENTATIONS: dict[Option, dict[str, bool]] = {
+    "for-loop": {"foreach": False},
+    "foreach": {"foreach": True},
+    "fused": {"fused": True},
+}
+"""Of AdamW; by default PyTorch chooses: on CPUs a loop, on GPUs foreach."""
+
+MODES: dict[Option, str] = {mode: mode for mode in ("reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")}
+"""Of torch.compile."""
 
 
 def find_device() -> str:
@@ -33,38 +47,57 @@ def start(cell: Cell) -> torch.device:
     return device
 
 
-def build_training(cell: Cell, setup: Setup, device: torch.device) -> tuple[nn.Module, torch.optim.Optimizer, Loss]:
-    """A cell's model in training mode, its optimiser, and its loss."""
+def build_training(
+    cell: Cell, setup: Setup, device: torch.device
+) -> tuple[nn.Module, torch.optim.Optimizer, Loss, Callable[[], object]]:
+    """A cell's model in training mode, its optimiser, its loss, and what updates."""
     dataset, training = setup.dataset, setup.training_of(cell)
     torch.manual_seed(training.seed)
-    model = build_model(cell.model, num_classes=len(dataset.class_names), image_size=dataset.train.images.shape[1])
+    model = build_cells_model(cell, setup)
     if not cell.dropout:
         without_dropout(model)
     model.to(device).train()
-    optimiser = build_optimiser(model, training, fused=device.type == "cuda")
-    return model, optimiser, build_loss(cell, model, device)
+    optimiser, update = build_update(cell, model, training)
+    resident = put_split(dataset.train, dataset.statistics, device) if cell.input == "resident" else None
+    return model, optimiser, build_loss(cell, model, device, resident), update
 
 
-def build_step(cell: Cell, setup: Setup, device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """(images, labels) on the device -> loss, after one optimiser update."""
-    _, optimiser, compute_loss = build_training(cell, setup, device)
+def build_cells_model(cell: Cell, setup: Setup) -> nn.Module:
+    """On the CPU, from torch's generator."""
+    classes, size = len(setup.dataset.class_names), setup.dataset.train.images.shape[1]
+    return build_model(cell.model, num_classes=classes, image_size=size, sdpa="sdpa" in cell.options)
 
-    def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+
+def build_update(
+    cell: Cell, model: nn.Module, training: TrainingConfig
+) -> tuple[torch.optim.Optimizer, Callable[[], object]]:
+    """A cell's optimiser, and what makes its step from the parameters' gradients."""
+    optimiser = build_optimiser(model, training, **cell.choose(IMPLEMENTATIONS, {}))
+    # No fullgraph here: PyTorch's optimisers break the graph themselves, before their arithmetic.
+    return optimiser, torch.compile(optimiser.step) if "compiled-optimiser" in cell.options else optimiser.step
+
+
+def build_step(cell: Cell, setup: Setup, device: torch.device) -> Callable[..., torch.Tensor]:
+    """What a `Loss` takes, on the device -> loss, after one optimiser update."""
+    _, optimiser, compute_loss, update = build_training(cell, setup, device)
+
+    def step(*batch: torch.Tensor) -> torch.Tensor:
         optimiser.zero_grad()
-        loss, _ = compute_loss(images, labels)
+        loss, _ = compute_loss(*batch)
         loss.backward()
-        optimiser.step()
+        update()
         return loss.detach()
 
     return step
 
 
-def build_loss(cell: Cell, model: nn.Module, device: torch.device) -> Loss:
-    """A batch's mean loss and logits, compiled and rounded as the cell says."""
-    layout = layout_of(cell)
+def build_loss(cell: Cell, model: nn.Module, device: torch.device, resident: Resident | None = None) -> Loss:
+    """A batch's mean loss and logits, compiled and rounded as the cell says; the batch is made of `resident`."""
+    layout, make = layout_of(cell), functools.partial(make_batch, resident) if resident else lambda *batch: batch
     model.to(memory_format=layout)
 
-    def compute_loss(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def compute_loss(*batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = make(*batch)
         images = images.contiguous(memory_format=layout)
         with torch.autocast(device.type, torch.bfloat16, enabled=cell.precision == "bfloat16"):
             logits = model(images).float()
@@ -72,9 +105,8 @@ def build_loss(cell: Cell, model: nn.Module, device: torch.device) -> Loss:
 
     if cell.engine == "eager":
         return compute_loss
-    mode = "reduce-overhead" if cell.engine == "cudagraphs" else "default"
     # The short last batch is a second program, not a program of unknown size.
-    return torch.compile(compute_loss, mode=mode, dynamic=False)
+    return torch.compile(compute_loss, mode=cell.choose(MODES, "default"), dynamic=False, fullgraph=True)
 
 
 def without_dropout(model: nn.Module) -> None:
@@ -88,7 +120,7 @@ def without_dropout(model: nn.Module) -> None:
 
 def layout_of(cell: Cell) -> torch.memory_format:
     """Of images and kernels; their values and shapes are the same."""
-    return torch.channels_last if cell.control == "channels-last" else torch.contiguous_format
+    return torch.channels_last if "channels-last" in cell.options else torch.contiguous_format
 
 
 def synchronise(device: torch.device) -> None:

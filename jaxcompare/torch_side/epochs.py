@@ -16,10 +16,12 @@ from jaxcompare.measure import clock
 from jaxcompare.measure.environment import cpu_cores, describe_environment, process_peak_bytes
 from jaxcompare.side import Setup
 from jaxcompare.torch_side.cell_batches import open_batches
-from jaxcompare.torch_side.cell_step import build_step, start, synchronise
+from jaxcompare.torch_side.cell_step import IMPLEMENTATIONS, MODES, build_step, start, synchronise
+
+OF_UPDATES = (*IMPLEMENTATIONS, "compiled-optimiser")
 
 
-def time_epochs(cell: Cell, setup: Setup) -> Timing:
+def time_epochs(cell: Cell, setup: Setup, *, cold: bool = True) -> Timing:
     """Train epochs on all images and time each, the first with all compilation; see `side.Side.time_epochs`.
 
     The clock is read with the device synchronised, at the start and the end of an epoch only; the loss stays on the
@@ -33,7 +35,7 @@ def time_epochs(cell: Cell, setup: Setup) -> Timing:
     def check(epoch: int, loss: torch.Tensor) -> None:
         nonlocal compiled
         programs = compat.torch_programs()
-        if programs.hits:
+        if cold and programs.hits:
             raise RuntimeError("torch.compile did not compile anew: it found programs in a cache")
         compiled = compiled or programs.compiled
         if programs.compiled != compiled:
@@ -96,7 +98,7 @@ def save_trace(cell: Cell, setup: Setup, folder: Path) -> None:
 
 
 def _train(
-    step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    step: Callable[..., torch.Tensor],
     batches: Iterable[Sequence[torch.Tensor]],
     device: torch.device,
     marks: list[float] | None = None,
@@ -105,9 +107,9 @@ def _train(
     the seconds of each step, waited for."""
     begun, loss, waited = time.perf_counter(), torch.tensor(torch.nan), 0.0
     asked = begun
-    for images, labels in batches:
+    for batch in batches:
         waited += time.perf_counter() - asked
-        loss = step(images.to(device), labels.to(device))
+        loss = step(*(part.to(device) for part in batch))
         if marks is not None:
             synchronise(device)
             marks.append(time.perf_counter() - begun)
@@ -121,13 +123,13 @@ def _build_manifest(cell: Cell, device: torch.device) -> dict[str, object]:
         "tf32": device.type == "cuda" and compat.allows_tf32(),
         "bfloat16": cell.precision == "bfloat16",
         "threads": torch.get_num_threads() if device.type == "cpu" else cpu_cores(),
-        "layout": "NHWC" if cell.control == "channels-last" else "NCHW",
-        "attention": "torch.nn.MultiheadAttention",
-        "optimiser": "fused" if device.type == "cuda" else "for each parameter",
+        "layout": "NHWC" if "channels-last" in cell.options else "NCHW",
+        "attention": cell.choose({"sdpa": "scaled_dot_product_attention"}, "torch.nn.MultiheadAttention"),
+        "optimiser": ", ".join(one for one in cell.options if one in OF_UPDATES) or "PyTorch's choice",
         "dropout_generator": "Philox" if device.type == "cuda" else "Mersenne Twister",
         "donation": False,
         "cudnn_benchmark": device.type == "cuda",
-        "compiler": "none" if cell.engine == "eager" else "inductor",
+        "compiler": "none" if cell.engine == "eager" else f"inductor, {cell.choose(MODES, 'default')}",
     }
 
 

@@ -17,12 +17,16 @@ from jaxcompare.records import RunRecord, after_epoch
 from jaxcompare.torch_side.models import build_model
 
 
-def build_optimiser(model: torch.nn.Module, config: TrainingConfig, *, fused: bool = False) -> torch.optim.Optimizer:
+def build_optimiser(
+    model: torch.nn.Module, config: TrainingConfig, *, foreach: bool | None = None, fused: bool | None = None
+) -> torch.optim.Optimizer:
     """AdamW as the recipe has it: PyTorch's defaults but for the learning rate and the weight decay.
 
-    `fused` runs it as one kernel: the same numbers, faster on GPUs.
+    Args:
+        foreach, fused: see `torch.optim.AdamW`; the same numbers. None: PyTorch chooses.
     """
-    return torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused or None)
+    decay = config.weight_decay
+    return torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=decay, foreach=foreach, fused=fused)
 
 
 def to_tensors(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,7 +48,7 @@ def train_step(
     return loss.detach(), (logits.argmax(1) == labels).sum()
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def evaluate(model: torch.nn.Module, loader: Loader) -> int:
     """Correct predictions over one pass, dropout off. Leaves the model in evaluation mode."""
     model.eval()

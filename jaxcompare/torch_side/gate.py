@@ -1,52 +1,64 @@
 """How PyTorch's side of the parity gate computes, in float64 for the reference, or as a cell does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
 from jaxcompare.cells import Cell
-from jaxcompare.config import TrainingConfig
-from jaxcompare.data.batch import Batch, full_batches
+from jaxcompare.data.batch import full_batches
+from jaxcompare.data.split import Split
 from jaxcompare.measure.parity import Outcome, Reference, compute_outcome
 from jaxcompare.side import Setup
-from jaxcompare.torch_side.cell_step import Loss, build_loss, start, without_dropout
-from jaxcompare.torch_side.fit import build_optimiser, to_tensors
-from jaxcompare.torch_side.models import build_model
+from jaxcompare.torch_side.cell_step import Loss, build_cells_model, build_loss, build_update, start, without_dropout
+from jaxcompare.torch_side.fit import to_tensors
+from jaxcompare.torch_side.resident import put_split
 
 
 def run_gate(cell: Cell, setup: Setup, reference: Reference) -> Outcome:
     """Logits, gradients and losses of a cell's model with a reference's weights."""
-    device, dataset = start(cell), setup.dataset
-    model = build_model(cell.model, num_classes=len(dataset.class_names), image_size=dataset.train.images.shape[1])
+    device, model = start(cell), build_cells_model(cell, setup)
     model.load_state_dict({key: torch.from_numpy(value) for key, value in reference.params["torch"].items()})
-    loss, batches = build_loss(cell, model, device), full_batches(reference.images, reference.labels)
-    return compute(model, loss, batches, setup.training_of(cell), device.type)
+    if cell.input == "resident":
+        # The step itself makes the reference's batches, of its pixels and by its draws.
+        places = torch.arange(reference.labels.size).view(*reference.labels.shape)
+        top, left, flip = map(torch.from_numpy, reference.draws)
+        batches = list(zip(places, top, left, flip.bool(), strict=True))
+        pixels = reference.pixels.reshape(-1, *reference.pixels.shape[2:])
+        resident = put_split(Split(pixels, reference.labels.ravel()), setup.dataset.statistics, device)
+    else:
+        batches, resident = [*map(to_tensors, full_batches(reference.images, reference.labels))], None
+    without_dropout(model)
+    model.to(device).train()
+    loss = build_loss(cell, model, device, resident)
+    return compute(model, loss, batches, *build_update(cell, model, setup.training_of(cell)), device.type)
 
 
 def compute(
-    model: nn.Module, compute_loss: Loss, batches: Sequence[Batch], training: TrainingConfig, device: str = "cpu"
+    model: nn.Module,
+    compute_loss: Loss,
+    batches: Sequence[Sequence[torch.Tensor]],
+    optimiser: torch.optim.Optimizer,
+    update: Callable[[], object],
+    device: str = "cpu",
 ) -> Outcome:
-    """What `measure.parity` asks for, dropout off, by `compute_loss`, which runs `model`."""
-    without_dropout(model)
-    model.to(device).train()
-    optimiser = build_optimiser(model, training, fused=device != "cpu")
+    """What `measure.parity` asks for, by `compute_loss`, which runs `model` on each of `batches`."""
 
-    def propagate(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def propagate(batch: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         optimiser.zero_grad()
-        loss, logits = compute_loss(*(part.to(device) for part in to_tensors(batch)))
+        loss, logits = compute_loss(*(part.to(device) for part in batch))
         loss.backward()
         return loss, logits
 
-    def differentiate(batch: Batch) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+    def differentiate(batch: Sequence[torch.Tensor]) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         _, logits = propagate(batch)
         grads = {key: _numpy(value.grad) for key, value in model.named_parameters() if value.grad is not None}
         return _numpy(logits), grads
 
-    def train(batch: Batch) -> float:
+    def train(batch: Sequence[torch.Tensor]) -> float:
         loss, _ = propagate(batch)
-        optimiser.step()
+        update()
         return float(loss.detach())
 
     return compute_outcome(batches, differentiate, train)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from jaxcompare.config import ModelName
 
@@ -22,6 +23,17 @@ class CNN(nn.Module):
         return self.classifier(self.features(images))
 
 
+class DotProductAttention(nn.MultiheadAttention):
+    """Self-attention with the same parameters, by `scaled_dot_product_attention` between two Linear alone."""
+
+    def forward(self, query: torch.Tensor, *_: object, **__: object) -> tuple[torch.Tensor, None]:
+        n, length, width = query.shape
+        of_all = linear(query, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = of_all.view(n, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        found = scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        return self.out_proj(found.transpose(1, 2).reshape(n, length, width)), None
+
+
 class ViT(nn.Module):
     """809,354 parameters at the defaults."""
 
@@ -33,6 +45,8 @@ class ViT(nn.Module):
         width: int = 128,
         heads: int = 4,
         layers: int = 4,
+        *,
+        sdpa: bool = False,
     ):
         super().__init__()
         self.patch_embed = nn.Conv2d(3, width, patch, stride=patch)
@@ -41,6 +55,8 @@ class ViT(nn.Module):
         layer = nn.TransformerEncoderLayer(
             width, heads, dim_feedforward=4 * width, activation="gelu", batch_first=True, norm_first=True
         )
+        if sdpa:
+            layer.self_attn = DotProductAttention(width, heads, layer.self_attn.dropout, batch_first=True)
         # A pre-norm encoder cannot use nested tensors, and would warn that it does not.
         self.transformer = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(width)
@@ -52,6 +68,10 @@ class ViT(nn.Module):
         return self.head(self.norm(self.transformer(tokens))[:, 0])
 
 
-def build_model(name: ModelName, *, num_classes: int = 10, image_size: int = 32) -> nn.Module:
-    """As `jaxcompare.models.build_model`, initialised from torch's global generator."""
-    return {"cnn": CNN, "vit": ViT}[name](num_classes, image_size)
+def build_model(name: ModelName, *, num_classes: int = 10, image_size: int = 32, sdpa: bool = False) -> nn.Module:
+    """As `jaxcompare.models.build_model`, initialised from torch's global generator.
+
+    Args:
+        sdpa: the ViT's attention is DotProductAttention.
+    """
+    return CNN(num_classes, image_size) if name == "cnn" else ViT(num_classes, image_size, sdpa=sdpa)

@@ -1,5 +1,6 @@
 """The phases of PyTorch's train step, one after another."""
 
+import dataclasses
 import time
 
 import torch
@@ -14,8 +15,8 @@ from jaxcompare.torch_side.fit import to_tensors
 
 def measure_phases(cell: Cell, setup: Setup) -> Phases:
     """Time a cell's step by phase, on batches of the same pipeline as JAX's; all training images are used."""
-    device = start(cell)
-    model, optimiser, compute_loss = build_training(cell, setup, device)
+    device, cell = start(cell), dataclasses.replace(cell, input="prepared")
+    model, optimiser, compute_loss, update = build_training(cell, setup, device)
     loader, _ = build_loaders(setup.dataset, setup.training_of(cell), workers=0)
     batches, input_ms = time_batches(loader.epoch(0))
     on_host = to_tensors(batches[0])
@@ -29,7 +30,7 @@ def measure_phases(cell: Cell, setup: Setup) -> Phases:
     def step() -> None:
         optimiser.zero_grad()
         compute_loss(images, labels)[0].backward()
-        optimiser.step()
+        update()
 
     step_ms, dispatch_ms = time_calls(step, wait)
     marks: list[list[float]] = []
@@ -40,14 +41,14 @@ def measure_phases(cell: Cell, setup: Setup) -> Phases:
         marks[-1].append(_now(device))
         loss.backward()
         marks[-1].append(_now(device))
-        optimiser.step()
+        update()
         marks[-1].append(_now(device))
     forward_ms, backward_ms, update_ms = (
         median_ms([mark[i + 1] - mark[i] for mark in marks[WARM_UP:]]) for i in range(3)
     )
     model.eval()
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def evaluate() -> torch.Tensor:
         return (compute_loss(images, labels)[1].argmax(1) == labels).sum()
 

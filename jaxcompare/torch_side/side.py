@@ -20,9 +20,9 @@ class TorchSide:
     def find_backend(self) -> str:
         return find_device()
 
-    def time_epochs(self, cell: Cell, setup: Setup, cache: Path) -> Timing:
+    def time_epochs(self, cell: Cell, setup: Setup, cache: Path, *, cold: bool = True) -> Timing:
         compat.keep_torch_programs(str(cache))
-        return epochs.time_epochs(cell, setup)
+        return epochs.time_epochs(cell, setup, cold=cold)
 
     def compile_warm(self, cell: Cell, setup: Setup, cache: Path) -> dict[str, dict[str, Any]]:
         compat.keep_torch_programs(str(cache))

@@ -1,0 +1,51 @@
+"""What a cell may change of how its framework runs the recipe's step: the same numbers up to rounding, another time."""
+
+from typing import Literal
+
+Option = Literal[
+    "channels-last",
+    "reduce-overhead",
+    "max-autotune",
+    "max-autotune-no-cudagraphs",
+    "compiled-optimiser",
+    "for-loop",
+    "foreach",
+    "fused",
+    "sdpa",
+    "direct",
+    "im2col",
+    "slices-2",
+    "slices-4",
+    "slices-8",
+    "slices-16",
+    "slices-32",
+    "hash",
+    "threefry",
+]
+
+OPTIONS: dict[Option, str] = {
+    "channels-last": "channels last",
+    "reduce-overhead": "CUDA graphs",
+    "max-autotune": "max-autotune",
+    "max-autotune-no-cudagraphs": "max-autotune without CUDA graphs",
+    "compiled-optimiser": "AdamW compiled",
+    "for-loop": "AdamW for each parameter",
+    "foreach": "AdamW foreach",
+    "fused": "AdamW fused",
+    "sdpa": "attention by scaled_dot_product_attention",
+    "direct": "direct convolutions",
+    "im2col": "convolutions as products",
+    "slices-2": "slices of 2",
+    "slices-4": "slices of 4",
+    "slices-8": "slices of 8",
+    "slices-16": "slices of 16",
+    "slices-32": "slices of 32",
+    "hash": "dropout by a hash",
+    "threefry": "dropout by threefry",
+}
+"""As a person reads them. PyTorch's: the layout in memory that JAX's convolutions have; `torch.compile`'s mode; AdamW
+compiled, or its implementation; attention by `scaled_dot_product_attention` between two Linear, in place of
+MultiheadAttention. JAX's: how convolutions reach XLA, images of a micro-batch, the generator of dropout's masks."""
+
+ON_GPUS: tuple[Option, ...] = ("reduce-overhead", "max-autotune")
+"""That use CUDA graphs."""

@@ -1,0 +1,118 @@
+"""Which way to run a step is the fastest here: a search for each model and framework, by successive halving.
+
+Every candidate trains few steps in a fresh process; the better half goes on with twice as many, until one is left
+(Jamieson and Talwalkar 2016). What compiles finds its programs in the cache of the round before. The winner becomes a
+cell of the study, and passes the gate as any other.
+"""
+
+import dataclasses
+import functools
+import math
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+
+from jaxcompare.cells import Cell, CellEngine
+from jaxcompare.config import ModelName
+from jaxcompare.options import Option
+from jaxcompare.side import Setup
+from jaxcompare.study import worker
+from jaxcompare.study.measured import Measured, as_json, check_one_commit
+from jaxcompare.study.process import CellFailed, in_fresh_process
+
+Options = tuple[Option, ...]
+Time = Callable[[Cell, int], float | None]
+"""Of a candidate in a round, from 0 on: seconds an image, None where it failed."""
+
+OF_MODEL: dict[ModelName, tuple[Options, ...]] = {"cnn": ((), ("channels-last",)), "vit": ((), ("sdpa",))}
+"""PyTorch's, with every engine."""
+
+EAGER: tuple[Options, ...] = ((), ("for-loop",), ("foreach",), ("fused",))
+COMPILED: tuple[Options, ...] = (
+    ("fused",),
+    ("compiled-optimiser",),
+    ("fused", "max-autotune-no-cudagraphs"),
+    ("fused", "reduce-overhead"),
+    ("fused", "max-autotune"),
+)
+
+JAX_ENGINES: tuple[CellEngine, ...] = ("step", "chunk")
+"""As this package trains; with options, whole epochs."""
+
+SLICES: dict[ModelName, tuple[Options, ...]] = {
+    "cnn": ((), ("slices-4",), ("slices-16",)),
+    "vit": ((), ("slices-2",), ("slices-8",)),
+}
+"""On CPUs; elsewhere a batch is whole."""
+
+WAYS: dict[ModelName, tuple[Options, ...]] = {"cnn": ((), ("direct",)), "vit": ((), ("threefry",))}
+WAYS_ON_GPUS: dict[ModelName, tuple[Options, ...]] = {"cnn": ((), ("im2col",)), "vit": ((), ("threefry",))}
+
+
+def list_candidates(like: Cell, *, gpu: bool) -> list[list[Cell]]:
+    """PyTorch's and JAX's, with resident input, as far as the machine can run them. Of what PyTorch chooses by itself,
+    a loop on CPUs and foreach on GPUs, it is one.
+
+    Args:
+        like: gives model, precision and batch size.
+    """
+    place = functools.partial(dataclasses.replace, like, input="resident")
+    chosen = "foreach" if gpu else "for-loop"
+    updates = [update for update in EAGER if chosen not in update]
+    model = like.model
+    theirs = [place(engine="eager", options=a + b) for a, b in product(OF_MODEL[model], updates)]
+    theirs += [place(engine="compile", options=a + b) for a, b in product(OF_MODEL[model], COMPILED)]
+    ours = [place(engine=engine) for engine in JAX_ENGINES]
+    slices, ways = (((),), WAYS_ON_GPUS) if gpu else (SLICES[model], WAYS)
+    ours += [place(engine="epoch", options=a + b) for a, b in product(ways[model], slices)]
+    return [[cell for cell in cells if not cell.refusal(gpu)] for cells in (theirs, ours)]
+
+
+def tune(likes: Sequence[Cell], setup: Setup, measured: Measured, log: Callable[[str], None]) -> list[Cell]:
+    """The winner of each search, of which there may be none. What was timed before is not timed again.
+
+    Raises:
+        InputError: another commit began the measurement.
+    """
+    found = []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as caches:
+        for cells in (cells for like in likes for cells in list_candidates(like, gpu=setup.gpu)):
+            log(f"search: {len(cells)} candidates of {cells[0].framework}'s {cells[0].model}")
+            if winner := halve(cells, functools.partial(_time, setup, measured, log, Path(caches))):
+                log(f"search: the fastest is {winner.execution}")
+                found.append(winner)
+    return found
+
+
+def halve(cells: Sequence[Cell], time: Time) -> Cell | None:
+    """The one that is left of some; None: none could be timed."""
+    left, rung = list(cells), 0
+    while len(left) > 1 or not rung:
+        times = {cell: seconds for cell in left if (seconds := time(cell, rung)) is not None}
+        left, rung = sorted(times, key=times.__getitem__)[: math.ceil(len(times) / 2)], rung + 1
+    return left[0] if left else None
+
+
+def _time(
+    setup: Setup, measured: Measured, log: Callable[[str], None], caches: Path, cell: Cell, rung: int
+) -> float | None:
+    """A candidate's seconds an image over 2 to the power of `rung` epochs or more, measured now or before."""
+    place = {"cell": as_json(cell), "rung": rung}
+    if not measured.has("search", place):
+        check_one_commit(measured, [cell])
+        training = dataclasses.replace(setup.training, epochs=1 + 2**rung)
+        of_rung = dataclasses.replace(setup, training=training)
+        cache = caches / "-".join((cell.model, cell.precision, cell.engine, *cell.options))
+        seconds, message = None, ""
+        try:
+            timing = in_fresh_process(worker.time_epochs, cell, of_rung, cache, False)
+            seconds = statistics.median(timing.epoch_time_s) / len(setup.dataset.train)
+            log(f"  {cell.execution}: {1e6 * seconds:,.0f} µs per image")
+        except CellFailed as error:
+            message = str(error)
+            log(f"  {cell.execution}: {message}")
+        facts = {"data_fingerprint": setup.dataset.fingerprint, "train_images": len(setup.dataset.train)}
+        measured.add("search", place | facts, {"image_time_s": seconds, "message": message})
+    return next(line["image_time_s"] for line in measured.others["search"] if place.items() <= line.items())

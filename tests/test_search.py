@@ -1,0 +1,98 @@
+"""The search for each framework's fastest options, with processes that are none."""
+
+import dataclasses
+
+import pytest
+from test_study import SETUP, made_up_timing
+
+from jaxcompare.cells import Cell
+from jaxcompare.config import InputError
+from jaxcompare.study import measured, search
+from jaxcompare.study.process import CellFailed
+
+STEP = Cell("cnn", "step")
+FASTEST = ("channels-last", "foreach"), ("direct", "slices-16")
+"""PyTorch's options and JAX's."""
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """(cell, epochs, cold) of every process: of FASTEST's cells an epoch takes a second, of others more; all that is
+    compiled by PyTorch fails."""
+    found = []
+
+    def answer(_, cell, setup, cache, cold):
+        found.append((cell, setup.training.epochs, cold))
+        if cell.engine == "compile":
+            raise CellFailed("no compiler")
+        slower = 0.0 if cell.options in FASTEST else 1 + len(cell.title) / 100
+        return dataclasses.replace(made_up_timing(), epoch_time_s=[1 + slower, 1 + slower, 100.0])
+
+    monkeypatch.setattr(search, "in_fresh_process", answer)
+    monkeypatch.setattr(measured, "find_commit", lambda: "abc")
+    return found
+
+
+def run(folder, setup=SETUP):
+    found = measured.load_measured(folder, setup, [])
+    return search.tune([STEP], setup, found, lambda _: None), found
+
+
+def test_the_better_half_goes_on_with_twice_the_steps_until_one_is_left(asked, tmp_path):
+    (theirs, ours), found = run(tmp_path)
+    assert (theirs, ours) == (
+        Cell("cnn", "eager", "resident", options=FASTEST[0]),
+        Cell("cnn", "epoch", options=FASTEST[1]),
+    )
+    of_jax = [epochs for cell, epochs, _ in asked if cell.framework == "jax"]
+    assert of_jax == [2] * 8 + [3] * 4 + [5] * 2
+    # What failed goes no further; a cache may be warm.
+    of_torch = [(cell.engine, epochs) for cell, epochs, _ in asked if cell.framework == "torch"]
+    assert of_torch == [("eager", 2)] * 6 + [("compile", 2)] * 6 + [("eager", 3)] * 3 + [("eager", 5)] * 2
+    assert not any(cold for _, _, cold in asked)
+    lines = found.others["search"]
+    assert [line["message"] for line in lines if line["cell"]["engine"] == "compile"] == ["no compiler"] * 6
+    assert {line["image_time_s"] for line in lines if line["cell"]["engine"] == "compile"} == {None}
+    best = [line for line in lines if line["cell"] == measured.as_json(ours)]
+    assert [(line["rung"], line["image_time_s"]) for line in best] == [(rung, 1 / 64) for rung in range(3)]
+
+
+def test_a_search_goes_on_where_it_stopped_and_ends_as_it_would_have(asked, tmp_path, monkeypatch):
+    winners, _ = run(tmp_path)
+    path, count = tmp_path / "search.jsonl", len(asked)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-3]))
+    asked.clear()
+    assert run(tmp_path)[0] == winners
+    assert len(asked) == 3 < count
+    asked.clear()
+    monkeypatch.setattr(measured, "find_commit", lambda: "def")
+    assert run(tmp_path)[0] == winners
+    assert asked == []
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match="begun at commit abc; this is def"):
+        run(tmp_path)
+    other = dataclasses.replace(SETUP, dataset=dataclasses.replace(SETUP.dataset, fingerprint="other"))
+    with pytest.raises(InputError, match="holds a search over other images"):
+        run(tmp_path, other)
+
+
+def test_a_search_in_which_all_fail_has_no_winner(asked, tmp_path, monkeypatch):
+    def fail(*_):
+        raise CellFailed("killed")
+
+    monkeypatch.setattr(search, "in_fresh_process", fail)
+    assert run(tmp_path)[0] == []
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("model", ["cnn", "vit"])
+def test_candidates_are_what_the_machine_can_run(model, gpu):
+    theirs, ours = search.list_candidates(Cell(model, "step", precision="bfloat16"), gpu=gpu)
+    for cells in (theirs, ours):
+        assert len(cells) == len(set(cells))
+        assert {(cell.model, cell.input, cell.precision) for cell in cells} == {(model, "resident", "bfloat16")}
+        assert any(not cell.options for cell in cells)
+    assert any("max-autotune" in cell.options for cell in theirs) is gpu
+    assert any("slices" in option for cell in ours for option in cell.options) is not gpu
+    assert {cell.engine for cell in theirs} == {"eager", "compile"}
+    assert {cell.engine for cell in ours} == {"step", "chunk", "epoch"}
