@@ -82,7 +82,7 @@ def map_figure(study: Representations) -> Figure:
     for axes in grid.ravel():
         axes.set_axis_off()
     deletion = study.frames["deletion"]
-    for axes, model in zip(curves.subplots(), LABELS, strict=True):
+    for axes, model in zip(curves.subplots(squeeze=False).flat, LABELS, strict=True):
         _deletion(axes, model, deletion[deletion.model == model])
     add_title(figure, say_learned("title", study, ("deletion",), "maps of the first seed, curves' mean over seeds"))
     return figure
