@@ -76,8 +76,8 @@ def test_a_run_does_not_go_on_as_another_program(changed, named, stopped, tiny_d
 
 @pytest.mark.parametrize(
     ("engine", "place", "seeds"),
-    [("step", "host", [1]), ("chunk", "host", [1]), ("step", "device", [1]), ("chunk", "device", [1, 2]),
-     pytest.param("chunk", "device", [1, 2, 3], marks=pytest.mark.slow), ("epoch", "device", [1, 2])],
+    [("step", "host", [1]), ("chunk", "host", [1]), ("step", "device", [1]), ("epoch", "device", [1, 2]),
+     *(pytest.param("chunk", "device", seeds, marks=pytest.mark.slow) for seeds in ([1, 2], [1, 2, 3]))],
 )  # fmt: skip
 def test_a_run_goes_on_to_the_same_numbers(engine, place, seeds, tiny_dataset, tmp_path):
     run = config(engine, place)

@@ -42,6 +42,7 @@ def without_times(summary):
     return {name: value for name, value in summary.items() if name != "training_time_s"}
 
 
+@pytest.mark.slow
 def test_a_sweep_that_dies_goes_on_and_comes_to_the_same(run_script, monkeypatch, capsys, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run_script(data_efficiency, *TINY, "--seeds", "2", "--out", whole)

@@ -20,6 +20,7 @@ import full_comparison
 import report
 import training_runs
 from jaxcompare import __main__ as check
+from jaxcompare.measure.environment import git_commit
 from jaxcompare.records import Prediction, load_records
 from jaxcompare.training.checkpoints import Checkpoints
 
@@ -244,7 +245,7 @@ def test_the_frameworks_train_the_same_runs_once(run_script, monkeypatch, capsys
     def fit(framework, config, dataset, *seeds, **_):
         fitted.append((framework, config.execution.engine, config.execution.input, config.model, config.training.seed))
         changes = {"config": config, "data_fingerprint": dataset.fingerprint, "train_images": 40}
-        made = record(config.model, losses=(1.0,), **changes)
+        made = record(config.model, losses=(1.0,), **changes, git_commit=git_commit())
         return [made] if seeds else made, None
 
     monkeypatch.setattr("jaxcompare.training.fit.fit_seeds", functools.partial(fit, "jax"))

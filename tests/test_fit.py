@@ -171,7 +171,7 @@ def test_the_same_config_gives_the_same_numbers(model, tiny_dataset):
 
 
 @pytest.mark.parametrize("run", [fit, torch_fit.fit])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["cnn", pytest.param("vit", marks=pytest.mark.slow)])
 def test_records_are_complete_and_learn(run, model, tiny_dataset):
     seen = []
     framework = "torch" if run is torch_fit.fit else "jax"

@@ -79,6 +79,7 @@ def test_plain_engines_train_alike_and_as_jit_of_the_whole_batch_does(setup):
         np.testing.assert_allclose(found, losses, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_python_traces_a_step_every_time_or_once(setup, monkeypatch):
     calls, real = [], Toy.__call__
 

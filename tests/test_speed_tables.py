@@ -191,8 +191,8 @@ def test_the_allocators_settings_stand_side_by_side():
 @pytest.mark.parametrize(
     ("again", "begun", "said"),
     [
-        ({COMPILE: 75.0, STEP: 45.0}, "2026-01-03", "faster; the later study: 0.60 (0.60 to 0.60), faster."),
-        ({COMPILE: 75.0, STEP: 90.0}, "2025-12-31", "faster; the earlier study: 1.20 (1.20 to 1.20), slower."),
+        ({COMPILE: 75.0, STEP: 45.0}, "2026-01-03", "faster; later study 0.60 (0.60 to 0.60), faster."),
+        ({COMPILE: 75.0, STEP: 90.0}, "2025-12-31", "faster; earlier study 1.20 (1.20 to 1.20), slower."),
         ({EAGER: 1.0}, "2026-01-03", "faster; the later study did not measure it."),
     ],
 )
@@ -275,8 +275,8 @@ def test_input_pipelines_have_medians_and_paired_ratios():
 def test_a_verdict_of_what_was_tuned_has_the_recipes_beside_it():
     tuned = dataclasses.replace(EAGER, options=("channels-last", "fused"))
     (line,) = verdict_lines(speed(study({EAGER: 100.0, tuned: 40.0, STEP: 50.0})))
-    assert "JAX's best takes 1.25" in line
-    assert "as the recipe has it 0.50" in line
+    assert "JAX's best time over PyTorch's: 1.25" in line
+    assert "the recipe's 0.50" in line
     (plain,) = verdict_lines(speed(study({EAGER: 100.0, STEP: 50.0})))
     assert "recipe" not in plain
 

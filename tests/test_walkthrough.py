@@ -32,4 +32,4 @@ def test_it_runs_from_top_to_bottom(notebook):
     assert shown.count("image/png") == 6
     said = "".join(output.get("data", {}).get("text/markdown", "") for output in outputs)
     assert "At what size did the ViT catch up?" in said
-    assert "JAX's best takes" in said
+    assert "JAX's best time over PyTorch's" in said
