@@ -17,10 +17,10 @@ fails is a row that says why; the others go on.
                                                                              and what the ratios owe to those
     python experiments/training_speed.py --precisions tf32 --train-size 49920          on a GPU
 
-The default matrix begins with a search for the fastest options of each framework (--no-tune: without). On a GPU there
-are more cells: torch.compile with CUDA graphs, and inputs that are copied. Every cell has a fresh
-process, which runs one framework; repeats are interleaved, so that a machine that drifts slows every side alike. Keep
-other work off the machine. Stopped at any point, the same command goes on.
+--tune searches for the fastest options of each framework first. On a GPU there are more cells: torch.compile with CUDA
+graphs, and inputs that are copied. Every cell has a fresh process, which runs one framework; repeats are interleaved,
+so that a machine that drifts slows every side alike. Keep other work off the machine. Stopped at any point, the same
+command goes on.
 """
 
 import dataclasses
@@ -78,9 +78,9 @@ class Args:
     repeats: int = 3
     """Fresh processes per cell, 1 or more, in turn over all cells. From 2 on ratios have intervals, from 10 on the
     bootstrap's."""
-    tune: bool = True
-    """First search for the fastest options of each framework, model and precision, by short runs of the first batch
-    size; the winners are cells of the study. Of the default matrix only."""
+    tune: bool = False
+    """Before the default matrix, search for the fastest options of each framework, model and precision, by short runs
+    of the first batch size; the winners are cells of the study."""
     malloc: Literal["keep", "default"] = "keep"
     """`keep`: glibc's allocator is set to keep freed memory for the next step (the MALLOC_... variables that the
     environment does not set), so that no step has its pages cleared again by chance. `default`: as the environment has
@@ -100,7 +100,6 @@ PRESETS = {
         batch_sizes=(64,),
         data=dataclasses.replace(console.DIGITS, train_size=128),
         details=False,
-        tune=False,
         repeats=1,
         out=Path("runs/training_speed_quick"),
     ),
@@ -147,10 +146,8 @@ def main(args: Args) -> None:
 
 
 def search_of(args: Args) -> list[Cell]:
-    """What the search is for: a cell of each model and precision; none where the matrix is not the default one."""
-    if not args.tune or args.engines is not None or args.inputs is not None:
-        return []
-    groups = product(args.models, args.precisions)
+    """What the search is for: a cell of each model and precision."""
+    groups = product(args.models, args.precisions if args.tune else ())
     return [Cell(model, "step", precision=each, batch_size=args.batch_sizes[0]) for model, each in groups]
 
 
@@ -206,6 +203,8 @@ def check_args(args: Args) -> None:
         values = getattr(args, flag)
         if values is not None and (not values or len(set(values)) < len(values)):
             raise InputError(f"--{flag.replace('_', '-')}: give one or more values, each once")
+    if args.tune and (args.engines is not None or args.inputs is not None):
+        raise InputError("--tune: searches for cells of the default matrix; leave out --engines and --inputs")
     if args.data.workers:
         raise InputError("--workers: every input of this study has its own number; leave it out")
     console.check_models(args.models)

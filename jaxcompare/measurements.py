@@ -51,7 +51,7 @@ class SearchLine(TypedDict):
     """A candidate of a search in one of its rounds, see `study.search`."""
 
     cell: dict[str, Any]
-    rung: WholeFromZero
+    round: WholeFromZero
     """The round, from 0 on: of 2 to the power of it epochs, or more."""
     data_fingerprint: str
     train_images: Count

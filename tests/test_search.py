@@ -54,7 +54,7 @@ def test_the_better_half_goes_on_with_twice_the_steps_until_one_is_left(asked, t
     assert [line["message"] for line in lines if line["cell"]["engine"] == "compile"] == ["no compiler"] * 6
     assert {line["image_time_s"] for line in lines if line["cell"]["engine"] == "compile"} == {None}
     best = [line for line in lines if line["cell"] == measured.as_json(ours)]
-    assert [(line["rung"], line["image_time_s"]) for line in best] == [(rung, 1 / 64) for rung in range(3)]
+    assert [(line["round"], line["image_time_s"]) for line in best] == [(number, 1 / 64) for number in range(3)]
 
 
 def test_a_search_goes_on_where_it_stopped_and_ends_as_it_would_have(asked, tmp_path, monkeypatch):

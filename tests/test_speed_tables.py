@@ -282,8 +282,8 @@ def test_a_verdict_of_what_was_tuned_has_the_recipes_beside_it():
 
 
 def test_the_search_is_a_table_of_every_candidate():
-    def line(cell, rung, image_time_s, message=""):
-        return {"cell": as_json(cell), "rung": rung, "image_time_s": image_time_s, "message": message}
+    def line(cell, number, image_time_s, message=""):
+        return {"cell": as_json(cell), "round": number, "image_time_s": image_time_s, "message": message}
 
     eager, fused = (dataclasses.replace(EAGER, options=options) for options in ((), ("fused",)))
     lines = [line(eager, 0, 3e-4), line(COMPILE, 0, None, "no compiler"), line(fused, 0, 4e-4), line(STEP, 0, 1e-4)]

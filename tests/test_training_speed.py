@@ -113,6 +113,7 @@ def test_the_command_measures_and_shows(processes, unset_malloc, run_script, cap
         (("--precisions", "half"), "half"),
         (("--preset", "fast"), "--preset"),
         (("--workers", "2"), "--workers: every input"),
+        (("--tune", "--engines", "eager"), "--tune: searches for cells of the default matrix"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_is_measured(words, message, unset_malloc, fail_script, tmp_path):

@@ -95,9 +95,9 @@ def candidates(lines: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """A row a candidate of a search, the one that went farthest first: `cell`, how many `rounds` it was in, seconds an
     `image` in the last one, NaN where it failed, and the `message` then."""
     rows = {}
-    for line in sorted(lines, key=lambda line: line["rung"]):
+    for line in sorted(lines, key=lambda line: line["round"]):
         cell = Cell(**line["cell"])
-        rows[cell] = (cell, line["rung"] + 1, line["image_time_s"] or math.nan, line["message"])
+        rows[cell] = (cell, line["round"] + 1, line["image_time_s"] or math.nan, line["message"])
     found = pd.DataFrame(rows.values(), columns=["cell", "rounds", "image", "message"])
     found["of"] = [(cell.group, cell.framework) for cell in found.cell]
     found["first"] = found.of.map({of: place for place, of in enumerate(dict.fromkeys(found.of))})

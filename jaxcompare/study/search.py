@@ -88,26 +88,26 @@ def tune(likes: Sequence[Cell], setup: Setup, measured: Measured, log: Callable[
 
 def halve(cells: Sequence[Cell], time: Time) -> Cell | None:
     """The one that is left of some; None: none could be timed."""
-    left, rung = list(cells), 0
-    while len(left) > 1 or not rung:
-        times = {cell: seconds for cell in left if (seconds := time(cell, rung)) is not None}
-        left, rung = sorted(times, key=times.__getitem__)[: math.ceil(len(times) / 2)], rung + 1
+    left, number = list(cells), 0
+    while len(left) > 1 or not number:
+        times = {cell: seconds for cell in left if (seconds := time(cell, number)) is not None}
+        left, number = sorted(times, key=times.__getitem__)[: math.ceil(len(times) / 2)], number + 1
     return left[0] if left else None
 
 
 def _time(
-    setup: Setup, measured: Measured, log: Callable[[str], None], caches: Path, cell: Cell, rung: int
+    setup: Setup, measured: Measured, log: Callable[[str], None], caches: Path, cell: Cell, number: int
 ) -> float | None:
-    """A candidate's seconds an image over 2 to the power of `rung` epochs or more, measured now or before."""
-    place = {"cell": as_json(cell), "rung": rung}
+    """A candidate's seconds an image over 2 to the power of the round's `number` epochs or more, measured now or before."""
+    place = {"cell": as_json(cell), "round": number}
     if not measured.has("search", place):
         check_one_commit(measured, [cell])
-        training = dataclasses.replace(setup.training, epochs=1 + 2**rung)
-        of_rung = dataclasses.replace(setup, training=training)
+        training = dataclasses.replace(setup.training, epochs=1 + 2**number)
+        of_round = dataclasses.replace(setup, training=training)
         cache = caches / "-".join((cell.model, cell.precision, cell.engine, *cell.options))
         seconds, message = None, ""
         try:
-            timing = in_fresh_process(worker.time_epochs, cell, of_rung, cache, False)
+            timing = in_fresh_process(worker.time_epochs, cell, of_round, cache, False)
             seconds = statistics.median(timing.epoch_time_s) / len(setup.dataset.train)
             log(f"  {cell.execution}: {1e6 * seconds:,.0f} µs per image")
         except CellFailed as error:
