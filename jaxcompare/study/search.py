@@ -98,7 +98,7 @@ def halve(cells: Sequence[Cell], time: Time) -> Cell | None:
 def _time(
     setup: Setup, measured: Measured, log: Callable[[str], None], caches: Path, cell: Cell, number: int
 ) -> float | None:
-    """A candidate's seconds an image over 2 to the power of the round's `number` epochs or more, measured now or before."""
+    """A candidate's seconds an image over 2 ** `number` epochs, the round's, or more; measured now or before."""
     place = {"cell": as_json(cell), "round": number}
     if not measured.has("search", place):
         check_one_commit(measured, [cell])
