@@ -87,12 +87,14 @@ def main(args: Args) -> None:
     folder = args.runs or args.out / "runs"
     dataset = load_dataset(data_of(load_records(folder / "runs.jsonl"), args.data) if args.runs else args.data)
     images = count_images(dataset, args.images)
-    if args.keep.fresh:
-        console.move_aside(args.out)
     if args.runs is None:
+        if args.keep.fresh:
+            console.move_aside(args.out)
         train(screen, args, dataset, folder)
     runs = check_runs(load_records(folder / "runs.jsonl"), dataset, folder)
     networks = load_networks(folder, runs, dataset)
+    if args.runs and args.keep.fresh:
+        console.move_aside(args.out)
     training_runs.describe(screen, environment, sorted({run.config.training.seed for run in runs}))
     start = time.perf_counter()
     study = run_study(networks, dataset, images, lambda name, s: screen.print(f"{name:<12} {s:6.1f} s"))
@@ -119,6 +121,8 @@ def check_runs_alone(args: Args) -> None:
     """Refuse --runs of a folder without records, or beside what is then decided already."""
     if not (args.runs and (args.runs / "runs.jsonl").exists()):
         raise InputError(f"--runs {args.runs}: holds no runs.jsonl; give the folder that full_comparison.py wrote")
+    if args.keep.fresh and args.out.resolve() in (args.runs.resolve(), *args.runs.resolve().parents):
+        raise InputError(f"--fresh: would move the runs, which lie in --out {args.out}; give another --out")
     preset = PRESETS[args.preset]
     # Where images are is no part of what they are: configs that differ in it are equal.
     if dataclasses.replace(args, runs=None, images=None, out=preset.out, keep=preset.keep) != preset:
@@ -127,8 +131,8 @@ def check_runs_alone(args: Args) -> None:
 
 def data_of(records: Sequence["RunRecord"], asked: DataConfig) -> DataConfig:
     """The images that runs were trained on, which are now where they are asked for."""
-    if not records:
-        raise InputError("--runs: holds no run; give the folder that full_comparison.py wrote")
+    if not any(record.experiment == full_comparison.EXPERIMENT for record in records):
+        raise InputError("--runs: holds no run of a full comparison; give the folder that full_comparison.py wrote")
     here = {"data_dir": asked.data_dir, "skip_bad_images": asked.skip_bad_images}
     return dataclasses.replace(records[0].config.data, **here)
 

@@ -92,6 +92,6 @@ def test_confusions_are_the_cnns_less_the_vits(study):
 
 def test_networks_at_chance_have_figures_and_sentences_too(study):
     study.frames["robustness"]["accuracy"] = 1 / 3
-    assert study.areas_between == {}
+    assert study.kept_more == {}
     assert all("not above chance" in axes.get_title() for axes in robustness_figure(study).axes)
     assert "In no seed are both above chance" in reading_sentences(study)["figure14_robustness"]

@@ -87,7 +87,7 @@ def test_what_is_kept_is_of_a_networks_own_accuracy_above_chance(tmp_path):
     assert set(kept.kept[kept.seed != 1]) == {1.0}
     lost = 0.2 * 1.5 / (0.8 - 1 / 3)
     assert study.kept[study.kept.model == "vit"].kept.to_numpy() == pytest.approx(1 - lost)
-    area = study.areas_between["occlusion"]
+    area = study.kept_more["occlusion"]
     assert (area.mean, area.sign) == (pytest.approx(-lost), -1)
 
 
@@ -100,7 +100,7 @@ def test_equal_losses_above_chance_favour_neither(tmp_path):
     frame["accuracy"] = 1 / 3 + (start - 1 / 3) * (1 - 0.3 * frame.step)
     frame.to_csv(path, index=False)
     study = read_representations(folder)
-    assert [area.mean for area in study.areas_between.values()] == pytest.approx([0.0] * 6, abs=1e-12)
+    assert [area.mean for area in study.kept_more.values()] == pytest.approx([0.0] * 6, abs=1e-12)
 
 
 def test_a_kappa_is_of_all_images_and_its_interval_a_jackknifes(tmp_path):

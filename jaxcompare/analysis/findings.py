@@ -18,7 +18,8 @@ from jaxcompare.analysis.statistics import Estimate, estimate
 Answer = Literal["confirmed", "contradicted", "undecided"]
 
 LOCAL, GLOBAL = 0.6, 0.9
-"""A head is local where its mean attention distance is below this share of uniform attention's, global where above."""
+"""A head is local where its mean attention distance is below this share of uniform attention's, global where above. The
+bounds are this project's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +39,15 @@ class Finding:
     source: str
     evidence: Sequence[Evidence]
     """Empty: no measure that could answer passed its own test."""
+    measures: bool = False
+    """Several measures of one thing, not several conditions: where they contradict each other, nothing is decided."""
 
     @property
     def answer(self) -> Answer:
         """By the signs that the intervals show."""
         signs = [one.value.sign for one in self.evidence]
+        if self.measures and {-1, 1} <= set(signs):
+            return "undecided"
         if -1 in signs:
             return "contradicted"
         return "confirmed" if signs and all(sign == 1 for sign in signs) else "undecided"
@@ -60,13 +65,16 @@ def find(study: Representations) -> list[Finding]:
                 Evidence(f"mean similarity of a network's layers, ViT less CNN ({MEASURES[measure]})", one)
                 for measure, one in _uniformity(study).items()
             ],
+            measures=True,
         ),
         Finding(
             "heads",
             "the ViT's lowest layer has both local and global heads",
             "Dosovitskiy et al. 2021, An Image is Worth 16x16 Words",
             [
-                Evidence(f"{LOCAL:g} of uniform attention's distance less the most local head's (pixels)", local),
+                Evidence(
+                    f"{LOCAL:g} (our bound) of uniform attention's distance less the most local head's (pixels)", local
+                ),
                 Evidence(f"the most global head's distance less {GLOBAL:g} of uniform attention's (pixels)", wide),
                 Evidence("the distance between these two heads less that before training (pixels)", spread),
             ],
@@ -112,7 +120,7 @@ def _uniformity(study: Representations) -> dict[str, Estimate]:
 
 def _kept(study: Representations, corruption: str) -> list[Evidence]:
     name = f"share of the accuracy above chance that is kept under {corruption}, ViT less CNN"
-    return [Evidence(name, study.areas_between[corruption])] if corruption in study.areas_between else []
+    return [Evidence(name, study.kept_more[corruption])] if corruption in study.kept_more else []
 
 
 def _heads(study: Representations) -> tuple[Estimate, Estimate, Estimate]:

@@ -114,12 +114,11 @@ class Representations:
             accuracy = of.sort_values("step").accuracy.to_numpy()
             above = accuracy - chance
             shares = above / above[0] if above[0] > 0 else np.full(len(above), np.nan)
-            area = float(np.trapezoid(shares, dx=1 / (len(shares) - 1)))
-            rows.append({"model": model, "seed": seed, "corruption": corruption, "kept": area})
+            rows.append({"model": model, "seed": seed, "corruption": corruption, "kept": shares[1:].mean()})
         return pd.DataFrame(rows)
 
     @cached_property
-    def areas_between(self) -> dict[str, Estimate]:
+    def kept_more(self) -> dict[str, Estimate]:
         """By corruption: what the ViT keeps of its accuracy above chance less what the CNN keeps, paired by seed; of
         seeds in which both are above it."""
         table = self.kept.set_index(["corruption", "model", "seed"]).kept.unstack("model")

@@ -23,7 +23,7 @@ def robustness_figure(study: Representations) -> Figure:
             axes.plot(curves.mean(axis=1), color=COLOURS[model], label=LABELS[model], **LINES[model])
         steps = rows.drop_duplicates("step").sort_values("step")
         axes.set_xticks(steps.step, ["none" if s != s else f"{s:g}" for s in steps.strength])
-        known = study.areas_between.get(str(kind))
+        known = study.kept_more.get(str(kind))
         area = number("+.2f")(known) if known else "not above chance"
         title = f"{str(kind).capitalize()}\naccuracy kept, ViT less CNN: {area}"
         axes.set(xlabel=rows.unit.iloc[0], ylabel="accuracy (%)", ylim=(0, 100))
@@ -39,20 +39,23 @@ def disagreement_figure(study: Representations) -> Figure:
     figure, (confusion, classes, kappa) = panels(3, 4.7, 4.6)
     names = study.study["class_names"]
     _confusions(confusion, study.frames["confusion"], names)
-    means = study.frames["classes"].groupby("label").mean()
-    reach = 100 * np.array([means.difference - means.low, means.high - means.difference])
-    classes.errorbar(
-        100 * means.difference, range(len(means)), xerr=reach.clip(0), color="black", marker="o", ls="", capsize=3
-    )
+    of = study.frames["classes"]
+    labels = sorted(of.label.unique())
+    for index, (seed, rows) in enumerate(of.groupby("seed")):
+        reach = 100 * np.array([rows.difference - rows.low, rows.high - rows.difference])
+        places = np.searchsorted(labels, rows.label) + 0.25 * (index - (len(study.seeds) - 1) / 2)
+        style = {"marker": "os^Dv"[index % 5], "color": f"{0.25 * (index % 3)}", "label": f"seed {seed}"}
+        classes.errorbar(100 * rows.difference, places, xerr=reach.clip(0), ls="", capsize=2, markersize=4, **style)
+    classes.legend(fontsize=8)
     classes.axvline(0, color="black", linestyle=":", linewidth=1)
-    classes.set_yticks(range(len(means)), [names[label] for label in means.index], parse_math=False)
+    classes.set_yticks(range(len(labels)), [names[label] for label in labels], parse_math=False)
     classes.invert_yaxis()
-    classes.set(title="Accuracy by class, CNN less ViT", xlabel="points (bars: 95 % over images)")
+    classes.set(title="Accuracy by class, CNN less ViT", xlabel="points (95 % over images, all classes together)")
     _kappas(kappa, kappas(study))
     for axes in (classes, kappa):
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
-    add_title(figure, say_learned("title", study, ("predictions",), "mean over seeds"))
+    add_title(figure, say_learned("title", study, ("predictions",), "mean over seeds, by class each"))
     return figure
 
 

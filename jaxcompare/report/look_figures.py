@@ -22,12 +22,14 @@ def reach_figure(study: Representations) -> Figure:
     heads, widths = study.frames["attention"], study.frames["fields"]
     uniform = study.study["uniform_attention_pixels"]
     for trained in (False, True):
-        means = heads[heads.trained == trained].groupby(["layer", "head"]).pixels.mean().reset_index()
-        places = means.layer + 1 + (0.12 if trained else -0.12)
-        attention.plot(places, means.pixels, **_style("vit", trained, "") | {"linestyle": ""})
+        of = heads[heads.trained == trained]
+        # Heads of two seeds have no order in common: a seed's stand in a column.
+        column = of.seed.rank(method="dense") / (of.seed.nunique() + 1)
+        places = of.layer + 1 + 0.4 * column * (1 if trained else -1)
+        attention.plot(places, of.pixels, **_style("vit", trained, "") | {"linestyle": ""})
     attention.axhline(uniform, color="black", linestyle=":", linewidth=1, label="uniform attention")
     attention.set_xticks(sorted(heads.layer.unique() + 1))
-    attention.set(title="ViT: mean attention distance, a mark a head", xlabel="encoder layer")
+    attention.set(title="ViT: mean attention distance, a mark a head of a seed", xlabel="encoder layer")
     top, ticks = max(uniform, heads.pixels.max(), widths.width.max()), []
     for model in LABELS:
         of = widths[widths.model == model]
@@ -48,7 +50,10 @@ def reach_figure(study: Representations) -> Figure:
         axes.set(ylabel="pixels", ylim=(0, 1.3 * top))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, ncols=2, loc="upper left")
-    add_title(figure, say_learned("title", study, ("attention", "fields"), "mean over seeds; on the right each, too"))
+    add_title(
+        figure,
+        say_learned("title", study, ("attention", "fields"), "left each seed, right their mean, too; left and right"),
+    )
     return figure
 
 
@@ -125,7 +130,7 @@ def first_layer_figure(study: Representations) -> Figure:
     figure.colorbar(image, ax=positions, shrink=0.8, label="cosine similarity")
     for axes in (filters, embedding):
         axes.set_axis_off()
-    add_title(figure, say_learned("title", study, (), "first seed"))
+    add_title(figure, say_learned("title", study, (), f"seed {study.seeds[0]}"))
     return figure
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from jaxcompare.analysis.statistics import LEVEL
 from jaxcompare.data.split import Statistics
 from jaxcompare.representations.corruptions import CORRUPTIONS, robustness_curves
 from jaxcompare.representations.disagreement import agreement, class_differences, confusion_matrix, error_consistency
@@ -26,6 +27,7 @@ def disagreement_frames(
     a row a seed and class that has images.
     """
     pairs, cells, differences = [], [], []
+    together = 1 - (1 - LEVEL) / classes  # of all classes at once (Bonferroni)
     for one, other in itertools.combinations(networks, 2):
         first, second = predictions[one.name], predictions[other.name]
         ids = {"model": one.model, "seed": one.seed, "other_model": other.model, "other_seed": other.seed}
@@ -35,7 +37,7 @@ def disagreement_frames(
             both = {"without": without, **ids, "agreement": agreement(first[rows], second[rows])}
             pairs.append(both | error_consistency(labels[rows], first[rows], second[rows])._asdict())
         if one.model != other.model and one.seed == other.seed:
-            for label, found in enumerate(class_differences(labels, first, second, classes)):
+            for label, found in enumerate(class_differences(labels, first, second, classes, level=together)):
                 if found:
                     ends = {"low": found.interval.low, "high": found.interval.high}
                     row = {"seed": one.seed, "label": label, "images": found.images, "difference": found.difference}

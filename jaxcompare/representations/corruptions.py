@@ -115,9 +115,11 @@ class Corruption:
     strengths: tuple[Strength, ...]
 
     def of_side(self, side: int) -> tuple[Strength, ...]:
-        """The strengths for square images of another side: pixels in proportion, grids that divide it."""
-        if self.unit.startswith("pixels"):
-            return tuple(dict.fromkeys(max(1, round(s * side / SIDE)) for s in self.strengths))
+        """The strengths for square images of another side: pixels and cycles in proportion, grids that divide it."""
+        # From one cycle on is all that there is.
+        for unit, least in (("pixels", 1), ("cycles", 2)):
+            if self.unit.startswith(unit):
+                return tuple(dict.fromkeys(max(least, round(s * side / SIDE)) for s in self.strengths))
         return tuple(s for s in self.strengths if self.corrupt is not shuffle_patches or side % s == 0)
 
 
@@ -126,7 +128,7 @@ CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
         "translation": Corruption(translate, "pixels", (2, 4, 8, 12)),
         "patch shuffle": Corruption(shuffle_patches, "patches a side", (2, 4, 8)),
         "low-pass": Corruption(low_pass, "cycles an image kept up to", (12, 8, 4, 2)),
-        "high-pass": Corruption(high_pass, "cycles an image kept from", (1.5, 2, 4, 8)),
+        "high-pass": Corruption(high_pass, "cycles an image kept from", (2, 4, 6, 8)),
         "contrast": Corruption(lower_contrast, "contrast kept", (0.5, 0.25, 0.1, 0.05)),
         "occlusion": Corruption(occlude, "pixels a side", (4, 8, 16, 24)),
     }

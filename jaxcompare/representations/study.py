@@ -104,11 +104,13 @@ def run_study(
     cnn, vit = (next(network for network in trained if network.model == model) for model in ("cnn", "vit"))
     rows, columns = patch_grid(vit.module, images)
     patch = images.shape[1] // rows
-    components = patch_components(vit.params, patch, COMPONENTS)
+    untrained = next(network for network in networks if (network.model, network.trained) == ("vit", False))
+    components, before = (patch_components(of.params, patch, COMPONENTS) for of in (vit, untrained))
     pictures = chosen_maps(cnn, vit, pixels, images, labels, predictions) | {
         "filters": cnn_filters(cnn.params),
         "components": components.filters,
         "explained": components.explained,
+        "explained_untrained": before.explained,
         "positions": position_similarity(vit.params, rows, columns),
     }
     used = {
