@@ -78,6 +78,7 @@ def write(folder, *, favour=1, identified=1.0, positions=None):
         "filters": generator.random((32, 3, 3, 3)),
         "components": generator.normal(size=(28, 4, 4, 3)),
         "explained": np.full(28, 0.03),
+        "explained_untrained": np.full(28, 0.02),
         "positions": near,
     }
     np.savez(folder / "pictures.npz", **pictures, **maps)

@@ -92,6 +92,16 @@ def test_contrast_and_occlusion():
     assert (found[covered] == 0.5).all()
 
 
+@pytest.mark.parametrize("side", [16, 32])
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_every_strength_does_more_than_the_one_before(kind, side):
+    images = np.random.default_rng(0).random((8, side, side, 3), np.float32)
+    found = [images, *(corrupt_images(images, kind, s) for s in CORRUPTIONS[kind].of_side(side))]
+    assert len(found) > 2
+    for i, one in enumerate(found):
+        assert all(np.abs(one - other).max() > 1e-3 for other in found[:i])
+
+
 def test_curves():
     labels = np.arange(40) % 2
     images = IMAGES / 2

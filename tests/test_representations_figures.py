@@ -55,8 +55,7 @@ def test_heads_are_of_trained_and_untrained_networks(study):
     attention = reach_figure(study).axes[0]
     heads = study.frames["attention"]
     for label, trained in (("trained", True), ("untrained", False)):
-        means = heads[heads.trained == trained].groupby(["layer", "head"]).pixels.mean()
-        np.testing.assert_allclose(line(attention, label), means)
+        np.testing.assert_allclose(line(attention, label), heads[heads.trained == trained].pixels)
 
 
 def test_curves_of_corrupted_images_are_accuracies(study):
@@ -83,7 +82,12 @@ def test_deletion_curves_are_the_maps_and_anothers(study):
 
 
 def test_confusions_are_the_cnns_less_the_vits(study):
-    confusion, _, kappa = disagreement_figure(study).axes
+    confusion, classes, kappa = disagreement_figure(study).axes
+    # A seed a line, of which every class has its own interval.
+    assert [drawn.get_label() for drawn in classes.containers] == [f"seed {seed}" for seed in study.seeds]
+    of_first = study.frames["classes"][study.frames["classes"].seed == study.seeds[0]]
+    shown = np.asarray(classes.containers[0][0].get_xdata(), float)
+    np.testing.assert_allclose(shown, 100 * of_first.difference)
     difference = confusion.images[0].get_array()
     assert difference[0, 1] == pytest.approx(100 * (1 / 10 - 11 / 20))
     assert difference[1, 0] == 0

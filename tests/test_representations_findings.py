@@ -48,6 +48,12 @@ def test_all_numbers_confirm_and_one_contradicts():
         ([], "undecided"),
     ):
         assert Finding("", "", "", [Evidence("", value) for value in values]).answer == answer
+    for values, answer in (
+        ([above, below], "undecided"),
+        ([above, above], "confirmed"),
+        ([open_, below], "contradicted"),
+    ):
+        assert Finding("", "", "", [Evidence("", value) for value in values], measures=True).answer == answer
 
 
 def test_readings_turn_with_the_numbers(folders):
@@ -70,7 +76,7 @@ def test_a_measure_that_does_not_identify_layers_concludes_nothing(tmp_path):
     assert (uniform.answer, uniform.evidence) == ("undecided", [])
     assert "not used for a conclusion" in reading_sentences(study)["figure11_similarity"]
     assert "Nothing was measured that could answer" in finding_sentences(study)[0]
-    assert "likest layer" not in reading_sentences(study)["figure11_similarity"]
+    assert "likest" not in reading_sentences(study)["figure11_similarity"]
 
 
 def test_what_is_kept_is_of_a_networks_own_accuracy_above_chance(tmp_path):
@@ -85,7 +91,7 @@ def test_what_is_kept_is_of_a_networks_own_accuracy_above_chance(tmp_path):
     kept = study.kept[study.kept.model == "cnn"]
     assert kept.kept[kept.seed == 1].isna().all()
     assert set(kept.kept[kept.seed != 1]) == {1.0}
-    lost = 0.2 * 1.5 / (0.8 - 1 / 3)
+    lost = 0.2 * 2 / (0.8 - 1 / 3)  # steps 1 to 3
     assert study.kept[study.kept.model == "vit"].kept.to_numpy() == pytest.approx(1 - lost)
     area = study.kept_more["occlusion"]
     assert (area.mean, area.sign) == (pytest.approx(-lost), -1)

@@ -68,7 +68,7 @@ def _probes(study: Representations) -> dict[str, Any]:
     gains: dict[str, Estimate] = {}
     for model, (layer, _) in best.items():
         of = probes[(probes.model == model) & (probes.layer == layer)]
-        best_untrained = means[model, False].idxmax()
+        best_untrained = means.xs((model, False), level=("model", "trained")).idxmax()
         before = probes[(probes.model == model) & ~probes.trained & (probes.layer == best_untrained)]
         paired = of[of.trained].set_index("seed").accuracy - before.set_index("seed").accuracy
         gains[model] = estimate(paired.tolist())

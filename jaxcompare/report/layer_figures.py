@@ -39,7 +39,7 @@ def _matrix(axes: Axes, title: str, block: pd.DataFrame) -> None:
     axes.imshow(block, vmin=0, vmax=1, cmap="Greys")
     for (row, column), value in np.ndenumerate(block.to_numpy()):
         axes.text(
-            column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if value > 0.5 else "black"
+            column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if value > 0.6 else "black"
         )
     axes.set_xticks(range(block.shape[1]), [layer_label(name) for name in block.columns], rotation=45, ha="right")
     axes.set_yticks(range(block.shape[0]), [layer_label(name) for name in block.index])

@@ -52,7 +52,7 @@ def reach_figure(study: Representations) -> Figure:
         axes.legend(fontsize=8, ncols=2, loc="upper left")
     add_title(
         figure,
-        say_learned("title", study, ("attention", "fields"), "left each seed, right their mean, too; left and right"),
+        say_learned("title", study, ("attention", "fields"), "heads of each seed, fields also in the mean"),
     )
     return figure
 
