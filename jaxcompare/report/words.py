@@ -28,6 +28,7 @@ _ENVIRONMENT.filters |= {
     "listed": text.and_text,
     "capital": text.capitalised,
     "signed": text.number("+.2f"),
+    "tenths": text.number("+.1f", 100),
     "measure": MEASURES.__getitem__,
     "layer": text.layer_label,
 }
