@@ -11,6 +11,7 @@ import synthetic_representations
 import report
 import representations
 from jaxcompare.analysis.findings import Evidence, Finding, find, kappas
+from jaxcompare.analysis.readings import readings
 from jaxcompare.analysis.representations import COLUMNS, read_representations
 from jaxcompare.analysis.statistics import estimate
 from jaxcompare.config import InputError
@@ -67,6 +68,24 @@ def test_readings_turn_with_the_numbers(folders):
     assert "not always more alike" in bad["figure17_disagreement"]
     assert "In every seed the CNN is more accurate on cat, the ViT on $x_1$." in good["figure17_disagreement"]
     assert "No class is shown" in none["figure17_disagreement"]
+
+
+def test_what_a_reading_is_held_against(folders):
+    """The best untrained layer, whichever it is; random pixels; both directions of likeness."""
+    study = read_representations(folders[1])
+    probes, deletion, similarity = (study.frames[name] for name in ("probes", "deletion", "similarity"))
+    probes.loc[~probes.trained & (probes.layer == "block_0"), "accuracy"] = 0.65
+    best = probes[probes.trained & (probes.model == "cnn")].groupby("layer").accuracy.mean().max()
+    assert readings(study)["figure13_probes"]["gains"]["cnn"].mean == pytest.approx(best - 0.65)
+    assert "Random pixels" not in reading_sentences(study)["figure15_maps"]
+    deletion["at_random"] = 0.0
+    assert "Random pixels cost more than those of the CNN's Grad-CAM" in reading_sentences(study)["figure15_maps"]
+    across = (similarity.model == "cnn") & (similarity.other_model == "vit") & similarity.trained
+    similarity.loc[across, "value"] = np.where(similarity.layer[across] == "block_0", 0.5, 0.1)
+    likest = readings(study)["figure11_similarity"]["across"]
+    layers = similarity.layer[across].nunique()
+    assert likest["cnn"][0] == pytest.approx(0.1 + 0.4 / layers)
+    assert likest["vit"][0] == pytest.approx(0.5)
 
 
 def test_a_measure_that_does_not_identify_layers_concludes_nothing(tmp_path):
