@@ -18,8 +18,6 @@ Option = Literal[
     "slices-4",
     "slices-8",
     "slices-16",
-    "slices-32",
-    "hash",
     "threefry",
 ]
 
@@ -39,8 +37,6 @@ OPTIONS: dict[Option, str] = {
     "slices-4": "slices of 4",
     "slices-8": "slices of 8",
     "slices-16": "slices of 16",
-    "slices-32": "slices of 32",
-    "hash": "dropout by a hash",
     "threefry": "dropout by threefry",
 }
 """As a person reads them. PyTorch's: the layout in memory that JAX's convolutions have; `torch.compile`'s mode; AdamW

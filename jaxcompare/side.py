@@ -35,7 +35,7 @@ class Setup:
     def training_of(self, cell: Cell) -> TrainingConfig:
         """A cell's. Epochs of the recipe's length are long enough for one to be timed."""
         epochs = 2 if cell.control == "long-epochs" else self.training.epochs
-        generators: dict[Option, DropoutGenerator] = {"hash": "hash", "threefry": "threefry"}
+        generators: dict[Option, DropoutGenerator] = {"threefry": "threefry"}
         return dataclasses.replace(
             self.training,
             batch_size=cell.batch_size,

@@ -20,7 +20,7 @@ from jaxcompare.training.learner import Learner, build_learner
 from jaxcompare.training.placement import Placement, choose_placement
 
 LOWERINGS: dict[Option, ConvLowering] = {"direct": "direct", "im2col": "im2col"}
-SLICES: dict[Option, int] = {"slices-2": 2, "slices-4": 4, "slices-8": 8, "slices-16": 16, "slices-32": 32}
+SLICES: dict[Option, int] = {"slices-2": 2, "slices-4": 4, "slices-8": 8, "slices-16": 16}
 
 
 def build_engine(cell: Cell, setup: Setup) -> Engine:
