@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from jaxcompare.models import build_model
-from jaxcompare.models.layers import Conv3x3, Dropout, keep_mask, max_pool_2x2
+from jaxcompare.models.convolution import direct, im2col, max_pool_2x2, winograd
+from jaxcompare.models.layers import Dropout, keep_mask
 from jaxcompare.models.vit import gelu
 from jaxcompare.torch_side import models as torch_models
 
@@ -56,16 +57,36 @@ def test_wrong_models_say_what_is_wrong(name, arguments, message):
         shapes_of(build_model(name, **arguments))
 
 
-def test_im2col_is_the_convolution_in_value_and_gradient():
+@pytest.mark.parametrize("convolve", [im2col, winograd])
+@pytest.mark.parametrize("shape", [(3, 6, 8, 4), (3, 5, 7, 4), (1, 1, 1, 4)])
+def test_lowerings_are_the_convolution_in_value_and_gradients(convolve, shape):
+    generator = np.random.default_rng(0)
     with jax.enable_x64(True):
-        x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5, 7, 4)))
-        params = jax.tree.map(lambda p: p.astype(np.float64), Conv3x3(8, "direct", None).init(KEY, x)["params"])
+        x, kernel = jnp.asarray(generator.normal(size=shape)), jnp.asarray(generator.normal(size=(3, 3, 4, 8)))
+        ours, theirs = (
+            jax.value_and_grad(lambda x, kernel, f=function: jnp.sum(jnp.sin(f(x, kernel))), (0, 1))(x, kernel)
+            for function in (convolve, direct)
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), ours, theirs)
 
-        def loss(params, x, lowering):
-            return jnp.sum(jnp.sin(Conv3x3(8, lowering, None).apply({"params": params}, x)))
 
-        direct, im2col = (jax.value_and_grad(loss, (0, 1))(params, x, lowering) for lowering in ("direct", "im2col"))
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), direct, im2col)
+def test_winograd_rounds_no_more_than_the_convolution():
+    """In float32, against float64, at the second convolution's sizes."""
+    generator = np.random.default_rng(0)
+    x, g = generator.normal(size=(8, 16, 16, 32)), generator.normal(size=(8, 16, 16, 64))
+    kernel = generator.uniform(-1, 1, (3, 3, 32, 64)) / np.sqrt(9 * 32)
+
+    def results(convolve, dtype):
+        y, vjp = jax.vjp(convolve, *(jnp.asarray(a, dtype) for a in (x, kernel)))
+        return [np.asarray(a, np.float64) for a in (y, *vjp(jnp.asarray(g, dtype)))]
+
+    with jax.enable_x64(True):
+        exact = results(direct, np.float64)
+    errors = [
+        [np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(results(convolve, np.float32), exact, strict=True)]
+        for convolve in (winograd, direct)
+    ]
+    assert (np.array(errors[0]) < 3 * np.array(errors[1])).all(), errors
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 8, 3), (2, 5, 7, 3)])

@@ -77,7 +77,9 @@ def jax_params(name, torch_model):
     return jax.tree.map(jnp.asarray, convert.to_flax(name, torch_model.state_dict()))
 
 
-@pytest.mark.parametrize(("name", "lowering"), [("cnn", "direct"), ("cnn", "im2col"), ("vit", None)])
+@pytest.mark.parametrize(
+    ("name", "lowering"), [("cnn", "direct"), ("cnn", "im2col"), ("cnn", "winograd"), ("vit", None)]
+)
 def test_logits_and_gradients_are_pytorchs(name, lowering, precision):
     logits_tolerance, gradient_tolerance, _ = PRECISIONS[precision]
     torch_model = torch_model_of(name, precision, 32)

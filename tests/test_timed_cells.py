@@ -167,8 +167,8 @@ def test_options_are_what_runs(monkeypatch, no_ceilings):
     assert isinstance(model.transformer.layers[0].self_attn, DotProductAttention)
     assert model.transformer.layers[0].self_attn.dropout == 0.1
     monkeypatch.setattr(learner, "build_model", models.build_model)
-    ours = cell_engine.build_cells_learner(dataclasses.replace(STEP, options=("direct", "slices-2")), SETUP)
-    assert (ours.placement.micro_batching.size, ours.model.lowering) == (2, "direct")
+    ours = cell_engine.build_cells_learner(dataclasses.replace(STEP, options=("im2col", "slices-2")), SETUP)
+    assert (ours.placement.micro_batching.size, ours.model.lowering) == (2, "im2col")
     vit = dataclasses.replace(STEP, model="vit", options=("threefry",))
     assert cell_engine.build_cells_learner(vit, SETUP).model.dropout_generator == "threefry"
 

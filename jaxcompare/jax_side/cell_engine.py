@@ -9,7 +9,7 @@ from jaxcompare.cells import Cell
 from jaxcompare.config import DataConfig, ExecutionConfig, RunConfig
 from jaxcompare.data.batch import Loader, ReadyBatches
 from jaxcompare.jax_side.plain import PlainEngine, to_device
-from jaxcompare.models.layers import ConvLowering
+from jaxcompare.models.convolution import ConvLowering
 from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.options import Option
 from jaxcompare.side import Setup
@@ -19,7 +19,7 @@ from jaxcompare.training.host_engine import HostEngine
 from jaxcompare.training.learner import Learner, build_learner
 from jaxcompare.training.placement import Placement, choose_placement
 
-LOWERINGS: dict[Option, ConvLowering] = {"direct": "direct", "im2col": "im2col"}
+LOWERINGS: dict[Option, ConvLowering] = {"im2col": "im2col"}
 SLICES: dict[Option, int] = {"slices-2": 2, "slices-4": 4, "slices-8": 8, "slices-16": 16}
 
 

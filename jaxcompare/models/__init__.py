@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jaxcompare.config import DropoutGenerator, ModelName, choose
 from jaxcompare.models.cnn import CNN
-from jaxcompare.models.layers import ConvLowering
+from jaxcompare.models.convolution import ConvLowering
 from jaxcompare.models.vit import DROPOUT_RATE, ViT
 from jaxcompare.sizes import HEADS, LAYERS, PATCH, WIDTH
 
@@ -36,10 +36,10 @@ def build_model(
         layers: the ViT's encoder layers.
         dropout_rate: the ViT's, at all four places of an encoder layer.
         dropout_generator: where the ViT's dropout masks come from.
-        lowering: how the CNN's convolutions reach XLA; by default "im2col" on CPU and "direct" elsewhere.
+        lowering: how the CNN's convolutions reach XLA; by default "winograd" on CPU and "direct" elsewhere.
         dtype: what the layers compute in, parameters staying as they are; None: the parameters' own.
     """
     choose("model", name, ModelName)
     if name == "cnn":
-        return CNN(num_classes, lowering or ("im2col" if jax.default_backend() == "cpu" else "direct"), dtype)
+        return CNN(num_classes, lowering or ("winograd" if jax.default_backend() == "cpu" else "direct"), dtype)
     return ViT(num_classes, patch, width, heads, layers, dropout_rate, dropout_generator, dtype)

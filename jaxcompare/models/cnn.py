@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxcompare.models.layers import Conv3x3, ConvLowering, Linear, max_pool_2x2
+from jaxcompare.models.convolution import ConvBlock, ConvLowering
+from jaxcompare.models.layers import Linear
 from jaxcompare.sizes import CHANNELS, HIDDEN
 
 
@@ -28,8 +29,7 @@ class CNN(nn.Module):
         activations = {}
         x = jnp.asarray(images)
         for block, channels in enumerate(CHANNELS):
-            x = Conv3x3(channels, self.lowering, self.dtype, name=f"conv_{block}")(x)
-            x = max_pool_2x2(jax.nn.relu(x))
+            x = ConvBlock(channels, self.lowering, self.dtype, name=f"conv_{block}")(x)
             activations[f"block_{block}"] = x
         x = x.reshape(x.shape[0], -1)
         x = jax.nn.relu(Linear(HIDDEN, self.dtype, name="hidden")(x))

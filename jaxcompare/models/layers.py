@@ -1,12 +1,7 @@
-"""Layers that both models need, with PyTorch's default initialisation.
-
-Images are NHWC throughout. Parameter names and layouts are Flax's: `kernel` is (in, out) for Linear and
-(height, width, in, out) for Conv.
-"""
+"""Layers that both models need, with PyTorch's default initialisation. Parameter names and layouts are Flax's."""
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -15,7 +10,6 @@ from jaxtyping import Array, Bool, Float, Key
 
 from jaxcompare.config import DropoutGenerator
 
-ConvLowering = Literal["direct", "im2col"]
 Initialiser = Callable[..., Array]
 
 
@@ -92,98 +86,6 @@ class Linear(nn.Module):
         bias = self.param("bias", self.bias_init or default, (self.features,))
         x, kernel = cast(self.dtype, x, kernel)
         return add_parameter(matmul(x.reshape(-1, fan_in), kernel).reshape(*x.shape[:-1], self.features), bias)
-
-
-@jax.custom_vjp
-def patches_3x3(x: Float[Array, "n h w c"]) -> Float[Array, "n h w 9*c"]:
-    """The 3x3 neighbourhood of every pixel, zero-padded, ordered (row, column, channel) along the last axis."""
-    _, h, w, _ = x.shape
-    # The barriers stop XLA:CPU from fusing the padding into the concatenation, or the concatenation into its users,
-    # either of which turns nine block copies into element-wise index arithmetic.
-    padded = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
-    shifts = [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
-    return jax.lax.optimization_barrier(jnp.concatenate(shifts, axis=-1))
-
-
-def _patches_3x3_backward(x: Array, g: Array) -> tuple[Array]:
-    n, h, w, c = x.shape
-    g = g.reshape(n, h, w, 3, 3, c)
-    zero = jnp.zeros((), g.dtype)
-    shifted = (
-        jax.lax.pad(g[:, :, :, i, j], zero, ((0, 0, 0), (i - 1, 1 - i, 0), (j - 1, 1 - j, 0), (0, 0, 0)))
-        for i in range(3)
-        for j in range(3)
-    )
-    return (sum(shifted, start=jnp.zeros_like(x)),)
-
-
-patches_3x3.defvjp(lambda x: (patches_3x3(x), x), _patches_3x3_backward)
-
-
-class Conv3x3(nn.Module):
-    """3x3 convolution, stride 1, zero padding 1, with bias, computed in `dtype`.
-
-    `lowering` chooses how XLA sees it: "direct" is one convolution; "im2col" a matrix product over gathered patches,
-    with the same parameters and, up to rounding, the same numbers. XLA:CPU runs the second faster.
-    """
-
-    features: int
-    lowering: ConvLowering
-    dtype: jnp.dtype | None
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w {self.features}"]:
-        fan_in = 9 * x.shape[-1]
-        init = fan_in_uniform(fan_in)
-        kernel = self.param("kernel", init, (3, 3, x.shape[-1], self.features))
-        bias = self.param("bias", init, (self.features,))
-        x, kernel = cast(self.dtype, x, kernel)
-        if self.lowering == "im2col":
-            columns = patches_3x3(x)
-            flat = matmul(columns.reshape(-1, fan_in), kernel.reshape(fan_in, self.features))
-            return add_parameter(flat, bias).reshape(*x.shape[:3], self.features)
-        dimensions = ("NHWC", "HWIO", "NHWC")
-        y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dimensions)
-        return add_parameter(y, bias)
-
-
-def _quarters(x: Array) -> tuple[Array, Array, Array, Array]:
-    """The four pixels of every 2x2 window, in row-major order."""
-    return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
-
-
-@jax.custom_vjp
-def max_pool_2x2(x: Float[Array, "n h w c"]) -> Float[Array, "n h//2 w//2 c"]:
-    """2x2 max-pool, stride 2; an odd last row or column is dropped. As in PyTorch, the first of equal maxima in a
-    window takes the whole gradient.
-
-    Four strided slices, not `nn.max_pool`: its backward pass scatters, which is slow on XLA:CPU.
-    """
-    _, h, w, _ = x.shape
-    a, b, c, d = _quarters(x[:, : h // 2 * 2, : w // 2 * 2])
-    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
-
-
-def _max_pool_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array]:
-    x, y = residuals
-    n, h, w, c = x.shape
-    taken = jnp.zeros(y.shape, bool)
-    grads = []
-    for quarter in _quarters(x[:, : h // 2 * 2, : w // 2 * 2]):
-        winner = (quarter == y) & ~taken
-        taken = taken | winner
-        grads.append(jnp.where(winner, g, 0))
-    rows = [jnp.stack(grads[:2], axis=3), jnp.stack(grads[2:], axis=3)]
-    full = jnp.stack(rows, axis=2).reshape(n, h // 2 * 2, w // 2 * 2, c)
-    return (jnp.pad(full, ((0, 0), (0, h % 2), (0, w % 2), (0, 0))),)
-
-
-def _max_pool_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
-    y = max_pool_2x2(x)
-    return y, (x, y)
-
-
-max_pool_2x2.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def _mix(x: Array) -> Array:

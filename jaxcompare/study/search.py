@@ -47,8 +47,7 @@ SLICES: dict[ModelName, tuple[Options, ...]] = {
 }
 """On CPUs; elsewhere a batch is whole."""
 
-WAYS: dict[ModelName, tuple[Options, ...]] = {"cnn": ((), ("direct",)), "vit": ((), ("threefry",))}
-WAYS_ON_GPUS: dict[ModelName, tuple[Options, ...]] = {"cnn": ((), ("im2col",)), "vit": ((), ("threefry",))}
+WAYS: dict[ModelName, tuple[Options, ...]] = {"cnn": ((), ("im2col",)), "vit": ((), ("threefry",))}
 
 
 def list_candidates(like: Cell, *, gpu: bool) -> list[list[Cell]]:
@@ -65,8 +64,8 @@ def list_candidates(like: Cell, *, gpu: bool) -> list[list[Cell]]:
     theirs = [place(engine="eager", options=a + b) for a, b in product(OF_MODEL[model], updates)]
     theirs += [place(engine="compile", options=a + b) for a, b in product(OF_MODEL[model], COMPILED)]
     ours = [place(engine=engine) for engine in JAX_ENGINES]
-    slices, ways = (((),), WAYS_ON_GPUS) if gpu else (SLICES[model], WAYS)
-    ours += [place(engine="epoch", options=a + b) for a, b in product(ways[model], slices)]
+    slices = ((),) if gpu else SLICES[model]
+    ours += [place(engine="epoch", options=a + b) for a, b in product(WAYS[model], slices)]
     return [[cell for cell in cells if not cell.refusal(gpu)] for cells in (theirs, ours)]
 
 

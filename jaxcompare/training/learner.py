@@ -13,7 +13,7 @@ from jaxcompare.config import ModelName, Precision, TrainingConfig
 from jaxcompare.data.batch import Batch
 from jaxcompare.data.split import Dataset
 from jaxcompare.models import build_model
-from jaxcompare.models.layers import ConvLowering
+from jaxcompare.models.convolution import ConvLowering
 from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.training.optimiser import build_optimiser
 from jaxcompare.training.placement import Placement
@@ -77,7 +77,7 @@ def build_learner(
         dropout_rate=dropout_rate,
         dropout_generator=training.dropout_generator,
         # Vmapped over seeds, a convolution becomes a grouped one: slow on CPUs, not measured on GPUs.
-        lowering="im2col" if len(seeds) > 1 else lowering,
+        lowering=lowering or ("im2col" if len(seeds) > 1 and placement.devices[0].platform != "cpu" else None),
         dtype=jnp.dtype(jnp.bfloat16) if precision == "bfloat16" else None,
     )
     shape = dataset.train.images.shape[1:]
