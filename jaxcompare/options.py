@@ -12,11 +12,13 @@ Option = Literal[
     "foreach",
     "fused",
     "sdpa",
+    "replicas",
     "im2col",
     "slices-2",
     "slices-4",
     "slices-8",
     "slices-16",
+    "slices-32",
     "threefry",
 ]
 
@@ -30,16 +32,21 @@ OPTIONS: dict[Option, str] = {
     "foreach": "AdamW foreach",
     "fused": "AdamW fused",
     "sdpa": "attention by scaled_dot_product_attention",
+    "replicas": "a replica on each core",
     "im2col": "convolutions as products",
     "slices-2": "slices of 2",
     "slices-4": "slices of 4",
     "slices-8": "slices of 8",
     "slices-16": "slices of 16",
+    "slices-32": "slices of 32",
     "threefry": "dropout by threefry",
 }
 """As a person reads them. PyTorch's: the layout in memory that JAX's convolutions have; `torch.compile`'s mode; AdamW
 compiled, or its implementation; attention by `scaled_dot_product_attention` between two Linear, in place of
-MultiheadAttention. JAX's: how convolutions reach XLA, images of a micro-batch, the generator of dropout's masks."""
+MultiheadAttention; on CPUs one thread and a part of the batch to each core. JAX's: how convolutions reach XLA, the
+generator of dropout's masks. Of both: images of a micro-batch."""
+
+SLICES: dict[Option, int] = {"slices-2": 2, "slices-4": 4, "slices-8": 8, "slices-16": 16, "slices-32": 32}
 
 ON_GPUS: tuple[Option, ...] = ("reduce-overhead", "max-autotune")
 """That use CUDA graphs."""

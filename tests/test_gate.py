@@ -78,9 +78,17 @@ def test_plain_jax_passes_the_gate(engine, reference):
 
 @pytest.mark.parametrize(
     ("place", "options"),
-    [(None, ()), ("resident", ()), ("resident", ("channels-last", "foreach")), (None, ("fused", "sdpa"))],
+    [
+        (None, ()),
+        ("resident", ()),
+        ("resident", ("channels-last", "foreach")),
+        (None, ("fused", "sdpa")),
+        (None, ("replicas",)),
+        ("resident", ("replicas", "slices-4")),
+    ],
 )
-def test_pytorch_passes_the_gate(reference, place, options):
+def test_pytorch_passes_the_gate(reference, place, options, monkeypatch):
+    monkeypatch.setattr(cell_step, "cpu_cores", lambda: 2)
     deviation = pass_gate(reference, "eager", input=place, options=options)
     assert deviation.exceeds("float32") == []
     assert 0 < deviation.logits < 1e-5  # float32 is not the float64 that it is held against

@@ -22,7 +22,7 @@ from jaxcompare.jax_side import epochs as jax_epochs
 from jaxcompare.jax_side import side as jax_side
 from jaxcompare.jax_side.costs import count_costs
 from jaxcompare.measure.cost import layer_costs, training_bytes, training_flops
-from jaxcompare.measure.environment import process_peak_bytes
+from jaxcompare.measure.environment import cpu_cores, process_peak_bytes
 from jaxcompare.study import worker
 from jaxcompare.study.process import CellFailed, in_fresh_process
 from jaxcompare.torch_side import cell_step
@@ -161,6 +161,9 @@ def test_options_are_what_runs(monkeypatch, no_ceilings):
     assert (function, update, optimiser.defaults["foreach"]) == (optimiser.step, optimiser.step, True)
     assert (of_update, of_loss["mode"], of_loss["fullgraph"]) == ({}, "max-autotune-no-cudagraphs", True)
     assert torch_timing(cell).manifest["optimiser"] == "compiled-optimiser, foreach"
+    assert torch_timing(EAGER).manifest["threads"] == torch.get_num_threads()
+    on_cores = dataclasses.replace(EAGER, options=("replicas",))
+    assert torch_timing(on_cores).manifest["threads"] == cpu_cores()
     vit = dataclasses.replace(EAGER, model="vit", options=("fused", "sdpa"))
     model, optimiser, *_ = cell_step.build_training(vit, SETUP, torch.device("cpu"))
     assert optimiser.defaults["fused"]

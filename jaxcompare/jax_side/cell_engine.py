@@ -11,7 +11,7 @@ from jaxcompare.data.batch import Loader, ReadyBatches
 from jaxcompare.jax_side.plain import PlainEngine, to_device
 from jaxcompare.models.convolution import ConvLowering
 from jaxcompare.models.vit import DROPOUT_RATE
-from jaxcompare.options import Option
+from jaxcompare.options import SLICES, Option
 from jaxcompare.side import Setup
 from jaxcompare.training.device_engine import DeviceEngine
 from jaxcompare.training.engine import Engine
@@ -20,7 +20,6 @@ from jaxcompare.training.learner import Learner, build_learner
 from jaxcompare.training.placement import Placement, choose_placement
 
 LOWERINGS: dict[Option, ConvLowering] = {"im2col": "im2col"}
-SLICES: dict[Option, int] = {"slices-2": 2, "slices-4": 4, "slices-8": 8, "slices-16": 16}
 
 
 def build_engine(cell: Cell, setup: Setup) -> Engine:

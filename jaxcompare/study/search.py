@@ -29,6 +29,9 @@ Time = Callable[[Cell, int], float | None]
 OF_MODEL: dict[ModelName, tuple[Options, ...]] = {"cnn": ((), ("channels-last",)), "vit": ((), ("sdpa",))}
 """PyTorch's, with every engine."""
 
+ON_CORES: tuple[Options, ...] = (("replicas",), ("replicas", "slices-32"), ("replicas", "slices-16"))
+"""PyTorch's on CPUs, run as this package runs JAX there."""
+
 EAGER: tuple[Options, ...] = ((), ("for-loop",), ("foreach",), ("fused",))
 COMPILED: tuple[Options, ...] = (
     ("fused",),
@@ -62,6 +65,8 @@ def list_candidates(like: Cell, *, gpu: bool) -> list[list[Cell]]:
     updates = [update for update in EAGER if chosen not in update]
     model = like.model
     theirs = [place(engine="eager", options=a + b) for a, b in product(OF_MODEL[model], updates)]
+    if not gpu:
+        theirs += [place(engine="eager", options=(*a, "fused", *b)) for a, b in product(OF_MODEL[model], ON_CORES)]
     theirs += [place(engine="compile", options=a + b) for a, b in product(OF_MODEL[model], COMPILED)]
     ours = [place(engine=engine) for engine in JAX_ENGINES]
     slices = ((),) if gpu else SLICES[model]

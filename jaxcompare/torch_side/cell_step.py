@@ -11,14 +11,12 @@ from jaxcompare.cells import Cell
 from jaxcompare.compat import torch as compat
 from jaxcompare.config import TrainingConfig
 from jaxcompare.measure.environment import cpu_cores
-from jaxcompare.options import Option
+from jaxcompare.options import SLICES, Option
 from jaxcompare.side import Setup
 from jaxcompare.torch_side.fit import build_optimiser
 from jaxcompare.torch_side.models import build_model
+from jaxcompare.torch_side.replicas import Loss, propagate_on_cores
 from jaxcompare.torch_side.resident import Resident, make_batch, put_split
-
-Loss = Callable[..., tuple[torch.Tensor, torch.Tensor]]
-"""(images, labels), or what `resident.make_batch` makes them of -> mean loss, logits: as a cell computes them."""
 
 IMPLEMENTATIONS: dict[Option, dict[str, bool]] = {
     "for-loop": {"foreach": False},
@@ -50,7 +48,7 @@ def start(cell: Cell) -> torch.device:
 def build_training(
     cell: Cell, setup: Setup, device: torch.device
 ) -> tuple[nn.Module, torch.optim.Optimizer, Loss, Callable[[], object]]:
-    """A cell's model in training mode, its optimiser, its loss, and what updates."""
+    """A cell's model in training mode, its optimiser, what propagates, and what updates."""
     dataset, training = setup.dataset, setup.training_of(cell)
     torch.manual_seed(training.seed)
     model = build_cells_model(cell, setup)
@@ -59,7 +57,7 @@ def build_training(
     model.to(device).train()
     optimiser, update = build_update(cell, model, training)
     resident = put_split(dataset.train, dataset.statistics, device) if cell.input == "resident" else None
-    return model, optimiser, build_loss(cell, model, device, resident), update
+    return model, optimiser, build_propagation(cell, model, device, resident), update
 
 
 def build_cells_model(cell: Cell, setup: Setup) -> nn.Module:
@@ -79,16 +77,37 @@ def build_update(
 
 def build_step(cell: Cell, setup: Setup, device: torch.device) -> Callable[..., torch.Tensor]:
     """What a `Loss` takes, on the device -> loss, after one optimiser update."""
-    _, optimiser, compute_loss, update = build_training(cell, setup, device)
+    _, optimiser, propagate, update = build_training(cell, setup, device)
 
     def step(*batch: torch.Tensor) -> torch.Tensor:
         optimiser.zero_grad()
-        loss, _ = compute_loss(*batch)
-        loss.backward()
+        loss, _ = propagate(*batch)
         update()
-        return loss.detach()
+        return loss
 
     return step
+
+
+def build_propagation(cell: Cell, model: nn.Module, device: torch.device, resident: Resident | None = None) -> Loss:
+    """A loss that leaves its gradients in the model."""
+
+    def build(replica: nn.Module) -> Loss:
+        return build_loss(cell, replica, device, resident)
+
+    if "replicas" in cell.options:
+        return propagate_on_cores(model, build, cpu_cores(), cell.choose(SLICES, None))
+    return with_gradients(build(model))
+
+
+def with_gradients(compute_loss: Loss) -> Loss:
+    """The same, and its gradients are left in the model."""
+
+    def propagate(*batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, logits = compute_loss(*batch)
+        loss.backward()
+        return loss.detach(), logits.detach()
+
+    return propagate
 
 
 def build_loss(cell: Cell, model: nn.Module, device: torch.device, resident: Resident | None = None) -> Loss:

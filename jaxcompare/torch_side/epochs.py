@@ -53,6 +53,7 @@ def time_epochs(cell: Cell, setup: Setup, *, cold: bool = True) -> Timing:
         )
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
     memory = {"allocator": peak, "plan": None, "process": process_peak_bytes()}
+    manifest = _build_manifest(cell, device)
     # The ceilings' own arrays come after the peak is read.
     flops_per_s, copy_bytes_per_s = _measure_ceilings(cell, device)
     return dataclasses.replace(
@@ -62,7 +63,7 @@ def time_epochs(cell: Cell, setup: Setup, *, cold: bool = True) -> Timing:
         ceiling_flops_per_s=flops_per_s,
         copy_bytes_per_s=copy_bytes_per_s,
         memory=memory,
-        manifest=_build_manifest(cell, device),
+        manifest=manifest,
         environment=describe_environment("torch", torch_device=device.type),
     )
 
@@ -119,10 +120,11 @@ def _train(
 
 
 def _build_manifest(cell: Cell, device: torch.device) -> dict[str, object]:
+    replicas = cpu_cores() if "replicas" in cell.options else 1
     return {
         "tf32": device.type == "cuda" and compat.allows_tf32(),
         "bfloat16": cell.precision == "bfloat16",
-        "threads": torch.get_num_threads() if device.type == "cpu" else cpu_cores(),
+        "threads": cpu_cores() if device.type == "cuda" else torch.get_num_threads() * replicas,
         "layout": "NHWC" if "channels-last" in cell.options else "NCHW",
         "attention": cell.choose({"sdpa": "scaled_dot_product_attention"}, "torch.nn.MultiheadAttention"),
         "optimiser": ", ".join(one for one in cell.options if one in OF_UPDATES) or "PyTorch's choice",
@@ -135,6 +137,8 @@ def _build_manifest(cell: Cell, device: torch.device) -> dict[str, object]:
 
 def _measure_ceilings(cell: Cell, device: torch.device) -> tuple[float, float]:
     """FLOP/s of a large matrix product and bytes/s of a large copy; see `measure.ceiling`."""
+    if device.type == "cpu":
+        torch.set_num_threads(cpu_cores())
     side, values = clock.ceiling_sizes(device.type == "cpu")
     factor = torch.randn(side, side, device=device).to(getattr(torch, cell.precision, torch.float32))
     product_ms, _ = clock.time_calls(lambda: factor @ factor, lambda _: synchronise(device))

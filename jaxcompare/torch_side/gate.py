@@ -11,8 +11,9 @@ from jaxcompare.data.batch import full_batches
 from jaxcompare.data.split import Split
 from jaxcompare.measure.parity import Outcome, Reference, compute_outcome
 from jaxcompare.side import Setup
-from jaxcompare.torch_side.cell_step import Loss, build_cells_model, build_loss, build_update, start, without_dropout
+from jaxcompare.torch_side.cell_step import build_cells_model, build_propagation, build_update, start, without_dropout
 from jaxcompare.torch_side.fit import to_tensors
+from jaxcompare.torch_side.replicas import Loss
 from jaxcompare.torch_side.resident import put_split
 
 
@@ -31,38 +32,36 @@ def run_gate(cell: Cell, setup: Setup, reference: Reference) -> Outcome:
         batches, resident = [*map(to_tensors, full_batches(reference.images, reference.labels))], None
     without_dropout(model)
     model.to(device).train()
-    loss = build_loss(cell, model, device, resident)
-    return compute(model, loss, batches, *build_update(cell, model, setup.training_of(cell)), device.type)
+    propagate = build_propagation(cell, model, device, resident)
+    return compute(model, propagate, batches, *build_update(cell, model, setup.training_of(cell)), device.type)
 
 
 def compute(
     model: nn.Module,
-    compute_loss: Loss,
+    propagate: Loss,
     batches: Sequence[Sequence[torch.Tensor]],
     optimiser: torch.optim.Optimizer,
     update: Callable[[], object],
     device: str = "cpu",
 ) -> Outcome:
-    """What `measure.parity` asks for, by `compute_loss`, which runs `model` on each of `batches`."""
+    """What `measure.parity` asks for, by `propagate`, which leaves the gradients of each of `batches` in `model`."""
 
-    def propagate(batch: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def run(batch: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         optimiser.zero_grad()
-        loss, logits = compute_loss(*(part.to(device) for part in batch))
-        loss.backward()
-        return loss, logits
+        return propagate(*(part.to(device) for part in batch))
 
     def differentiate(batch: Sequence[torch.Tensor]) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        _, logits = propagate(batch)
+        _, logits = run(batch)
         grads = {key: _numpy(value.grad) for key, value in model.named_parameters() if value.grad is not None}
         return _numpy(logits), grads
 
     def train(batch: Sequence[torch.Tensor]) -> float:
-        loss, _ = propagate(batch)
+        loss, _ = run(batch)
         update()
-        return float(loss.detach())
+        return float(loss)
 
     return compute_outcome(batches, differentiate, train)
 
 
 def _numpy(value: torch.Tensor) -> np.ndarray:
-    return value.detach().double().cpu().numpy()
+    return value.double().cpu().numpy()

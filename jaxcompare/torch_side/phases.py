@@ -9,14 +9,15 @@ from jaxcompare.cells import Cell
 from jaxcompare.data.host import build_loaders
 from jaxcompare.measure.clock import STEPS, WARM_UP, Phases, median_ms, time_batches, time_calls
 from jaxcompare.side import Setup
-from jaxcompare.torch_side.cell_step import build_training, start, synchronise
+from jaxcompare.torch_side.cell_step import build_loss, build_training, start, synchronise
 from jaxcompare.torch_side.fit import to_tensors
 
 
 def measure_phases(cell: Cell, setup: Setup) -> Phases:
     """Time a cell's step by phase, on batches of the same pipeline as JAX's; all training images are used."""
     device, cell = start(cell), dataclasses.replace(cell, input="prepared")
-    model, optimiser, compute_loss, update = build_training(cell, setup, device)
+    model, optimiser, propagate, update = build_training(cell, setup, device)
+    compute_loss = build_loss(cell, model, device)
     loader, _ = build_loaders(setup.dataset, setup.training_of(cell), workers=0)
     batches, input_ms = time_batches(loader.epoch(0))
     on_host = to_tensors(batches[0])
@@ -29,7 +30,7 @@ def measure_phases(cell: Cell, setup: Setup) -> Phases:
 
     def step() -> None:
         optimiser.zero_grad()
-        compute_loss(images, labels)[0].backward()
+        propagate(images, labels)
         update()
 
     step_ms, dispatch_ms = time_calls(step, wait)

@@ -13,7 +13,7 @@ from jaxcompare.data.batch import full_batches
 from jaxcompare.data.host import crop_and_flip, normalise
 from jaxcompare.data.split import Dataset
 from jaxcompare.measure.parity import STEPS, Outcome, Reference
-from jaxcompare.torch_side.cell_step import without_dropout
+from jaxcompare.torch_side.cell_step import with_gradients, without_dropout
 from jaxcompare.torch_side.convert import to_flax
 from jaxcompare.torch_side.fit import build_optimiser, to_tensors
 from jaxcompare.torch_side.gate import compute
@@ -39,7 +39,7 @@ def compute_reference(name: ModelName, dataset: Dataset, training: TrainingConfi
 
     without_dropout(model)
     optimiser = build_optimiser(model, training)
-    outcome = compute(model, compute_loss, batches, optimiser, optimiser.step)
+    outcome = compute(model, with_gradients(compute_loss), batches, optimiser, optimiser.step)
     grads = {key: torch.from_numpy(np.asarray(value)) for key, value in outcome.grads.items()}
     return Reference(
         images,
