@@ -25,6 +25,7 @@ WHOLE = ("programs", "allocator_bytes", "plan_bytes", "process_bytes", "devices"
 
 REAL = (
     *("load_average", "input_wait", "cold_compile_s", "warm_compile_s"),
+    *("import_time_s", "build_time_s", "startup_s", "warm_startup_s"),
     *(f"{cache}_{name}" for cache in ("cold", "warm") for name in COMPILE_PHASES.values()),
 )
 """Columns that may be NA throughout."""
@@ -79,6 +80,7 @@ def _row(record: CellRecord) -> dict[str, Any]:
         "timed_steps": len(record.epoch_time_s) * record.steps,
         "one_time_s": record.one_time_s,
         "first_run_s": record.first_run_s,
+        **{name: getattr(record, name) for name in ("import_time_s", "build_time_s", "startup_s", "warm_startup_s")},
         "cold_compile_s": record.cold_compile_s,
         "warm_compile_s": record.warm_compile_time_s,
         **{f"cold_{name}": seconds for name, seconds in cold.items()},

@@ -26,6 +26,10 @@ class Timing:
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
+    import_time_s: FromZero | None = None
+    """Of the framework and this package, in a process that has Python alone. None: an older record."""
+    build_time_s: FromZero | None = None
+    """From there to the first epoch, but for compilation: device, images on it, model, optimiser."""
     epoch_time_s: list[Positive] = dataclasses.field(default_factory=list)
     """Of each epoch after the warm-up, all seeds together; evaluation and compilation are not in it."""
     warm_up_time_s: list[Positive] = dataclasses.field(default_factory=list)
@@ -128,6 +132,26 @@ class CellRecord(Timing):
     def first_run_s(self) -> float:
         """What the first epoch took beyond a later one."""
         return max(0.0, self.warm_up_time_s[0] - statistics.median(self.epoch_time_s))
+
+    @property
+    def startup_s(self) -> float | None:
+        """From the framework's import to the end of the first step, with an empty cache."""
+        return self._startup_s(self.compile_time_s or 0.0, self.first_step_time_s)
+
+    @property
+    def warm_startup_s(self) -> float | None:
+        """The same where every program is in the cache; None where that was not measured."""
+        if (compiled := self.warm_compile_time_s) is None:
+            return None
+        if self.cell.framework == "torch":  # which compiles in its first step
+            return self._startup_s(0.0, [compiled])
+        return self._startup_s(compiled, [])
+
+    def _startup_s(self, compile_s: float, first_steps: Sequence[float]) -> float | None:
+        if self.import_time_s is None or self.build_time_s is None:
+            return None
+        first_step_s = first_steps[0] if first_steps else self.first_run_s + self.step_time_s
+        return self.import_time_s + self.build_time_s + compile_s + first_step_s
 
     @property
     def one_time_s(self) -> float:

@@ -53,6 +53,8 @@ def timed(cell: Cell, step_ms: float, repeat: int = 0, **changes) -> CellRecord:
     first_step = {"first step": {"step_s": 1.5}}
     torch_steps = [first_run_s, step_ms / 500, *[step_ms / 1e3] * 8]
     fields = {
+        "import_time_s": 2.0,
+        "build_time_s": 1.0,
         "epoch_time_s": [epoch_s] * 2,
         "warm_up_time_s": [epoch_s + first_run_s],
         "first_step_time_s": torch_steps if cell.framework == "torch" else [],

@@ -136,6 +136,9 @@ def test_the_frame_is_a_row_a_process():
     assert list(frame.warm_compile_s[:2]) == pytest.approx([1.1, 1.5])
     assert list(frame.loc[0, ["cold_trace_s", "cold_lower_s", "cold_xla_s", "warm_xla_s"]]) == [1.0, 0.5, 4.0, 0.8]
     assert math.isnan(frame.cold_xla_s[1])
+    # 3 s of imports and building, then the first step: 0.55 s, or with compilation.
+    assert list(frame.startup_s[:2]) == pytest.approx([3 + 5.5 + 0.55, 3 + 6.0])
+    assert list(frame.warm_startup_s[:2]) == pytest.approx([3 + 1.1 + 0.55, 3 + 1.5])
     assert frame.page_faults[0] == 7
     assert frame.message[2] == "no"
     assert math.isnan(frame.image_time_s[2])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import time
 from types import SimpleNamespace
 from typing import get_args
 
@@ -105,6 +106,15 @@ def test_cold_is_not_read_from_a_cache_and_warm_is(measure, from_cache, message,
     monkeypatch.setattr(jax_epochs, "time_cell", lambda *_: Timing(compile_times=times))
     with pytest.raises(RuntimeError, match=message):
         measure(STEP, SETUP, tmp_path)
+
+
+@pytest.mark.parametrize(("timing_of", "cell"), [(jax_timing, STEP), (torch_timing, EAGER)])
+def test_building_is_apart_from_compilation_and_training(timing_of, cell, no_ceilings):
+    begun = time.perf_counter()
+    timing = timing_of(cell)
+    wall_s = time.perf_counter() - begun
+    compiled_s = sum(times[name] for times in timing.compile_times.values() for name in times if name.endswith("_s"))
+    assert 0 < timing.build_time_s <= wall_s - compiled_s - sum(timing.warm_up_time_s + timing.epoch_time_s)
 
 
 @pytest.mark.slow

@@ -88,6 +88,7 @@ def test_the_command_measures_and_shows(processes, unset_malloc, run_script, cap
         assert record.memory["process"] > 1e8
     assert step.memory["plan"] > 1e4
     assert step.warm_compile_time_s > 0
+    assert step.startup_s > step.import_time_s + step.build_time_s + step.compile_time_s
     recipe, _ = map(json.loads, (tmp_path / "out" / "inputs.jsonl").read_text().splitlines())
     assert recipe["images_per_s"] > 0
     out = capsys.readouterr().out

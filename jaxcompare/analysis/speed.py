@@ -86,7 +86,11 @@ def best(
         may &= found.engine.isin(engines)
     if not with_options:
         may &= found.options == ""
-    medians = found[may].groupby("cell", sort=False).image_time_s.median()
+    return _fastest(found[may])
+
+
+def _fastest(rows: pd.DataFrame) -> Cell | None:
+    medians = rows.groupby("cell", sort=False).image_time_s.median()
     return medians.index[medians.argmin()] if len(medians) else None
 
 
@@ -115,6 +119,17 @@ def recipe_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
             eager = best(frame, ours, "torch", "eager", with_options=False)
             if plain and eager:
                 yield Pair("recipe", "as the recipe has it", (plain,), (eager,))
+
+
+def control_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
+    """Of each model and precision measured without dropout: the best of JAX over the best of PyTorch, both without."""
+    found = measured(at_main_size(frame))
+    found = found[found.control == "no-dropout"] if len(found) else found
+    for model, precision in groups(found):
+        of = found[(found.model == model) & (found.precision == precision)]
+        ours, theirs = (_fastest(of[of.framework == name]) for name in ("jax", "torch"))
+        if ours and theirs:
+            yield Pair("control", "no dropout: the best of JAX over the best of PyTorch", (ours,), (theirs,))
 
 
 def path_of(model: ModelName, precision: Precision, batch_size: int) -> list[Cell]:
@@ -158,14 +173,15 @@ def interaction_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
 
 
 def pairs(frame: pd.DataFrame) -> list[Pair]:
-    """All that a study compares, by kind: `over eager` as the recipe has it, `over the best` of PyTorch; the `best` of
-    JAX over that, and as the `recipe` has it; several `seeds` in one program over one; each `stage` from the recipe's
-    loop to JAX's program of an epoch (time before it over time after), the `whole` way and what stands `beside` it; a
-    cell under a `control`, or with options, over itself without; the `interaction`, times as fast as PyTorch eager, of
-    the ViT over the CNN."""
+    """All that a study compares, by kind: `over eager` as the recipe has it, `over the best` of PyTorch; the `best`
+    of JAX over that, and as the `recipe` has it; several `seeds` in one program over one; each `stage` from the
+    recipe's loop to JAX's program of an epoch (time before it over time after), the `whole` way and what stands
+    `beside` it; a cell under a `control`, or with options, over itself without, and the best of each without
+    dropout; the `interaction`, times as fast as PyTorch eager, of the ViT over the CNN."""
     found = measured(at_main_size(frame))
     cells = cells_of(found)
     pairs = [*verdict_pairs(frame), *recipe_pairs(frame), *stage_pairs(frame), *interaction_pairs(frame)]
+    pairs += control_pairs(frame)
     for cell in cells:
         eager, fastest = baseline(cells, cell), best(frame, cell, "torch")
         if eager and eager != cell:
@@ -176,6 +192,6 @@ def pairs(frame: pd.DataFrame) -> list[Pair]:
             single = dataclasses.replace(cell, seeds=1)
             pairs.append(Pair("seeds", f"{cell.seeds} seeds in one program", (cell,), (single,)))
         if cell.changes:
-            plain = dataclasses.replace(cell, control=None, options=())
+            plain = dataclasses.replace(cell, control=None, options=cell.options if cell.control else ())
             pairs.append(Pair("control", cell.changes, (cell,), (plain,)))
     return pairs

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,16 +31,23 @@ Epoch = Callable[[int], tuple[tuple[TrainState, list[Metrics]], float]]
 seconds."""
 
 
-def time_cell(cell: Cell, setup: Setup) -> Timing:
-    """Train epochs and time each; see `side.Side.time_epochs`. Of the cache nothing is asked."""
+def time_cell(cell: Cell, setup: Setup, device_s: float = 0.0) -> Timing:
+    """Train epochs and time each; see `side.Side.time_epochs`. Of the cache nothing is asked.
+
+    Args:
+        device_s: seconds that it took to start the device.
+    """
+    begun = time.perf_counter()
     with explain_memory(cell.seeds):
         engine = build_engine(cell, setup)
     with explain_memory(cell.seeds), engine:
         train = train_from_start(engine)
+        ready_s = time.perf_counter() - begun
         with CompileGuard() as guard:
             timing = _time(setup.training_of(cell).epochs, train, guard, compiled_ahead=cell.compiled)
         peak = peak_bytes()
     programs = engine.programs
+    compile_s = sum(times.total_s for times in programs.times.values())
     plans = [sum(plan) for name, plan in programs.plans.items() if name.startswith("train")]
     size = engine.learner.placement.computed_batch_size(cell.batch_size)
     computed = {"computed_batch_size": size} if cell.packaged else {}
@@ -47,6 +55,7 @@ def time_cell(cell: Cell, setup: Setup) -> Timing:
     ceilings = measure_ceilings(cell.precision)
     return dataclasses.replace(
         timing,
+        build_time_s=device_s + ready_s - compile_s,
         first_step_time_s=engine.first_step_time_s,
         input_wait_s=timing.input_wait_s if cell.packaged else [],
         compile_times=programs.describe_times(),

@@ -1,5 +1,6 @@
 """JAX's side of a study."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ class JaxSide:
         return jax.default_backend()
 
     def time_epochs(self, cell: Cell, setup: Setup, cache: Path, *, cold: bool = True) -> Timing:
+        begun = time.perf_counter()
         start(cell, cache)
-        timing = epochs.time_cell(cell, setup)
+        timing = epochs.time_cell(cell, setup, time.perf_counter() - begun)
         if cold and (warm := [name for name, times in timing.compile_times.items() if times["from_cache"]]):
             raise RuntimeError(f"not compiled anew: {', '.join(warm)}")
         return timing

@@ -23,6 +23,10 @@ class CompileTimes:
     from_cache: bool
     """Whether the persistent cache held the executable (warm) or XLA compiled it (cold)."""
 
+    @property
+    def total_s(self) -> float:
+        return self.trace_s + self.lower_s + self.compile_s
+
 
 def compile_ahead(function: Callable, *args: Any, **jit_options: Any) -> tuple[jax.stages.Compiled, CompileTimes]:
     """Compile `function` for the shapes of `args` (arrays or `jax.ShapeDtypeStruct`s), without running it.

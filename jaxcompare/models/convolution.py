@@ -85,7 +85,7 @@ def _winograd_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Arra
     n, h, w, _ = x.shape
     padded = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
     tile = [[padded[:, i : i + h - 1 : 2, j : j + w - 1 : 2] for j in range(4)] for i in range(4)]
-    tiles, kernels = _stack(_transform(_TILE, tile)), _stack(_transform(_KERNEL, kernel))
+    tiles, kernels = _stack(_transform(_TILE, tile)), _stack(_transform(_KERNEL, [*map(list, kernel)]))
     products = jax.lax.optimization_barrier(tiles @ kernels)
     products = products.reshape(16, n, h // 2, w // 2, -1)
     return _from_quarters(_transform(_OUTPUT, _rows(products, 4))), (tiles, kernels)

@@ -67,13 +67,14 @@ ALLOCATOR: Columns = CELL | {
 }
 
 COMPILE: Columns = CELL | {
-    "Programs": ("programs", number(",.0f")),
+    "Import, s": ("import_time_s", number(".2f")),
+    "Build, s": ("build_time_s", number(".2f")),
     "Trace, s": ("cold_trace_s", number(".2f")),
     "Lower, s": ("cold_lower_s", number(".2f")),
     "Compile, s": ("cold_xla_s", number(".2f")),
     "First run, s": ("first_run_s", number(".2f")),
-    "All cold, s": ("cold_compile_s", number(".2f")),
-    "All warm, s": ("warm_compile_s", number(".2f")),
+    "To the first step, cold, s": ("startup_s", number(".1f")),
+    "To the first step, warm, s": ("warm_startup_s", number(".1f")),
 }
 
 MACHINE: Columns = CELL | {
@@ -199,7 +200,7 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
         make_table("The search", speed_details.candidates(study.search), CANDIDATES, say("search")),
         make_table("Measured again", study.repetition, REPEATED, *again),
         make_table("What the allocator's settings change", study.allocated, ALLOCATOR, malloc),
-        make_table("What compiling is made of", matrix[pays], COMPILE, say("compile")),
+        make_table("From the import to the end of the first step", matrix[pays], COMPILE, say("compile")),
         _phases_table(study),
         _batch_table(study),
         make_table("What a training image costs", speed_details.costs(study.costs), COSTS, *costs),

@@ -41,12 +41,16 @@ CONTROLLED: dict[Control, tuple[ModelName, tuple[CellEngine, ...]]] = {
     "no-dropout": ("vit", ("eager", "compile", "traced", "jit", "step")),
     "long-epochs": ("cnn", ("step", "epoch")),
 }
-"""The model that a control changes, and the engines that it is measured with, all on the device. Of a slow model's
-steps, dispatch is less: of the recipe's epochs the quick one's are measured."""
+"""The model that a control changes, and the engines that it is measured with, on the device; their opponents too. Of a
+slow model's steps, dispatch is less: of the recipe's epochs the quick one's are measured."""
 
 OPPONENTS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [("cnn", "eager", ("channels-last",))]
 """Measured wherever their engine is: PyTorch may be at its fastest there."""
 
+OPPONENTS_ON_CPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [
+    ("cnn", "eager", ("channels-last", "fused", "replicas", "slices-32")),
+    ("vit", "eager", ("sdpa", "fused", "replicas", "slices-16")),
+]
 OPPONENTS_ON_GPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [
     ("cnn", "compile", ("channels-last",)),
     ("cnn", "compile", ("channels-last", "reduce-overhead")),
@@ -79,13 +83,16 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
         InputError: no engine that is measured can carry a control.
     """
     default, cells = DEFAULT + (ON_GPUS if gpu else []), []
-    beside: list[tuple[ModelName, CellEngine, dict[str, Any]]] = [
+    opponents: list[tuple[ModelName, CellEngine, dict[str, Any]]] = [
         (model, engine, {"options": options})
-        for model, engine, options in OPPONENTS + (OPPONENTS_ON_GPUS if gpu else [])
+        for model, engine, options in OPPONENTS + (OPPONENTS_ON_GPUS if gpu else OPPONENTS_ON_CPUS)
     ]
+    beside = list(opponents)
     for name in axes.controls or ():
         model, engines = CONTROLLED[name]
-        beside += [(model, engine, {"control": name}) for engine in engines]
+        ways_of = [(model, engine, {}) for engine in engines]
+        ways_of += [one for one in opponents if one[0] == model and one[1] in engines]
+        beside += [(*one[:2], one[2] | {"control": name}) for one in ways_of]
     for model, precision, size in product(axes.models, axes.precisions, axes.batch_sizes):
         ways: list[tuple[CellEngine, CellInput, int]] = []
         if axes.engines is not None or axes.inputs is not None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,10 @@ def find_backend(framework: Framework) -> str:
 
 
 def time_epochs(cell: Cell, setup: Setup, cache: Path, cold: bool = True) -> Timing:
-    return import_side(cell.framework).time_epochs(cell, setup, cache, cold=cold)
+    begun = time.perf_counter()
+    side = import_side(cell.framework)
+    import_time_s = time.perf_counter() - begun
+    return dataclasses.replace(side.time_epochs(cell, setup, cache, cold=cold), import_time_s=import_time_s)
 
 
 def compile_warm(cell: Cell, setup: Setup, cache: Path) -> dict[str, dict[str, Any]]:

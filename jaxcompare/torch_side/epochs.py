@@ -27,6 +27,7 @@ def time_epochs(cell: Cell, setup: Setup, *, cold: bool = True) -> Timing:
     The clock is read with the device synchronised, at the start and the end of an epoch only; the loss stays on the
     device, as it does in JAX.
     """
+    begun = time.perf_counter()
     device = start(cell)
     step = build_step(cell, setup, device)
     first_step_time_s: list[float] = []
@@ -44,6 +45,7 @@ def time_epochs(cell: Cell, setup: Setup, *, cold: bool = True) -> Timing:
             raise InputError("the training loss is no longer finite")
 
     with open_batches(cell, setup, device) as batches:
+        build_time_s = time.perf_counter() - begun
         timing = clock.time_epochs(
             setup.training_of(cell).epochs,
             lambda epoch: _train(step, batches(epoch), device, None if epoch else first_step_time_s),
@@ -58,6 +60,7 @@ def time_epochs(cell: Cell, setup: Setup, *, cold: bool = True) -> Timing:
     flops_per_s, copy_bytes_per_s = _measure_ceilings(cell, device)
     return dataclasses.replace(
         timing,
+        build_time_s=build_time_s,
         first_step_time_s=first_step_time_s,
         programs=compiled,
         ceiling_flops_per_s=flops_per_s,
