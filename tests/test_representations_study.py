@@ -124,6 +124,9 @@ def test_mistakes_are_one_line(finished, fail_script, tmp_path):
     assert "runs.jsonl" in fail()
     assert not (tmp_path / "out").exists()
     dataset = load_dataset(records[0].config.data)
+    found = check_runs(records[::-1], dataset, runs)
+    in_order = [("cnn", 42), ("cnn", 43), ("vit", 42), ("vit", 43)]
+    assert [(record.config.model, record.config.training.seed) for record in found] == in_order
     for there, change in (("images is", {"fingerprint": "0" * 64}), ("classes is 10", {"class_names": ("a", "b")})):
         with pytest.raises(InputError, match=f"{there}.*give the --data-dir of their images"):
             check_runs(records, dataclasses.replace(dataset, **change), runs)
