@@ -61,10 +61,9 @@ FULL = {
     "full_comparison": "full_comparison.py",
     "data_efficiency": "data_efficiency.py",
     "framework_agreement": "framework_agreement.py",
-    "training_speed": "training_speed.py --epochs 4 --batch-sizes 128 16 32 512 --seeds 4 "
-    "--controls no-dropout long-epochs",
-    "training_speed_again": "training_speed.py --epochs 4",
-    "training_speed_malloc": "training_speed.py --epochs 4 --engines eager compile step --malloc default",
+    "training_speed": "training_speed.py --tune --controls no-dropout --seeds 4 --repeats 5",
+    "training_speed_again": "training_speed.py",
+    "training_speed_malloc": "training_speed.py --engines eager compile step --malloc default",
 }
 """The same; the data set's flags come behind."""
 

@@ -10,7 +10,9 @@ Before a side is timed it passes a parity gate: from shared weights and batches,
 fails is a row that says why; the others go on.
 
     python experiments/training_speed.py --preset quick                      scikit-learn's digits, 4 minutes on 2 cores
-    python experiments/training_speed.py --dataset folder --data-dir DIR     a search; 15 minutes on 2 cores
+    python experiments/training_speed.py --dataset folder --data-dir DIR     CIFAR-10
+    python experiments/training_speed.py --dataset folder --data-dir DIR --tune --repeats 5
+                                                                             a search first, and closer intervals
     python experiments/training_speed.py --dataset folder --data-dir DIR --batch-sizes 128 16 32 512 --seeds 4
                                                                              and a sweep, and several seeds in a program
     python experiments/training_speed.py --dataset folder --data-dir DIR --controls no-dropout long-epochs

@@ -189,6 +189,16 @@ def test_torchs_programs_are_counted():
         assert f'counters["inductor"]["{key}"] += 1' in source, f"nothing counts {key}"
 
 
+def test_autotuning_can_be_quiet(monkeypatch):
+    """Or else a search prints a table for every product that torch.compile tries kernels for."""
+    from torch._inductor import select_algorithm
+
+    monkeypatch.setattr(select_algorithm, "PRINT_AUTOTUNE", select_algorithm.PRINT_AUTOTUNE)  # and afterwards as it was
+    torch_doors.quiet_autotuning()
+    assert select_algorithm.PRINT_AUTOTUNE is False
+    assert "and PRINT_AUTOTUNE" in Path(select_algorithm.__file__).read_text(), "nothing reads it"
+
+
 def test_torchs_programs_are_kept_where_they_are_to_be(monkeypatch, tmp_path):
     """Or else torch.compile is timed with what another study left in the usual place: warm passes for cold."""
     from torch._inductor.runtime.cache_dir_utils import cache_dir

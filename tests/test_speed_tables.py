@@ -290,7 +290,7 @@ def test_the_search_is_a_table_of_every_candidate():
     lines += [line(eager, 1, 5e-4), line(fused, 1, 2e-4)]
     table = table_of(speed(study(), search=lines), "The search")
     assert [row[1:] for row in table.rows] == [
-        ("PyTorch eager, prepared input, AdamW fused", "2", "200", "-"),
+        ("PyTorch eager, prepared input, fused AdamW", "2", "200", "-"),
         ("PyTorch eager, prepared input", "2", "500", "-"),
         ("torch.compile, prepared input", "1", "-", "no compiler"),
         ("JAX step, resident input", "1", "100", "-"),

@@ -45,6 +45,16 @@ def keep_torch_programs(folder: str) -> None:
     os.environ[TORCH_CACHE] = folder
 
 
+def quiet_autotuning() -> None:
+    """Have torch.compile print no table of the kernels that a mode with autotuning tries.
+
+    Relies on a switch of a private module. Seen with torch 2.14.1.
+    """
+    from torch._inductor import select_algorithm
+
+    select_algorithm.PRINT_AUTOTUNE = False  # type: ignore[bad-assignment]
+
+
 def end_workers(batches: Iterator[Any] | None) -> None:
     """End the processes behind an iterator over a DataLoader now, though something still refers to it; if it has none,
     nothing is done.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,7 +106,7 @@ def speed_matrix(study: SpeedStudy) -> Figure:
             _matrix_cell(axes, (x, y), rows.get(dataclasses.replace(way, model=model)), limit)
     axes.set(xlim=(-0.5, len(models) - 0.5), ylim=(len(ways) - 0.5, -0.5))
     axes.set_xticks(range(len(models)), [LABELS[model] for model in models])
-    axes.set_yticks(range(len(ways)), [way.execution for way in ways])
+    axes.set_yticks(range(len(ways)), [textwrap.fill(way.execution, 40) for way in ways])
     axes.tick_params(length=0)
     if ratios:
         _ratio_bar(figure, axes, limit)

@@ -20,7 +20,6 @@ _ENVIRONMENT.filters |= {
     "epochs": text.epochs_text,
     "seconds": text.seconds_text,
     "percent": text.percent_text,
-    "per_cent": text.per_cent,
     "device": text.device_text,
     "versions": text.versions_text,
     "spread": text.number(",.0f"),

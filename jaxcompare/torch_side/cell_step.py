@@ -124,8 +124,10 @@ def build_loss(cell: Cell, model: nn.Module, device: torch.device, resident: Res
 
     if cell.engine == "eager":
         return compute_loss
+    if mode := cell.choose(MODES, None):
+        compat.quiet_autotuning()
     # The short last batch is a second program, not a program of unknown size.
-    return torch.compile(compute_loss, mode=cell.choose(MODES, "default"), dynamic=False, fullgraph=True)
+    return torch.compile(compute_loss, mode=mode, dynamic=False, fullgraph=True)
 
 
 def without_dropout(model: nn.Module) -> None:
