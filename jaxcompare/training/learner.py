@@ -76,7 +76,7 @@ def build_learner(
         num_classes=len(dataset.class_names),
         dropout_rate=dropout_rate,
         dropout_generator=training.dropout_generator,
-        # Vmapped over seeds, a convolution becomes a grouped one: slow on CPUs, not measured on GPUs.
+        # Vmapped over seeds, a convolution becomes a grouped one: not measured on GPUs. CPUs take seeds one by one.
         lowering=lowering or ("im2col" if len(seeds) > 1 and placement.devices[0].platform != "cpu" else None),
         dtype=jnp.dtype(jnp.bfloat16) if precision == "bfloat16" else None,
     )
