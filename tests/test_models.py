@@ -59,12 +59,15 @@ def test_wrong_models_say_what_is_wrong(name, arguments, message):
 
 @pytest.mark.parametrize("convolve", [im2col, winograd])
 @pytest.mark.parametrize("shape", [(3, 6, 8, 4), (3, 5, 7, 4), (1, 1, 1, 4)])
-def test_lowerings_are_the_convolution_in_value_and_gradients(convolve, shape):
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_lowerings_are_the_convolution_in_value_and_gradients(convolve, shape, seeds):
     generator = np.random.default_rng(0)
     with jax.enable_x64(True):
-        x, kernel = jnp.asarray(generator.normal(size=shape)), jnp.asarray(generator.normal(size=(3, 3, 4, 8)))
+        x, kernels = (jnp.asarray(generator.normal(size=(seeds, *one))) for one in (shape, (3, 3, 4, 8)))
         ours, theirs = (
-            jax.value_and_grad(lambda x, kernel, f=function: jnp.sum(jnp.sin(f(x, kernel))), (0, 1))(x, kernel)
+            jax.vmap(jax.value_and_grad(lambda x, kernel, f=function: jnp.sum(jnp.sin(f(x, kernel))), (0, 1)))(
+                x, kernels
+            )
             for function in (convolve, direct)
         )
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), ours, theirs)
