@@ -93,12 +93,17 @@ def profile_torch() -> "torch.profiler.profile":
     return torch.profiler.profile(acc_events=True)
 
 
-def quiet_cuda_search() -> None:
-    """Keep PyTorch from writing of CUDA_HOME on a machine without a GPU that has CUDA's files.
+QUIET_LOGGERS = ("torch.utils.cpp_extension", "torch._dynamo.variables.ctx_manager")
 
-    Relies on a logger's name. Seen with torch 2.14.1.
+
+def quiet_loggers() -> None:
+    """Keep PyTorch from writing of CUDA_HOME on a machine without a GPU that has CUDA's files, and of the profiler's
+    ranges that an optimiser loses when it is compiled.
+
+    Relies on loggers' names. Seen with torch 2.14.1.
     """
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def allow_tf32(allowed: bool) -> None:

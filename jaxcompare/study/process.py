@@ -51,7 +51,7 @@ def _call(results: Connection, function: Callable, arguments: tuple[Any, ...]) -
     end_with_parent()
     # Memory is taken as it is needed, so that the allocator's peak is the program's.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    compat.quiet_cuda_search()
+    compat.quiet_loggers()
     results.send(_outcome(function, arguments))
 
 
