@@ -53,12 +53,10 @@ PROGRESS = (" epoch ", "[")
 """What a line has, or begins with, after which something more is done."""
 
 TIMES = {
-    *("started_at", "checksum", "epoch_time_s", "evaluation_time_s", "input_wait_s", "others_share", "compile_times"),
-    *("resumed", "peak_bytes", "load_average", "cpu_mhz", "gpu_driver_and_clocks"),
-    *("warm_up_time_s", "first_step_time_s", "page_faults", "ceiling_flops_per_s", "copy_bytes_per_s", "memory"),
-    *("warm_compile_times", "command"),
+    *("started_at", "checksum", "compile_times", "warm_compile_times", "others_share", "resumed", "peak_bytes"),
+    *("memory", "page_faults", "load_average", "cpu_mhz", "gpu_driver_and_clocks", "command"),
 }
-"""Fields that two runs of one command may differ in."""
+"""Fields that two runs of one command may differ in, beside those in seconds."""
 
 
 class Command:
@@ -98,7 +96,9 @@ def finished(out: Path) -> set[str]:
 def without_times(value: object) -> object:
     match value:
         case dict():
-            return {name: without_times(one) for name, one in value.items() if name not in TIMES}
+            return {
+                name: without_times(one) for name, one in value.items() if not (name in TIMES or name.endswith("_s"))
+            }
         case list():
             return [without_times(one) for one in value]
     return value
