@@ -1,7 +1,7 @@
 """What a speed study measures beside its cells: a line of inputs.jsonl, phases.jsonl, costs.jsonl and
 search.jsonl."""
 
-from typing import Any
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -59,6 +59,11 @@ class SearchLine(TypedDict):
     """Median over epochs of the seconds per training image; None: it failed."""
     message: str
     """Why."""
+    seed: NotRequired[WholeFromZero]
+    malloc: NotRequired[str]
+    """The allocator's settings; empty: glibc's default."""
+    others_share: NotRequired[FromZero | None]
+    """Of the cores, what other work took while it was timed, at most."""
 
 
 LINES: dict[str, Any] = {"inputs": InputLine, "phases": PhasesLine, "costs": CostsLine, "search": SearchLine}

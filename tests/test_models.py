@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from jaxcompare.models import build_model
+from jaxcompare.models import build_model, convolution
 from jaxcompare.models.convolution import direct, im2col, max_pool_2x2, winograd
 from jaxcompare.models.layers import Dropout, keep_mask
 from jaxcompare.models.vit import gelu
@@ -55,6 +55,18 @@ def test_other_sizes_channels_and_classes(name):
 def test_wrong_models_say_what_is_wrong(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         shapes_of(build_model(name, **arguments))
+
+
+def test_on_cpus_the_later_convolutions_are_winograds_and_below_float32_none(monkeypatch):
+    calls = []
+    for name in ("winograd", "im2col"):
+        real = getattr(convolution, name)
+        monkeypatch.setattr(
+            convolution, name, lambda x, kernel, name=name, real=real: calls.append(name) or real(x, kernel)
+        )
+    jax.eval_shape(lambda: build_model("cnn").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
+    assert calls == ["im2col", "winograd", "winograd"]
+    assert build_model("cnn", dtype=jnp.dtype(jnp.bfloat16)).lowering == "im2col"
 
 
 @pytest.mark.parametrize("convolve", [im2col, winograd])

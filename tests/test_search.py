@@ -73,8 +73,14 @@ def test_a_search_goes_on_where_it_stopped_and_ends_as_it_would_have(asked, tmp_
     with pytest.raises(InputError, match="begun at commit abc; this is def"):
         run(tmp_path)
     other = dataclasses.replace(SETUP, dataset=dataclasses.replace(SETUP.dataset, fingerprint="other"))
-    with pytest.raises(InputError, match="holds a search over other images"):
+    with pytest.raises(InputError, match="another search, its data_fingerprint is"):
         run(tmp_path, other)
+    seeded = dataclasses.replace(SETUP, training=dataclasses.replace(SETUP.training, seed=7))
+    with pytest.raises(InputError, match="holds another search, its seed is 42 there and 7 here"):
+        run(tmp_path, seeded)
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    with pytest.raises(InputError, match="its malloc is"):
+        run(tmp_path)
 
 
 def test_a_search_in_which_all_fail_has_no_winner(asked, tmp_path, monkeypatch):
@@ -83,6 +89,12 @@ def test_a_search_in_which_all_fail_has_no_winner(asked, tmp_path, monkeypatch):
 
     monkeypatch.setattr(search, "in_fresh_process", fail)
     assert run(tmp_path)[0] == []
+
+
+def test_nothing_is_searched_for_where_nothing_can_run(asked, tmp_path):
+    tf32 = dataclasses.replace(STEP, precision="tf32")
+    assert search.tune([tf32], SETUP, measured.load_measured(tmp_path, SETUP, []), lambda _: None) == []
+    assert asked == []
 
 
 @pytest.mark.parametrize("gpu", [False, True])

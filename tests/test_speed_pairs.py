@@ -135,13 +135,13 @@ def test_whatever_takes_the_same_steps_may_be_the_best_of_its_framework(cell, co
     assert (cell in (verdict.cell, verdict.other)) is counts
 
 
-def test_the_recipes_ratio_stands_beside_that_of_the_tuned():
+def test_the_ratio_without_options_stands_beside_that_of_the_tuned():
     tuned = dataclasses.replace(EPOCH, options=("slices-16",))
     made = speed(study(MILLISECONDS | {tuned: 10.0, LAST: 20.0}))
     assert [(one.cell, one.other) for one in made.of("best")] == [(tuned, LAST)]
-    (recipe,) = made.of("recipe")
-    assert (recipe.cell.options, recipe.other) == ((), EAGER)
-    assert speed(study()).of("recipe") == []
+    (plain,) = made.of("plain")
+    assert (plain.cell.options, plain.other) == ((), EAGER)
+    assert speed(study()).of("plain") == []
 
 
 def test_like_is_held_against_like():
@@ -194,13 +194,19 @@ def test_interaction_is_a_ratio_of_speed_ups(vit):
     assert all(cell.on_device for one in found for cell in (*one.pair.above, *one.pair.below))
 
 
+def test_without_dropout_the_best_of_each_are_compared():
+    """Options included."""
+    eager, step = (dataclasses.replace(cell, model="vit", control="no-dropout") for cell in (EAGER, STEP))
+    best = dataclasses.replace(eager, options=("sdpa",))
+    (one,) = speed(study({eager: 300.0, best: 250.0, step: 225.0})).of("without dropout")
+    assert (one.cell, one.other, one.ratio.value) == (step, best, pytest.approx(0.9))
+
+
 def test_controls_are_held_against_the_same_cell_without():
     vit, vit_step = (dataclasses.replace(cell, model="vit") for cell in (EAGER, STEP))
     bare, bare_step = (dataclasses.replace(cell, control="no-dropout") for cell in (vit, vit_step))
     made = speed([*study(), *study({vit: 400.0, vit_step: 200.0, bare: 250.0, bare_step: 225.0, LAST: 40.0})])
-    of_both, *controls = made.of("control")
-    assert (of_both.cell, of_both.other, of_both.ratio.value) == (bare_step, bare, pytest.approx(0.9))
-    found = {one.cell: (one.other, one.ratio.value) for one in controls}
+    found = {one.cell: (one.other, one.ratio.value) for one in made.of("control")}
     assert found == {
         bare: (vit, pytest.approx(0.625)),
         bare_step: (vit_step, pytest.approx(1.125)),

@@ -272,13 +272,15 @@ def test_input_pipelines_have_medians_and_paired_ratios():
         table_of(speed(study(), inputs=records[:-1]), "Input pipelines")
 
 
-def test_a_verdict_of_what_was_tuned_has_the_recipes_beside_it():
+def test_a_verdict_of_what_was_tuned_has_that_without_options_beside_it():
     tuned = dataclasses.replace(EAGER, options=("channels-last", "fused"))
     (line,) = verdict_lines(speed(study({EAGER: 100.0, tuned: 40.0, STEP: 50.0})))
     assert "JAX's best time over PyTorch's: 1.25" in line
-    assert "the recipe's 0.50" in line
-    (plain,) = verdict_lines(speed(study({EAGER: 100.0, STEP: 50.0})))
-    assert "recipe" not in plain
+    assert "; without options 0.50." in line
+    assert "without" not in verdict_lines(speed(study({EAGER: 100.0, STEP: 50.0})))[0]
+    bare = {dataclasses.replace(cell, control="no-dropout"): 60.0 for cell in (EAGER, STEP)}
+    (line,) = verdict_lines(speed(study({EAGER: 100.0, STEP: 50.0} | bare)))
+    assert "; without dropout 1.00, undecided" in line
 
 
 def test_the_search_is_a_table_of_every_candidate():
@@ -287,7 +289,7 @@ def test_the_search_is_a_table_of_every_candidate():
 
     eager, fused = (dataclasses.replace(EAGER, options=options) for options in ((), ("fused",)))
     lines = [line(eager, 0, 3e-4), line(COMPILE, 0, None, "no compiler"), line(fused, 0, 4e-4), line(STEP, 0, 1e-4)]
-    lines += [line(eager, 1, 5e-4), line(fused, 1, 2e-4)]
+    lines += [line(eager, 1, 5e-4), line(fused, 1, 2e-4) | {"others_share": 0.25}]
     table = table_of(speed(study(), search=lines), "The search")
     assert [row[1:] for row in table.rows] == [
         ("PyTorch eager, prepared input, fused AdamW", "2", "200", "-"),
@@ -295,3 +297,4 @@ def test_the_search_is_a_table_of_every_candidate():
         ("torch.compile, prepared input", "1", "-", "no compiler"),
         ("JAX step, resident input", "1", "100", "-"),
     ]
+    assert "Other work took up to 25 % of" in " ".join(table.notes)

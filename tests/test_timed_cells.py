@@ -78,6 +78,13 @@ def test_a_planted_recompilation_ends_a_jax_cell(monkeypatch, no_ceilings):
         jax_timing(dataclasses.replace(STEP, input="arrays"))
 
 
+def test_a_compiled_cell_that_compiles_nothing_has_no_time(monkeypatch, no_ceilings):
+    """As under TORCHDYNAMO_DISABLE=1, where torch.compile returns what it is given."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    with pytest.raises(RuntimeError, match="compiled nothing"):
+        torch_timing(dataclasses.replace(EAGER, engine="compile"))
+
+
 def test_a_planted_recompilation_ends_a_pytorch_cell(monkeypatch, no_ceilings):
     calls = []
 

@@ -16,8 +16,8 @@ STAGES = ("input pipeline", "library", "compilation", "micro-batches and cores",
 """What changes from a cell of the way to the next. Input pipeline: batches are there before the clock starts. Library:
 JAX's operations one by one, traced once, in place of PyTorch's one by one. Compilation: plain jit, one program a step,
 in place of the same operations. Micro-batches and cores: this package's step in its place, which sums over
-micro-batches, has a device for each core, takes convolutions as matrix products on CPUs, and makes its batches itself.
-Dispatch: one call an epoch in place of one a step."""
+micro-batches, has a device for each core, takes convolutions by Winograd's products on CPUs, and makes its batches
+itself. Dispatch: one call an epoch in place of one a step."""
 
 
 def cells_of(frame: pd.DataFrame) -> list[Cell]:
@@ -109,19 +109,18 @@ def verdict_pairs(frame: pd.DataFrame) -> list[Pair]:
     return pairs
 
 
-def recipe_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
-    """Beside each verdict of which a side has options: the best of JAX without over PyTorch eager as the recipe has
-    it."""
+def plain_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
+    """Beside each verdict of which a side has options: the best of JAX without over PyTorch eager without."""
     for verdict in verdict_pairs(frame):
         (ours,), (theirs,) = verdict.above, verdict.below
         if ours.options or theirs.options:
             plain = best(frame, ours, "jax", with_options=False)
             eager = best(frame, ours, "torch", "eager", with_options=False)
             if plain and eager:
-                yield Pair("recipe", "as the recipe has it", (plain,), (eager,))
+                yield Pair("plain", "without options", (plain,), (eager,))
 
 
-def control_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
+def dropout_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
     """Of each model and precision measured without dropout: the best of JAX over the best of PyTorch, both without."""
     found = measured(at_main_size(frame))
     found = found[found.control == "no-dropout"] if len(found) else found
@@ -129,7 +128,7 @@ def control_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
         of = found[(found.model == model) & (found.precision == precision)]
         ours, theirs = (_fastest(of[of.framework == name]) for name in ("jax", "torch"))
         if ours and theirs:
-            yield Pair("control", "no dropout: the best of JAX over the best of PyTorch", (ours,), (theirs,))
+            yield Pair("without dropout", "no dropout: the best of JAX over the best of PyTorch", (ours,), (theirs,))
 
 
 def path_of(model: ModelName, precision: Precision, batch_size: int) -> list[Cell]:
@@ -174,14 +173,14 @@ def interaction_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
 
 def pairs(frame: pd.DataFrame) -> list[Pair]:
     """All that a study compares, by kind: `over eager` as the recipe has it, `over the best` of PyTorch; the `best`
-    of JAX over that, and as the `recipe` has it; several `seeds` in one program over one; each `stage` from the
-    recipe's loop to JAX's program of an epoch (time before it over time after), the `whole` way and what stands
-    `beside` it; a cell under a `control`, or with options, over itself without, and the best of each without
-    dropout; the `interaction`, times as fast as PyTorch eager, of the ViT over the CNN."""
+    of JAX over that, the same of `plain` cells, without options, and `without dropout`; several `seeds` in one program
+    over one; each `stage` from the recipe's loop to JAX's program of an epoch (time before it over time after), the
+    `whole` way and what stands `beside` it; a cell under a `control`, or with options, over itself without; the
+    `interaction`, times as fast as PyTorch eager, of the ViT over the CNN."""
     found = measured(at_main_size(frame))
     cells = cells_of(found)
-    pairs = [*verdict_pairs(frame), *recipe_pairs(frame), *stage_pairs(frame), *interaction_pairs(frame)]
-    pairs += control_pairs(frame)
+    pairs = [*verdict_pairs(frame), *plain_pairs(frame), *stage_pairs(frame), *interaction_pairs(frame)]
+    pairs += dropout_pairs(frame)
     for cell in cells:
         eager, fastest = baseline(cells, cell), best(frame, cell, "torch")
         if eager and eager != cell:

@@ -14,6 +14,7 @@ from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.analysis.statistics import spread
 from jaxcompare.cells import Cell
 from jaxcompare.config import InputError
+from jaxcompare.records import BUSY
 
 PADDED = ("model", "batch_size", "computed_batch_size", "devices")
 
@@ -102,6 +103,12 @@ def candidates(lines: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     found["of"] = [(cell.group, cell.framework) for cell in found.cell]
     found["first"] = found.of.map({of: place for place, of in enumerate(dict.fromkeys(found.of))})
     return found.sort_values(["first", "rounds", "image"], ascending=[True, False, True]).drop(columns=["of", "first"])
+
+
+def work_beside(lines: Sequence[Mapping[str, Any]]) -> float:
+    """The most that other work took of the cores while a search's candidate was timed; 0 below BUSY."""
+    most = max((line.get("others_share") or 0.0 for line in lines), default=0.0)
+    return most if most >= BUSY else 0.0
 
 
 def pipelines(lines: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -36,10 +36,12 @@ def build_model(
         layers: the ViT's encoder layers.
         dropout_rate: the ViT's, at all four places of an encoder layer.
         dropout_generator: where the ViT's dropout masks come from.
-        lowering: how the CNN's convolutions reach XLA; by default "winograd" on CPU and "direct" elsewhere.
+        lowering: how the CNN's convolutions reach XLA; by default "direct", on CPU "winograd", which would round too
+            much below float32: there "im2col".
         dtype: what the layers compute in, parameters staying as they are; None: the parameters' own.
     """
     choose("model", name, ModelName)
     if name == "cnn":
-        return CNN(num_classes, lowering or ("winograd" if jax.default_backend() == "cpu" else "direct"), dtype)
+        on_cpu: ConvLowering = "winograd" if dtype is None else "im2col"
+        return CNN(num_classes, lowering or (on_cpu if jax.default_backend() == "cpu" else "direct"), dtype)
     return ViT(num_classes, patch, width, heads, layers, dropout_rate, dropout_generator, dtype)

@@ -143,13 +143,15 @@ def speed_table(study: SpeedStudy) -> Table:
 
 
 def verdict_lines(study: SpeedStudy) -> list[str]:
-    """A line for each model and precision: the best of JAX over the best of PyTorch, and as the recipe has it."""
-    plain = {one.cell.group: one for one in study.of("recipe")}
+    """A line for each model and precision: the best of JAX over the best of PyTorch, and the same of what was measured
+    without options, and without dropout."""
+    plain, without = ({one.cell.group: one for one in study.of(kind)} for kind in ("plain", "without dropout"))
     return [
         say(
             "best",
             one,
             plain.get(one.cell.group),
+            without.get(one.cell.group),
             again,
             study.when,
             study.others_share([*one.pair.above, *one.pair.below]),
@@ -191,13 +193,14 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
     begun = [f"{when:%Y-%m-%d %H:%M UTC}" for when in study.begun] if study.when else []
     again = say("repeated", study.when, begun), say("missed", [one for one in study.repeated if not one.confirmed])
     malloc = say("allocator", [measured(f).malloc.iloc[0] for f in (study.frame, study.other_malloc) if len(f)])
-    others = "best", "recipe", "seeds", "control", "interaction"
+    beside = speed_details.work_beside(study.search)
+    others = "best", "plain", "without dropout", "seeds", "control", "interaction"
     costs = say("costs", study.costs), say("roofs", speed_details.ceilings(study.frame))
     pipelines = speed_details.pipelines(study.inputs).reset_index()
     tables = [
         make_table("Controls that change what is trained", study.cells[controls], SPEED),
         contrast_table(study, "What else the ratios say", "other_ratios", *others),
-        make_table("The search", speed_details.candidates(study.search), CANDIDATES, say("search")),
+        make_table("The search", speed_details.candidates(study.search), CANDIDATES, say("search", beside)),
         make_table("Measured again", study.repetition, REPEATED, *again),
         make_table("What the allocator's settings change", study.allocated, ALLOCATOR, malloc),
         make_table("From the import to the end of the first step", matrix[pays], COMPILE, say("compile")),

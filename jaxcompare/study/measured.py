@@ -70,10 +70,23 @@ def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Me
             )
     others = load_measurements(folder)
     for line in others["search"]:
-        facts = line["data_fingerprint"], line["train_images"]
-        if facts != (setup.dataset.fingerprint, len(setup.dataset.train)):
-            raise InputError(f"--out {folder}: holds a search over other images; give another folder")
+        for name, here in search_facts(setup).items():
+            if line.get(name, here) != here:
+                raise InputError(
+                    f"--out {folder}: holds another search, its {name} is {line[name]} there and {here} here; give "
+                    "another folder"
+                )
     return Measured(folder, cells, others)
+
+
+def search_facts(setup: Setup) -> dict[str, Any]:
+    """What a search's candidates have in common."""
+    return {
+        "data_fingerprint": setup.dataset.fingerprint,
+        "train_images": len(setup.dataset.train),
+        "seed": setup.training.seed,
+        "malloc": malloc_settings(),
+    }
 
 
 def as_json(cell: Cell) -> dict[str, Any]:

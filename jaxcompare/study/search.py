@@ -19,7 +19,7 @@ from jaxcompare.config import ModelName
 from jaxcompare.options import Option
 from jaxcompare.side import Setup
 from jaxcompare.study import worker
-from jaxcompare.study.measured import Measured, as_json, check_one_commit
+from jaxcompare.study.measured import Measured, as_json, check_one_commit, search_facts
 from jaxcompare.study.process import CellFailed, in_fresh_process
 
 Options = tuple[Option, ...]
@@ -44,7 +44,7 @@ COMPILED: tuple[Options, ...] = (
 JAX_ENGINES: tuple[CellEngine, ...] = ("step", "chunk")
 """As this package trains; with options, whole epochs."""
 
-SLICES: dict[ModelName, tuple[Options, ...]] = {
+MICRO_BATCHES: dict[ModelName, tuple[Options, ...]] = {
     "cnn": ((), ("slices-4",), ("slices-16",)),
     "vit": ((), ("slices-2",), ("slices-8",)),
 }
@@ -69,7 +69,7 @@ def list_candidates(like: Cell, *, gpu: bool) -> list[list[Cell]]:
         theirs += [place(engine="eager", options=(*a, "fused", *b)) for a, b in product(OF_MODEL[model], ON_CORES)]
     theirs += [place(engine="compile", options=a + b) for a, b in product(OF_MODEL[model], COMPILED)]
     ours = [place(engine=engine) for engine in JAX_ENGINES]
-    slices = ((),) if gpu else SLICES[model]
+    slices = ((),) if gpu else MICRO_BATCHES[model]
     ours += [place(engine="epoch", options=a + b) for a, b in product(WAYS[model], slices)]
     return [[cell for cell in cells if not cell.refusal(gpu)] for cells in (theirs, ours)]
 
@@ -82,7 +82,7 @@ def tune(likes: Sequence[Cell], setup: Setup, measured: Measured, log: Callable[
     """
     found = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as caches:
-        for cells in (cells for like in likes for cells in list_candidates(like, gpu=setup.gpu)):
+        for cells in (cells for like in likes for cells in list_candidates(like, gpu=setup.gpu) if cells):
             log(f"search: {len(cells)} candidates of {cells[0].framework}'s {cells[0].model}")
             if winner := halve(cells, functools.partial(_time, setup, measured, log, Path(caches))):
                 log(f"search: the fastest is {winner.execution}")
@@ -109,14 +109,14 @@ def _time(
         training = dataclasses.replace(setup.training, epochs=1 + 2**number)
         of_round = dataclasses.replace(setup, training=training)
         cache = caches / "-".join((cell.model, cell.precision, cell.engine, *cell.options))
-        seconds, message = None, ""
+        seconds, share, message = None, None, ""
         try:
             timing = in_fresh_process(worker.time_epochs, cell, of_round, cache, False)
-            seconds = statistics.median(timing.epoch_time_s) / len(setup.dataset.train)
+            seconds, share = statistics.median(timing.epoch_time_s) / len(setup.dataset.train), timing.others_share
             log(f"  {cell.execution}: {1e6 * seconds:,.0f} µs per image")
         except CellFailed as error:
             message = str(error)
             log(f"  {cell.execution}: {message}")
-        facts = {"data_fingerprint": setup.dataset.fingerprint, "train_images": len(setup.dataset.train)}
-        measured.add("search", place | facts, {"image_time_s": seconds, "message": message})
+        found = {"image_time_s": seconds, "others_share": share, "message": message}
+        measured.add("search", place | search_facts(setup), found)
     return next(line["image_time_s"] for line in measured.others["search"] if place.items() <= line.items())

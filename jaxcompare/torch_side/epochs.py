@@ -38,6 +38,8 @@ def time_epochs(cell: Cell, setup: Setup, *, cold: bool = True) -> Timing:
         programs = compat.torch_programs()
         if cold and programs.hits:
             raise RuntimeError("torch.compile did not compile anew: it found programs in a cache")
+        if cell.compiled and not programs.compiled:
+            raise RuntimeError("torch.compile compiled nothing; is TORCHDYNAMO_DISABLE set?")
         compiled = compiled or programs.compiled
         if programs.compiled != compiled:
             raise RuntimeError(f"torch.compile compiled {programs.compiled - compiled} program(s) in epoch {epoch + 1}")
