@@ -52,6 +52,16 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
     return found[found.input.isin(ON_DEVICE) & (found.seeds == 1) & ~doubled.astype(bool)]
 
 
+def leading(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of what is comparable each engine's cell without options, and the fastest of those with."""
+    found = comparable(frame)
+    if found.empty:
+        return found
+    with_options = found[found.options != ""].groupby(["model", "precision", "engine"], sort=False)
+    fastest = [_fastest(rows) for _, rows in with_options]
+    return found[(found.options == "") | found.cell.isin(fastest)]
+
+
 def baseline(cells: Sequence[Cell], cell: Cell) -> Cell | None:
     """PyTorch eager as the recipe has it, without options, of the same model, precision and batch size, on the device,
     with the same input if it was measured with that; of a cell that trains something else, under the same control. None

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from jaxcompare.analysis.contrast import measured, points_and_reach
 from jaxcompare.analysis.dispatch import Way, swept
 from jaxcompare.analysis.roofline import common_roofs, flops_per_s, intensity
-from jaxcompare.analysis.speed import cells_of, comparable
+from jaxcompare.analysis.speed import cells_of, leading
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cells import Cell
 from jaxcompare.report.figure import COLOURS, add_title, log_scale, log_ticks, panels
@@ -22,7 +22,7 @@ from jaxcompare.report.words import say
 
 def roofline(study: SpeedStudy) -> Figure:
     """Figure 7: what each execution makes of the machine, under the roofs of its memory and its arithmetic."""
-    frame = comparable(study.frame)
+    frame = leading(study.frame)
     precisions = frame.precision.unique()
     figure, axes_of = panels(len(precisions), width=7.5)
     for axes, precision in zip(axes_of, precisions, strict=True):

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import LogLocator
 
 from jaxcompare.analysis.contrast import Contrast, measured
-from jaxcompare.analysis.speed import cells_of, comparable, in_matrix
+from jaxcompare.analysis.speed import cells_of, in_matrix, leading
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cells import Cell
 from jaxcompare.report.figure import add_title, log_scale, panels
@@ -63,10 +63,10 @@ def break_even_curves(study: SpeedStudy) -> Figure:
 
     Medians over repeats; where a line crosses the lower of PyTorch eager's, compilation has paid for itself.
     """
-    frame = comparable(study.frame)
+    frame = leading(study.frame)
     cells = [cell for cell in cells_of(frame) if cell.compiled or cell.engine == "eager"]
     of_panel = list(dict.fromkeys(cell.group for cell in cells))
-    figure, axes_of = panels(len(of_panel))
+    figure, axes_of = panels(len(of_panel), height=6.0)  # room for legends
     for axes, group in zip(axes_of, of_panel, strict=True):
         _cumulative_seconds(axes, study, [cell for cell in cells if cell.group == group])
         axes.set_title(model_label(*group))
@@ -87,10 +87,10 @@ def _cumulative_seconds(axes: Axes, study: SpeedStudy, cells: Sequence[Cell]) ->
             dot = {"color": style["color"], "marker": style["marker"], "edgecolor": "black", "linewidth": 0.6}
             axes.scatter(crossing, once + crossing * step, s=36, zorder=3, **dot)
         axes.plot((0, last), (once, once + last * step), label=label, **style | {"marker": None, "linewidth": 2})
-    axes.set(xlabel="optimiser steps", ylabel="cumulative seconds, compilation included", xlim=(0, last))
+    axes.set(xlabel="optimiser steps", ylabel="cumulative seconds, with compilation", xlim=(0, last))
     axes.set_ylim(0)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
 
 def speed_matrix(study: SpeedStudy) -> Figure:
