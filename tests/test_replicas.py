@@ -17,10 +17,12 @@ def batch():
     return torch.randn(40, 6, generator=generator), torch.randint(0, 3, (40,), generator=generator)
 
 
-def build_loss(seen):
+def build_loss(note):
+    """As a cell's, after `note` was given the labels."""
+
     def build(model):
         def compute_loss(images, labels):
-            seen.append((threading.get_ident(), len(labels)))
+            note(labels)
             logits = model(images)
             return cross_entropy(logits, labels), logits
 
@@ -33,8 +35,10 @@ def test_a_batch_of_uneven_micro_batches_has_its_own_gradient(batch):
     """Of 40 images a core has 20: micro-batches of 16 and 4."""
     torch.manual_seed(0)
     model, seen = nn.Linear(6, 3), []
-    loss, logits = replicas.propagate_on_cores(model, build_loss(seen), 2, 16)(*batch)
-    assert sorted(size for _, size in seen) == [4, 4, 16, 16]
+    loss, logits = replicas.propagate_on_cores(model, build_loss(lambda labels: seen.append(len(labels))), 2, 16)(
+        *batch
+    )
+    assert sorted(seen) == [4, 4, 16, 16]
     grad, model.weight.grad = model.weight.grad.clone(), None
     whole = model(batch[0])
     expected = cross_entropy(whole, batch[1])
@@ -46,16 +50,7 @@ def test_a_batch_of_uneven_micro_batches_has_its_own_gradient(batch):
 def test_cores_work_at_the_same_time(batch):
     """Each waits for the other in its first part: one after the other they would never meet."""
     meeting = threading.Barrier(2)
-
-    def build(model):
-        def compute_loss(images, labels):
-            meeting.wait(60)
-            logits = model(images)
-            return cross_entropy(logits, labels), logits
-
-        return compute_loss
-
-    replicas.propagate_on_cores(nn.Linear(6, 3), build, 2, None)(*batch)
+    replicas.propagate_on_cores(nn.Linear(6, 3), build_loss(lambda labels: meeting.wait(60)), 2, None)(*batch)
 
 
 @pytest.mark.parametrize(("options", "size"), [(("replicas",), None), (("replicas", "slices-16"), 16)])
