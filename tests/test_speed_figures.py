@@ -22,11 +22,18 @@ from synthetic_speed import (
 )
 
 from jaxcompare.analysis.roofline import intensity
+from jaxcompare.analysis.speed import cells_of, leading
 from jaxcompare.cell_frame import to_frame
 from jaxcompare.report.pictures import DESIGNS, draw_pictures
 from jaxcompare.report.results import Results
 from jaxcompare.report.speed_curves import batch_sweep, roofline
 from jaxcompare.report.speed_figures import attribution_waterfall, break_even_curves, speed_matrix
+
+
+def test_figures_have_an_engine_without_options_and_its_fastest_with():
+    slow, fast = (dataclasses.replace(EAGER, options=options) for options in (("fused",), ("fused", "replicas")))
+    cells = {EAGER: 30.0, slow: 40.0, fast: 20.0, STEP: 10.0}
+    assert cells_of(leading(to_frame(study(cells)))) == [EAGER, fast, STEP]
 
 
 def test_break_even_curves_start_at_what_is_paid_once():

@@ -28,7 +28,7 @@ from synthetic_speed import (
 from jaxcompare.analysis.break_even import Cost, break_even_steps
 from jaxcompare.analysis.dispatch import fixed_cost, swept
 from jaxcompare.analysis.roofline import common_roofs
-from jaxcompare.analysis.speed import best, cells_of, leading
+from jaxcompare.analysis.speed import best
 from jaxcompare.cell_frame import to_frame
 from jaxcompare.cells import Cell
 
@@ -142,12 +142,6 @@ def test_the_ratio_without_options_stands_beside_that_of_the_tuned():
     (plain,) = made.of("plain")
     assert (plain.cell.options, plain.other) == ((), EAGER)
     assert speed(study()).of("plain") == []
-
-
-def test_figures_have_an_engine_without_options_and_its_fastest_with():
-    slow, fast = (dataclasses.replace(EAGER, options=options) for options in (("fused",), ("fused", "replicas")))
-    cells = {EAGER: 30.0, slow: 40.0, fast: 20.0, STEP: 10.0}
-    assert cells_of(leading(to_frame(study(cells)))) == [EAGER, fast, STEP]
 
 
 def test_like_is_held_against_like():
