@@ -2,7 +2,7 @@
 
 Shows: time per training image of both models under every engine and input, beside PyTorch eager and torch.compile; what
 compiling costs, cold and from a cache, after how many steps it has paid, and whether it speeds up both models alike;
-which share of JAX's speed-up is the input pipeline, the library, plain jit, this package's micro-batches and cores;
+which share of JAX's speed-up is the input pipeline, the library, plain jit, micro-batches and cores, Winograd;
 where a step's time goes; the share of the machine's ceilings, and memory.
 
 Before a side is timed it passes a parity gate: from shared weights and batches, its logits, gradients and the losses of
@@ -82,7 +82,7 @@ class Args:
     bootstrap's."""
     tune: bool = False
     """Before the default matrix, search for the fastest options of each framework, model and precision, by short runs
-    of the first batch size; the winners are cells of the study."""
+    of the first batch size; the winners are cells of the study, in place of those that are likely to be the fastest."""
     malloc: Literal["keep", "default"] = "keep"
     """`keep`: glibc's allocator is set to keep freed memory for the next step (the MALLOC_... variables that the
     environment does not set), so that no step has its pages cleared again by chance. `default`: as the environment has
@@ -125,8 +125,10 @@ def main(args: Args) -> None:
     dataset = dataclasses.replace(dataset, test=dataset.test.head(training.batch_size))
     axes = Axes(*(getattr(args, field.name) for field in dataclasses.fields(Axes)))
     gpu = find_gpu()
-    cells = build_grid(axes, gpu=gpu)
-    check_padding(cells, len(dataset.train))
+    searched = search_of(args)
+    candidates = [cell for like in searched for of_one in list_candidates(like, gpu=gpu) for cell in of_one]
+    may = build_grid(axes, gpu=gpu, tuned=candidates if args.tune else None)
+    check_padding(may, len(dataset.train))
     console.check_out(args.out, "cells.jsonl")
     if args.trace:
         console.check_writable(args.trace, "--trace")
@@ -136,10 +138,10 @@ def main(args: Args) -> None:
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as batches:
         setup = Setup(dataset, training, Path(batches), gpu, command_of(args))
-        searched = search_of(args)
-        candidates = [cell for like in searched for of_one in list_candidates(like, gpu=gpu) for cell in of_one]
-        measured = load_measured(args.out, setup, [*cells, *candidates])
-        cells = list(dict.fromkeys([*cells, *tune(searched, setup, measured, log)]))
+        measured = load_measured(args.out, setup, may)
+        if args.tune and measured.cells and not measured.others["search"]:
+            raise InputError(f"--tune: {args.out} holds a measurement without a search; give another --out")
+        cells = build_grid(axes, gpu=gpu, tuned=tune(searched, setup, measured, log)) if args.tune else may
         run_study(cells, args.repeats, setup, measured, log, details=args.details)
         show(args.out)
         if args.trace:

@@ -12,6 +12,7 @@ Option = Literal[
     "foreach",
     "fused",
     "sdpa",
+    "dropout-bits",
     "replicas",
     "im2col",
     "slices-2",
@@ -32,6 +33,7 @@ OPTIONS: dict[Option, str] = {
     "foreach": "foreach AdamW",
     "fused": "fused AdamW",
     "sdpa": "SDPA",
+    "dropout-bits": "dropout of 16 bits",
     "replicas": "replicas",
     "im2col": "convolutions as products",
     "slices-2": "slices of 2",
@@ -43,8 +45,8 @@ OPTIONS: dict[Option, str] = {
 }
 """As a person reads them. PyTorch's: the layout in memory that JAX's convolutions have; `torch.compile`'s mode; AdamW
 compiled, or its implementation; attention by `scaled_dot_product_attention` between two Linear, in place of
-MultiheadAttention; on CPUs one thread and a part of the batch to each core. JAX's: how convolutions reach XLA, the
-generator of dropout's masks. Of both: images of a micro-batch."""
+MultiheadAttention; dropout that takes 16 random bits a value; on CPUs a process with one thread and a part of the batch
+to each core. JAX's: how convolutions reach XLA, the generator of dropout's masks. Of both: images of a micro-batch."""
 
 SLICES: dict[Option, int] = {"slices-2": 2, "slices-4": 4, "slices-8": 8, "slices-16": 16, "slices-32": 32}
 

@@ -83,6 +83,7 @@ def test_plain_jax_passes_the_gate(engine, reference):
         ("resident", ()),
         ("resident", ("channels-last", "foreach")),
         (None, ("fused", "sdpa")),
+        (None, ("dropout-bits",)),
         (None, ("replicas",)),
         ("resident", ("replicas", "slices-4")),
     ],

@@ -15,14 +15,14 @@ from jaxcompare.study.grid import Axes, build_grid, check_padding
 @pytest.mark.parametrize("gpu", [False, True])
 def test_the_default_matrix_has_every_engine_and_its_baselines(gpu):
     cells = build_grid(Axes(("cnn", "vit")), gpu=gpu)
-    assert len(cells) == len(set(cells)) == (17 + 15 if gpu else 12 + 11)
+    assert len(cells) == len(set(cells)) == (16 + 14 if gpu else 12 + 10)
     more = build_grid(Axes(("cnn", "vit"), seeds=(1, 4)), gpu=gpu)
     assert [cell for cell in more if cell not in cells] == [Cell(model, "epoch", seeds=4) for model in ("cnn", "vit")]
     for model in ("cnn", "vit"):
         assert {Cell(model, "eager"), Cell(model, "eager", "recipe"), Cell(model, "epoch")} < set(cells)
     assert any("reduce-overhead" in cell.options for cell in cells) is gpu
     assert not any(cell.refusal(gpu) for cell in cells)
-    assert {cell.engine for cell in cells} == {"eager", "compile", "op", "traced", "jit", "step", "epoch"}
+    assert {cell.engine for cell in cells} == {"eager", "compile", "traced", "jit", "step", "epoch"}
     assert {cell.input for cell in cells} == {"recipe", "arrays", "prepared", "resident"} | ({"host"} if gpu else set())
 
 
@@ -47,7 +47,6 @@ def test_axes_that_are_given_are_combined():
     assert {cell.engine for cell in build_grid(Axes(("cnn",), inputs=("host",)), gpu=False)} == {
         "eager",
         "compile",
-        "op",
         "traced",
         "jit",
         "step",
@@ -75,13 +74,14 @@ def test_controls_come_beside_the_matrix():
     # What computes the same may be PyTorch's fastest: it is measured unasked.
     assert [(cell.model, cell.engine, cell.options) for cell in plain if cell.options] == [
         ("cnn", "eager", ("channels-last",)),
-        ("cnn", "eager", ("channels-last", "fused", "replicas", "slices-32")),
-        ("vit", "eager", ("sdpa", "fused", "replicas", "slices-16")),
+        ("cnn", "eager", ("channels-last", "fused", "replicas")),
+        ("cnn", "step", ("im2col",)),
+        ("vit", "eager", ("dropout-bits", "fused", "replicas")),
     ]
     assert len(set(found)) == len(found)
     assert {(cell.model, cell.engine, cell.control, len(cell.options)) for cell in found} == {
         *(("vit", engine, "no-dropout", 0) for engine in ("eager", "compile", "traced", "jit", "step")),
-        ("vit", "eager", "no-dropout", 4),
+        ("vit", "eager", "no-dropout", 3),
         *(("cnn", engine, "long-epochs", 0) for engine in ("step", "epoch")),
     }
     assert not any(cell.same_step for cell in found)
@@ -94,3 +94,15 @@ def test_controls_come_beside_the_matrix():
     # Dropout is off in every gate; the layout is not the same.
     assert {gates.gate_of(cell).control for cell in found} == {None}
     assert gates.gate_of(opponent) == dataclasses.replace(opponent, batch_size=128)
+
+
+def test_what_a_search_found_stands_in_place_of_the_opponents():
+    found = [Cell(model, "chunk", options=("slices-4",)) for model in ("cnn", "vit")]
+    cells = build_grid(Axes(("cnn", "vit"), controls=("no-dropout",)), gpu=False, tuned=found)
+    changed = [cell for cell in cells if cell.options]
+    bare = dataclasses.replace(found[1], control="no-dropout")
+    assert changed == [Cell("cnn", "step", options=("im2col",)), *found, bare]
+    assert [cell.model for cell in cells] == sorted(cell.model for cell in cells)
+    assert [cell for cell in build_grid(Axes(("cnn",)), gpu=False, tuned=found) if cell.model == "vit"] == []
+    plain = build_grid(Axes(("vit",)), gpu=False, tuned=[Cell("vit", "epoch")])
+    assert len(plain) == len(set(plain))

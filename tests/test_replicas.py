@@ -1,14 +1,22 @@
-"""PyTorch on several cores at once: a batch's gradient, in micro-batches, by a thread for each core."""
+"""PyTorch on several cores at once: a batch's gradient, in micro-batches, by a process for each core."""
 
-import threading
+import os
+import signal
+import time
+from multiprocessing import parent_process
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, dropout
 
 from jaxcompare.cells import Cell
+from jaxcompare.measure.environment import process_peak_bytes
 from jaxcompare.torch_side import cell_step, replicas
+
+WORKING = Path("working")
+"""A file of each process that works, in the folder of the test."""
 
 
 @pytest.fixture
@@ -17,28 +25,26 @@ def batch():
     return torch.randn(40, 6, generator=generator), torch.randint(0, 3, (40,), generator=generator)
 
 
-def build_loss(note):
-    """As a cell's, after `note` was given the labels."""
+def build_loss(model):
+    """As a cell's. What stands here runs in other processes too."""
 
-    def build(model):
-        def compute_loss(images, labels):
-            note(labels)
-            logits = model(images)
-            return cross_entropy(logits, labels), logits
+    def compute_loss(images, labels):
+        logits = model(images)
+        return cross_entropy(logits, labels), logits
 
-        return compute_loss
-
-    return build
+    return compute_loss
 
 
-def test_a_batch_of_uneven_micro_batches_has_its_own_gradient(batch):
-    """Of 40 images a core has 20: micro-batches of 16 and 4."""
+@pytest.mark.parametrize("examples", [40, 3, 1])
+def test_a_batch_of_uneven_micro_batches_has_its_own_gradient(batch, examples):
+    """Of 40 images a core has 20: micro-batches of 16 and 4. Of one image there is one part."""
     torch.manual_seed(0)
-    model, seen = nn.Linear(6, 3), []
-    loss, logits = replicas.propagate_on_cores(model, build_loss(lambda labels: seen.append(len(labels))), 2, 16)(
-        *batch
-    )
-    assert sorted(seen) == [4, 4, 16, 16]
+    batch = [part[:examples] for part in batch]
+    model = nn.Linear(6, 3)
+    propagate = replicas.propagate_on_cores(model, build_loss, 2, 16)
+    for _ in range(2):  # gradients are those of the last batch alone
+        model.zero_grad()
+        loss, logits = propagate(*batch)
     grad, model.weight.grad = model.weight.grad.clone(), None
     whole = model(batch[0])
     expected = cross_entropy(whole, batch[1])
@@ -47,10 +53,81 @@ def test_a_batch_of_uneven_micro_batches_has_its_own_gradient(batch):
     torch.testing.assert_close((loss, logits), (expected.detach(), whole.detach()))
 
 
-def test_cores_work_at_the_same_time(batch):
-    """Each waits for the other in its first part: one after the other they would never meet."""
-    meeting = threading.Barrier(2)
-    replicas.propagate_on_cores(nn.Linear(6, 3), build_loss(lambda labels: meeting.wait(60)), 2, None)(*batch)
+def test_replicas_have_the_parameters_after_an_update(batch):
+    model = nn.Linear(6, 3)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    propagate = replicas.propagate_on_cores(model, build_loss, 2, None)
+    propagate(*batch)
+    optimiser.step()
+    torch.testing.assert_close(propagate(*batch)[1], model(batch[0]).detach())
+
+
+def count_micro_batches(model):
+    def compute_loss(images, labels):
+        count = torch.full((len(images), 3), float(len(images)), requires_grad=True)
+        return (count * sum(parameter.sum() for parameter in model.parameters())).mean(), count
+
+    return compute_loss
+
+
+def test_micro_batches_have_their_size(batch):
+    _, logits = replicas.propagate_on_cores(nn.Linear(6, 3), count_micro_batches, 2, 16)(*batch)
+    assert logits[:, 0].tolist() == 2 * ([16] * 16 + [4] * 4)
+
+
+def wait_for_another(model):
+    """Each core waits for the other in its first part: one after the other they would never meet."""
+
+    def compute_loss(images, labels):
+        WORKING.mkdir(exist_ok=True)
+        (WORKING / str(os.getpid())).touch()
+        for _ in range(1000):
+            if len(list(WORKING.iterdir())) == 2:
+                return build_loss(model)(images, labels)
+            time.sleep(0.06)
+        raise TimeoutError("alone")
+
+    return compute_loss
+
+
+def test_cores_work_at_the_same_time(batch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    replicas.propagate_on_cores(nn.Linear(6, 3), wait_for_another, 2, None)(*batch)
+
+
+def drop(model):
+    def compute_loss(images, labels):
+        kept = dropout(torch.ones(len(images), 3), 0.5)
+        return (kept * sum(parameter.sum() for parameter in model.parameters())).mean(), kept
+
+    return compute_loss
+
+
+def test_each_core_draws_dropout_of_its_own():
+    torch.manual_seed(0)
+    images = torch.zeros(40, 6)
+    _, kept = replicas.propagate_on_cores(nn.Linear(6, 3), drop, 2, None)(images, torch.zeros(40))
+    assert not torch.equal(kept[:20], kept[20:])
+
+
+def fail(model):
+    return build_loss(model) if parent_process() is None else refuse
+
+
+def refuse(images, labels):
+    raise ValueError("no such images")
+
+
+def kill(model):
+    return build_loss(model) if parent_process() is None else lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("of_replica", "reason"), [(fail, "ValueError: no such"), (kill, "a replica's process was killed")]
+)
+def test_a_replica_that_fails_says_why(batch, of_replica, reason):
+    with pytest.raises(RuntimeError, match=reason):
+        replicas.propagate_on_cores(nn.Linear(6, 3), of_replica, 2, None)(*batch)
 
 
 @pytest.mark.parametrize(("options", "size"), [(("replicas",), None), (("replicas", "slices-16"), 16)])
@@ -60,3 +137,11 @@ def test_a_cell_has_its_cores_and_micro_batches(options, size, monkeypatch):
     monkeypatch.setattr(cell_step, "propagate_on_cores", lambda *arguments: asked.append(arguments[2:]))
     cell_step.build_propagation(Cell("cnn", "eager", options=options), nn.Linear(6, 3), torch.device("cpu"))
     assert asked == [(3, size)]
+
+
+def test_their_memory_is_counted(batch):
+    """Each has PyTorch in memory."""
+    before = process_peak_bytes(children=True)
+    propagate = replicas.propagate_on_cores(nn.Linear(6, 3), build_loss, 2, None)
+    propagate(*batch)
+    assert process_peak_bytes(children=True) > before + 100e6

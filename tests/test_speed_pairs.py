@@ -51,17 +51,18 @@ def test_stages_find_the_planted_factors():
     assert (fastest.other, fastest.ratio.value) == (COMPILE, pytest.approx(800 / 75))
     assert (tracing.other, tracing.ratio.value) == (TRACED, pytest.approx(500 / 400))
     assert fastest.share is None
-    long_step, long_epoch = (dataclasses.replace(cell, control="long-epochs") for cell in (STEP, EPOCH))
-    dispatch = speed(study(MILLISECONDS | {long_step: 50.0, long_epoch: 40.0})).of("beside")[2]
+    step, epoch = (dataclasses.replace(cell, control="long-epochs") for cell in (STEP, EPOCH))
+    dispatch = speed(study(MILLISECONDS | {step: 50.0, epoch: 40.0})).of("beside")[2]
     assert (dispatch.pair.name, dispatch.ratio.value) == ("dispatch, 391 steps an epoch", pytest.approx(1.25))
+    products = dataclasses.replace(STEP, options=("im2col",))  # in place of Winograd's: they stand between
+    factors = {one.pair.name: one.ratio.value for one in speed(study(MILLISECONDS | {products: 64.0})).of("stage")[3:5]}
+    assert factors == {"micro-batches and cores": pytest.approx(80 / 64), "Winograd": pytest.approx(64 / 50)}
     # Another study's factor stands beside this one's; it lacks whole epochs.
     again = study({RECIPE: 800.0, EAGER: 100.0, TRACED: 200.0, JIT: 40.0, STEP: 25.0})
     twice = speed(study(), again).of("stage")
     assert [one.again and one.again.value for one in twice] == [*map(pytest.approx, (8, 0.5, 5, 1.6)), None]
     assert [one.confirmed for one in twice] == [True, False, True, True, False]
-    # Without JAX's operations one by one, library and program cannot be told apart.
-    for lost in (TRACED, JIT):
-        assert speed([r for r in study() if r.cell != lost]).of("stage", "whole") == []
+    assert all(speed([r for r in study() if r.cell != lost]).of("stage", "whole") == [] for lost in (TRACED, JIT))
 
 
 def test_shares_add_to_one_whatever_the_scatter_and_may_be_negative_or_above_1():

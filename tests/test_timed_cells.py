@@ -29,7 +29,7 @@ from jaxcompare.study.process import CellFailed, in_fresh_process
 from jaxcompare.torch_side import cell_step
 from jaxcompare.torch_side import epochs as torch_epochs
 from jaxcompare.torch_side.cell_batches import open_batches
-from jaxcompare.torch_side.models import DotProductAttention
+from jaxcompare.torch_side.models import BitDropout, DotProductAttention
 from jaxcompare.training import learner
 from jaxcompare.training.host_engine import HostEngine
 
@@ -186,6 +186,8 @@ def test_options_are_what_runs(monkeypatch, no_ceilings):
     assert optimiser.defaults["fused"]
     assert isinstance(model.transformer.layers[0].self_attn, DotProductAttention)
     assert model.transformer.layers[0].self_attn.dropout == 0.1
+    bits = dataclasses.replace(vit, options=("dropout-bits",))
+    assert isinstance(cell_step.build_cells_model(bits, SETUP).transformer.layers[0].dropout, BitDropout)
     monkeypatch.setattr(learner, "build_model", models.build_model)
     ours = cell_engine.build_cells_learner(dataclasses.replace(STEP, options=("im2col", "slices-2")), SETUP)
     assert (ours.placement.micro_batching.size, ours.model.lowering) == (2, "im2col")

@@ -1,7 +1,7 @@
 """What is compared in a speed study: which cells stand for what, and the pairs whose ratios answer its questions."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -11,13 +11,6 @@ from jaxcompare.config import Framework, ModelName, Precision
 
 ON_DEVICE = ("prepared", "resident")
 """Inputs of which nothing is copied while a cell trains."""
-
-STAGES = ("input pipeline", "library", "compilation", "micro-batches and cores", "dispatch")
-"""What changes from a cell of the way to the next. Input pipeline: batches are there before the clock starts. Library:
-JAX's operations one by one, traced once, in place of PyTorch's one by one. Compilation: plain jit, one program a step,
-in place of the same operations. Micro-batches and cores: this package's step in its place, which sums over
-micro-batches, has a device for each core, takes convolutions by Winograd's products on CPUs, and makes its batches
-itself. Dispatch: one call an epoch in place of one a step."""
 
 
 def cells_of(frame: pd.DataFrame) -> list[Cell]:
@@ -141,12 +134,29 @@ def dropout_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
             yield Pair("without dropout", "no dropout: the best of JAX over the best of PyTorch", (ours,), (theirs,))
 
 
-def path_of(model: ModelName, precision: Precision, batch_size: int) -> list[Cell]:
-    """From PyTorch's own loop on the recipe's input to JAX's program of an epoch: a stage from each to the next."""
+def path_of(cells: Iterable[Cell], model: ModelName, precision: Precision, batch_size: int) -> dict[Cell, str]:
+    """From PyTorch's own loop on the recipe's input to JAX's program of an epoch: each cell of the way with the name of
+    what changes from the one before it.
+
+    Input pipeline: batches are there before the clock starts. Library: JAX's operations one by one, traced once, in
+    place of PyTorch's one by one. Compilation: plain jit, one program a step, in place of the same operations.
+    Micro-batches and cores: this package's step in its place, which sums over micro-batches, has a device for each
+    core, takes convolutions as products and makes its batches itself. Winograd: the CNN's on CPUs in place of those
+    products. Dispatch: one call an epoch in place of one a step.
+    """
     last = Cell(model, "epoch", "resident", precision, batch_size)
-    eager = dataclasses.replace(last, engine="eager", input="recipe")
-    middle = [last.by(engine) for engine in ("traced", "jit", "step")]
-    return [eager, dataclasses.replace(eager, input="prepared"), *middle, last]
+    recipe = dataclasses.replace(last, engine="eager", input="recipe")
+    step = last.by("step")
+    products = dataclasses.replace(step, options=("im2col",))
+    cores = "micro-batches and cores"
+    return {
+        recipe: "",
+        dataclasses.replace(recipe, input="prepared"): "input pipeline",
+        last.by("traced"): "library",
+        last.by("jit"): "compilation",
+        **({products: cores, step: "Winograd"} if products in cells else {step: cores}),
+        last: "dispatch",
+    }
 
 
 def stage_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
@@ -154,12 +164,12 @@ def stage_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
     found = measured(frame)
     cells = set(cells_of(found))
     for model, precision in groups(found):
-        path = path_of(model, precision, int(frame.batch_size.iloc[0]))
+        path = path_of(cells, model, precision, int(frame.batch_size.iloc[0]))
         if not set(path) <= cells:
             continue
-        for name, before, after in zip(STAGES, path, path[1:], strict=False):
+        for before, (after, name) in zip(path, list(path.items())[1:], strict=False):
             yield Pair("stage", name, (before,), (after,))
-        first, step, last = path[0], path[-2], path[-1]
+        first, *_, step, last = path
         yield Pair("whole", "all", (first,), (last,))
         fastest = best(frame, last, "torch")
         assert fastest

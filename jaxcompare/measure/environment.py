@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +99,24 @@ def find_commit(package: Path = PACKAGE) -> str | None:
         return None
 
 
-def process_peak_bytes() -> int:
-    """The largest resident set of this process so far, by the operating system."""
+def process_peak_bytes(children: bool = False) -> int:
+    """The largest resident set of this process so far, by the operating system.
+
+    Args:
+        children: and of each that multiprocessing has started from this one and that still runs, where it is Linux's.
+    """
+    more = sum(_peak_bytes(str(child.pid)) for child in active_children()) if children else 0
+    return _peak_bytes("self") + more
+
+
+def _peak_bytes(process: str) -> int:
     with contextlib.suppress(OSError):
         # Linux's `ru_maxrss` begins with the peak of the process that started this one.
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
         if found := [line for line in lines if line.startswith("VmHWM:")]:
             return 1024 * int(found[0].split()[1])
+    if process != "self":
+        return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

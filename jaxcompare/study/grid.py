@@ -1,6 +1,7 @@
 """Which cells a speed study measures: the default matrix, or every combination of the axes that are asked for."""
 
 import dataclasses
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,6 @@ DEFAULT: list[tuple[CellEngine, CellInput]] = [
     ("eager", "prepared"),
     ("eager", "resident"),
     ("compile", "resident"),
-    ("op", "prepared"),
     ("traced", "prepared"),
     ("jit", "prepared"),
     ("step", "arrays"),
@@ -48,14 +48,17 @@ OPPONENTS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [("cnn", "ea
 """Measured wherever their engine is: PyTorch may be at its fastest there."""
 
 OPPONENTS_ON_CPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [
-    ("cnn", "eager", ("channels-last", "fused", "replicas", "slices-32")),
-    ("vit", "eager", ("sdpa", "fused", "replicas", "slices-16")),
+    ("cnn", "eager", ("channels-last", "fused", "replicas")),
+    ("vit", "eager", ("dropout-bits", "fused", "replicas")),
 ]
 OPPONENTS_ON_GPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [
     ("cnn", "compile", ("channels-last",)),
     ("cnn", "compile", ("channels-last", "reduce-overhead")),
     ("vit", "compile", ("reduce-overhead",)),
 ]
+
+STAGES_ON_CPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [("cnn", "step", ("im2col",))]
+"""Of the default matrix: between plain jit and this package's step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Axes:
     controls: tuple[Control, ...] | None = None
 
 
-def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
+def build_grid(axes: Axes, *, gpu: bool, tuned: Sequence[Cell] | None = None) -> list[Cell]:
     """Every cell, model by model, in the order of a table.
 
     With neither engines nor inputs given: the default matrix at the first batch size, with whole epochs of the numbers
@@ -79,15 +82,20 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
     no machine can run among them: each is to say why. Opponents and controls come beside the first batch size's, of
     these engines on the device.
 
+    Args:
+        tuned: what a search found, in place of the opponents; without dropout too, if that is a control.
+
     Raises:
         InputError: no engine that is measured can carry a control.
     """
     default, cells = DEFAULT + (ON_GPUS if gpu else []), []
+    guesses = OPPONENTS + (OPPONENTS_ON_GPUS if gpu else OPPONENTS_ON_CPUS) if tuned is None else []
     opponents: list[tuple[ModelName, CellEngine, dict[str, Any]]] = [
-        (model, engine, {"options": options})
-        for model, engine, options in OPPONENTS + (OPPONENTS_ON_GPUS if gpu else OPPONENTS_ON_CPUS)
+        (model, engine, {"options": options}) for model, engine, options in guesses
     ]
     beside = list(opponents)
+    if axes.engines is None and axes.inputs is None and not gpu:
+        beside += [(model, engine, {"options": options}) for model, engine, options in STAGES_ON_CPUS]
     for name in axes.controls or ():
         model, engines = CONTROLLED[name]
         ways_of = [(model, engine, {}) for engine in engines]
@@ -115,6 +123,7 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
                 for of, engine, changes in beside
                 if of == model and (place := _place(engine, ways))
             ]
+            cells += with_controls([cell for cell in tuned or () if cell.group == (model, precision)], axes)
     for control in axes.controls or ():
         if not any(cell.control == control for cell in cells):
             of, engines = CONTROLLED[control]
@@ -122,7 +131,14 @@ def build_grid(axes: Axes, *, gpu: bool) -> list[Cell]:
                 f"--controls {control}: is of the {of}'s {', '.join(engines)} on the device, and none of these is "
                 "measured; leave it out"
             )
-    return cells
+    return list(dict.fromkeys(cells))
+
+
+def with_controls(tuned: Sequence[Cell], axes: Axes) -> list[Cell]:
+    """The same, and without dropout where that is a control of their model."""
+    of, _ = CONTROLLED["no-dropout"]
+    bare = [dataclasses.replace(cell, control="no-dropout") for cell in tuned if cell.model == of]
+    return [*tuned, *(bare if "no-dropout" in (axes.controls or ()) else ())]
 
 
 def _place(engine: CellEngine, ways: list[tuple[CellEngine, CellInput, int]]) -> CellInput | None:

@@ -32,6 +32,9 @@ OF_MODEL: dict[ModelName, tuple[Options, ...]] = {"cnn": ((), ("channels-last",)
 ON_CORES: tuple[Options, ...] = (("replicas",), ("replicas", "slices-32"), ("replicas", "slices-16"))
 """PyTorch's on CPUs, run as this package runs JAX there."""
 
+EAGER_OF_MODEL: dict[ModelName, tuple[Options, ...]] = {"cnn": (), "vit": (("dropout-bits",),)}
+"""PyTorch's with eager alone: torch.compile does not take them."""
+
 EAGER: tuple[Options, ...] = ((), ("for-loop",), ("foreach",), ("fused",))
 COMPILED: tuple[Options, ...] = (
     ("fused",),
@@ -64,9 +67,10 @@ def list_candidates(like: Cell, *, gpu: bool) -> list[list[Cell]]:
     chosen = "foreach" if gpu else "for-loop"
     updates = [update for update in EAGER if chosen not in update]
     model = like.model
-    theirs = [place(engine="eager", options=a + b) for a, b in product(OF_MODEL[model], updates)]
+    of_eager = OF_MODEL[model] + EAGER_OF_MODEL[model]
+    theirs = [place(engine="eager", options=a + b) for a, b in product(of_eager, updates)]
     if not gpu:
-        theirs += [place(engine="eager", options=(*a, "fused", *b)) for a, b in product(OF_MODEL[model], ON_CORES)]
+        theirs += [place(engine="eager", options=(*a, "fused", *b)) for a, b in product(of_eager, ON_CORES)]
     theirs += [place(engine="compile", options=a + b) for a, b in product(OF_MODEL[model], COMPILED)]
     ours = [place(engine=engine) for engine in JAX_ENGINES]
     slices = ((),) if gpu else MICRO_BATCHES[model]

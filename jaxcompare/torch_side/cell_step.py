@@ -63,7 +63,8 @@ def build_training(
 def build_cells_model(cell: Cell, setup: Setup) -> nn.Module:
     """On the CPU, from torch's generator."""
     classes, size = len(setup.dataset.class_names), setup.dataset.train.images.shape[1]
-    return build_model(cell.model, num_classes=classes, image_size=size, sdpa="sdpa" in cell.options)
+    ways = {"sdpa": "sdpa" in cell.options, "bits": "dropout-bits" in cell.options}
+    return build_model(cell.model, num_classes=classes, image_size=size, **ways)
 
 
 def build_update(
@@ -90,10 +91,7 @@ def build_step(cell: Cell, setup: Setup, device: torch.device) -> Callable[..., 
 
 def build_propagation(cell: Cell, model: nn.Module, device: torch.device, resident: Resident | None = None) -> Loss:
     """A loss that leaves its gradients in the model."""
-
-    def build(replica: nn.Module) -> Loss:
-        return build_loss(cell, replica, device, resident)
-
+    build = functools.partial(build_loss, cell, device=device, resident=resident)
     if "replicas" in cell.options:
         return propagate_on_cores(model, build, cpu_cores(), cell.choose(SLICES, None))
     return with_gradients(build(model))

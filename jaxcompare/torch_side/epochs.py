@@ -14,11 +14,13 @@ from jaxcompare.compat import torch as compat
 from jaxcompare.config import InputError
 from jaxcompare.measure import clock
 from jaxcompare.measure.environment import cpu_cores, describe_environment, process_peak_bytes
+from jaxcompare.options import Option
 from jaxcompare.side import Setup
 from jaxcompare.torch_side.cell_batches import open_batches
 from jaxcompare.torch_side.cell_step import IMPLEMENTATIONS, MODES, build_step, start, synchronise
 
 OF_UPDATES = (*IMPLEMENTATIONS, "compiled-optimiser")
+ATTENTIONS: dict[Option, str] = {"sdpa": "scaled_dot_product_attention", "dropout-bits": "two products and a softmax"}
 
 
 def time_epochs(cell: Cell, setup: Setup, *, cold: bool = True) -> Timing:
@@ -56,7 +58,7 @@ def time_epochs(cell: Cell, setup: Setup, *, cold: bool = True) -> Timing:
             check,
         )
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
-    memory = {"allocator": peak, "plan": None, "process": process_peak_bytes()}
+    memory = {"allocator": peak, "plan": None, "process": process_peak_bytes(children=True)}
     manifest = _build_manifest(cell, device)
     # The ceilings' own arrays come after the peak is read.
     flops_per_s, copy_bytes_per_s = _measure_ceilings(cell, device)
@@ -131,7 +133,7 @@ def _build_manifest(cell: Cell, device: torch.device) -> dict[str, object]:
         "bfloat16": cell.precision == "bfloat16",
         "threads": cpu_cores() if device.type == "cuda" else torch.get_num_threads() * replicas,
         "layout": "NHWC" if "channels-last" in cell.options else "NCHW",
-        "attention": cell.choose({"sdpa": "scaled_dot_product_attention"}, "torch.nn.MultiheadAttention"),
+        "attention": cell.choose(ATTENTIONS, "torch.nn.MultiheadAttention"),
         "optimiser": ", ".join(one for one in cell.options if one in OF_UPDATES) or "PyTorch's choice",
         "dropout_generator": "Philox" if device.type == "cuda" else "Mersenne Twister",
         "donation": False,
