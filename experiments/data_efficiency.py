@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import console
+import grid
 import guard
 import training_runs
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
@@ -46,6 +47,7 @@ class Args:
     training: TrainingConfig = dataclasses.field(default_factory=lambda: TrainingConfig(epochs=10))
     execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
     keep: training_runs.Keep = dataclasses.field(default_factory=training_runs.Keep)
+    jobs: grid.Grid = dataclasses.field(default_factory=grid.Grid)
     seeds: int = 5
     """Independent runs of each model and size, with seeds SEED, SEED+1, ... Below 2 there are no intervals."""
     out: Path = Path("runs/data_efficiency")
@@ -94,6 +96,10 @@ def main(args: Args) -> None:
     console.check_models(args.models)
     check_sizes(args)
     seeds = console.seeds(args.training.seed, args.seeds)
+    names = list(grid.list_programs(args.jobs, build_configs(args), seeds))
+    if (job := grid.begin(args, names, "runs.jsonl", show_merged)) is None:
+        return
+    args = job
     console.check_out(args.out, "runs.jsonl", fresh=args.keep.fresh)
 
     # From here on the imports are heavy.
@@ -115,13 +121,22 @@ def main(args: Args) -> None:
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
     configs = [dataclasses.replace(config, execution=execution) for config in build_configs(args)]
     training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, "train_size", fresh=args.keep.fresh)
-    for number, config in enumerate(configs, 1):
-        screen.print(f"[bold]{number} of {len(configs)}[/]")
-        records += training_runs.train(screen, EXPERIMENT, config, seeds, dataset, path, args.keep)
+    programs = grid.choose_programs(args.jobs, configs, seeds)
+    for number, (config, own) in enumerate(programs, 1):
+        screen.print(f"[bold]{number} of {len(programs)}[/]")
+        records += training_runs.train(screen, EXPERIMENT, config, own, dataset, path, args.keep)
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included\n")
-    show(screen, save_results(records, args.out))
-    screen.print(f"Written: {args.out}/runs.jsonl, {args.out}/summary.json, {args.out}/figures/", markup=False)
+    if not args.jobs.job:
+        show(screen, records, args.out)
     training_runs.check_converged(records, path)
+
+
+def show_merged(args: Args, names: Sequence[str]) -> None:
+    """What the plain command would have shown, of the jobs' records."""
+    from rich.console import Console
+
+    if records := grid.merge_runs(args.out, names):
+        show(Console(highlight=False, soft_wrap=True), records, args.out)
 
 
 def save_results(records: Sequence["RunRecord"], out: Path) -> "Sweep":
@@ -138,14 +153,16 @@ def save_results(records: Sequence["RunRecord"], out: Path) -> "Sweep":
     return sweep
 
 
-def show(screen: "Console", sweep: "Sweep") -> None:
-    """The printed summary: accuracies and differences by size, and where the lead changes."""
+def show(screen: "Console", records: Sequence["RunRecord"], out: Path) -> None:
+    """What is made of records, as files and printed: accuracies and differences by size, and where the lead changes."""
     from jaxcompare.report.crossover_words import describe_crossover
     from jaxcompare.report.run_tables import efficiency_table
 
+    sweep = save_results(records, out)
     for efficiency in sweep.analyses.values():
         console.show_table(screen, efficiency_table(efficiency), "right")
         screen.print(describe_crossover(efficiency) + "\n")
+    screen.print(f"Written: {out}/runs.jsonl, {out}/summary.json, {out}/figures/", markup=False)
 
 
 if __name__ == "__main__":

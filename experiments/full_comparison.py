@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 import tyro
 
 import console
+import grid
 import guard
 import training_runs
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
@@ -57,6 +58,7 @@ class Args:
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
     keep: training_runs.Keep = dataclasses.field(default_factory=training_runs.Keep)
+    jobs: grid.Grid = dataclasses.field(default_factory=grid.Grid)
     seeds: int = 1
     """Independent runs of each model, with seeds SEED, SEED+1, ..., trained in one program."""
     prediction: PredictionArgs = dataclasses.field(default_factory=PredictionArgs)
@@ -81,7 +83,15 @@ PRESETS = {
 def main(args: Args) -> None:
     console.check_models(args.models)
     seeds = console.seeds(args.training.seed, args.seeds)
+    data = args.data.resolve(len(seeds))
+    if args.jobs.executor and args.prediction.predict:
+        raise InputError("--predict: nobody can answer a job; give all three of --predict-more-accurate, ... instead")
     prediction = predict(args.prediction, args.models)
+    configs = [RunConfig("jax", model, data, args.training) for model in args.models]
+    names = list(grid.list_programs(args.jobs, configs, seeds))
+    if (job := grid.begin(args, names, "runs.jsonl", show_merged)) is None:
+        return
+    args = job
     console.check_out(args.out, "runs.jsonl", fresh=args.keep.fresh)
 
     # From here on the imports are heavy.
@@ -97,7 +107,6 @@ def main(args: Args) -> None:
     configure_jax(deterministic=args.execution.deterministic)
     screen = Console(highlight=False, soft_wrap=True)
     training_runs.describe(screen, describe_environment("jax"), seeds)
-    data = args.data.resolve(len(seeds))
     dataset = load_dataset(data)
     training_subset(dataset, data, args.training.seed)  # a size above the data's ends here
     execution, reason = choose_execution(args.execution, dataset.train, seeds=len(seeds), workers=args.data.workers)
@@ -105,22 +114,41 @@ def main(args: Args) -> None:
     explain(screen, args, dataset)
 
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
-    configs = [RunConfig("jax", model, data, args.training, execution) for model in args.models]
+    configs = [dataclasses.replace(config, execution=execution) for config in configs]
     training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, fresh=args.keep.fresh)
-    if prediction and any(
-        find_complete(path, EXPERIMENT, config.with_seed(seed), dataset.fingerprint)
-        for config in configs
-        for seed in seeds
+    if (
+        prediction
+        and not args.jobs.job
+        and any(
+            find_complete(path, EXPERIMENT, config.with_seed(seed), dataset.fingerprint)
+            for config in configs
+            for seed in seeds
+        )
     ):
         raise InputError(f"--predict: {path} holds complete runs of this comparison already; give another --out")
-    for config in configs:
-        records += training_runs.train(screen, EXPERIMENT, config, seeds, dataset, path, args.keep, prediction)
+    for config, own in grid.choose_programs(args.jobs, configs, seeds):
+        records += training_runs.train(screen, EXPERIMENT, config, own, dataset, path, args.keep, prediction)
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included")
-    save_results(records, args.out)
-    summarise(screen, records, args.out)
+    if not args.jobs.job:
+        show(screen, records, args.out, prediction)
+    training_runs.check_converged(records, path)
+
+
+def show_merged(args: Args, names: Sequence[str]) -> None:
+    """What the plain command would have shown, of the jobs' records."""
+    from rich.console import Console
+
+    if records := grid.merge_runs(args.out, names):
+        prediction = predict(args.prediction, args.models)
+        show(Console(highlight=False, soft_wrap=True), records, args.out, prediction)
+
+
+def show(screen: "Console", records: Sequence["RunRecord"], out: Path, prediction: Prediction | None) -> None:
+    """What is made of records, as files and printed."""
+    save_results(records, out)
+    summarise(screen, records, out)
     if prediction:
         show_score(screen, records, prediction)
-    training_runs.check_converged(records, path)
 
 
 def predict(args: PredictionArgs, models: Sequence[ModelName]) -> Prediction | None:

@@ -27,11 +27,13 @@ command goes on.
 
 import dataclasses
 import tempfile
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Literal
 
 import console
+import grid
 import guard
 from jaxcompare.cells import Cell, CellEngine, CellInput, Control
 from jaxcompare.config import DataConfig, InputError, ModelName, Precision, TrainingConfig
@@ -89,6 +91,7 @@ class Args:
     it."""
     trace: Path | None = None
     """Folder for a profiler's trace of each cell of this call, and the optimised HLO of JAX's programs."""
+    jobs: grid.Grid = dataclasses.field(default_factory=grid.Grid)
     out: Path = Path("runs/training_speed")
     """Folder for cells.jsonl, cells.csv, costs.jsonl, figures/ and, of details, inputs.jsonl and phases.jsonl; of a
     search search.jsonl."""
@@ -110,6 +113,9 @@ PRESETS = {
 
 def main(args: Args) -> None:
     check_args(args)
+    if (job := grid.begin(args, args.models, "cells.jsonl", show_merged, alone=True)) is None:
+        return
+    args = dataclasses.replace(job, models=(job.jobs.job,)) if job.jobs.job else job
     if args.malloc == "keep":
         keep_freed_memory()
     from jaxcompare.data.datasets import load_dataset
@@ -143,16 +149,29 @@ def main(args: Args) -> None:
             raise InputError(f"--tune: {args.out} holds a measurement without a search; give another --out")
         cells = build_grid(axes, gpu=gpu, tuned=tune(searched, setup, measured, log)) if args.tune else may
         run_study(cells, args.repeats, setup, measured, log, details=args.details)
-        show(args.out)
+        if not args.jobs.job:
+            show(args.out)
         if args.trace:
             failed = {record.cell for record in measured.cells if record.message}
             save_traces([cell for cell in cells if cell not in failed], setup, args.trace, log)
+
+
+def show_merged(args: Args, names: Sequence[str]) -> None:
+    """What the plain command would have shown, of the jobs' measurements."""
+    from jaxcompare.study.measured import merge
+
+    merge(args.out, [folder for name in names if (folder := grid.folder_of(args.out, name)).exists()])
+    show(args.out)
 
 
 def search_of(args: Args) -> list[Cell]:
     """What the search is for: a cell of each model and precision."""
     groups = product(args.models, args.precisions if args.tune else ())
     return [Cell(model, "step", precision=each, batch_size=args.batch_sizes[0]) for model, each in groups]
+
+
+NO_PART = ("data", "data_dir", "out", "trace", "jobs")
+"""Flags that are no part of what is measured, or are given in another way."""
 
 
 def command_of(args: Args) -> str:
@@ -163,7 +182,7 @@ def command_of(args: Args) -> str:
     for now, before in ((args, default), (args.data, default.data)):
         for field in dataclasses.fields(now):
             value = getattr(now, field.name)
-            if value != getattr(before, field.name) and field.name not in ("data", "data_dir", "out", "trace"):
+            if value != getattr(before, field.name) and field.name not in NO_PART:
                 flag = field.name.replace("_", "-")
                 if isinstance(value, bool):
                     words.append(f"--{flag}" if value else f"--no-{flag}")

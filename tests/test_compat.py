@@ -194,9 +194,12 @@ def test_autotuning_can_be_quiet(monkeypatch):
     from torch._inductor import select_algorithm
 
     monkeypatch.setattr(select_algorithm, "PRINT_AUTOTUNE", select_algorithm.PRINT_AUTOTUNE)  # and afterwards as it was
+    monkeypatch.setattr(select_algorithm, "_log_autotune_choices_stats", select_algorithm._log_autotune_choices_stats)
     torch_doors.quiet_autotuning()
     assert select_algorithm.PRINT_AUTOTUNE is False
-    assert "and PRINT_AUTOTUNE" in Path(select_algorithm.__file__).read_text(), "nothing reads it"
+    source = Path(select_algorithm.__file__).read_text()
+    assert "and PRINT_AUTOTUNE" in source, "nothing reads it"
+    assert "  _log_autotune_choices_stats(" in source, "nothing calls it"
 
 
 def test_torchs_programs_are_kept_where_they_are_to_be(monkeypatch, tmp_path):

@@ -46,13 +46,14 @@ def keep_torch_programs(folder: str) -> None:
 
 
 def quiet_autotuning() -> None:
-    """Have torch.compile print no table of the kernels that a mode with autotuning tries.
+    """Have torch.compile print nothing of the kernels that a mode with autotuning tries.
 
-    Relies on a switch of a private module. Seen with torch 2.14.1.
+    Relies on a switch and a function of a private module. Seen with torch 2.14.1.
     """
     from torch._inductor import select_algorithm
 
     select_algorithm.PRINT_AUTOTUNE = False  # type: ignore[bad-assignment]
+    select_algorithm._log_autotune_choices_stats = lambda *_: None
 
 
 def end_workers(batches: Iterator[Any] | None) -> None:

@@ -27,6 +27,10 @@ class Measured:
     def add_cell(self, record: CellRecord) -> None:
         """In memory and on disk."""
         self.cells.append(record)
+        self.save_cells()
+
+    def save_cells(self) -> None:
+        """On disk, as records and as a table."""
         save_cells(self.folder / "cells.jsonl", self.cells)
         write_atomically(self.folder / "cells.csv", to_csv(to_frame(self.cells)))
 
@@ -77,6 +81,21 @@ def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Me
                     "another folder"
                 )
     return Measured(folder, cells, others)
+
+
+def merge(folder: Path, parts: Sequence[Path]) -> None:
+    """Write what several measurements hold into one folder, one part after another, in place of what it holds; of the
+    input pipelines, which every part measures, the first's."""
+    merged = Measured(folder)
+    for part in parts:
+        cells, others = part / "cells.jsonl", load_measurements(part)
+        merged.cells += load_cells(cells) if cells.exists() else []
+        for kind, lines in others.items():
+            merged.others[kind] += lines if kind != "inputs" or not merged.others[kind] else []
+    merged.save_cells()
+    for kind, lines in merged.others.items():
+        if lines:
+            save_lines(folder / f"{kind}.jsonl", lines)
 
 
 def search_facts(setup: Setup) -> dict[str, Any]:

@@ -1,0 +1,252 @@
+"""An experiment as independent jobs: their names, how their ends are told, and that together they are the plain
+command."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import synthetic
+import synthetic_speed
+from submitit.core.utils import FailedJobError, UncompletedJobError
+
+import data_efficiency
+import full_comparison
+import grid
+import training_speed
+from jaxcompare.cell_records import load_cells, load_measurements, save_cells
+from jaxcompare.cells import Cell
+from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
+from jaxcompare.lines import save_lines
+from jaxcompare.records import load_records, save_records
+from jaxcompare.study import measured
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = [
+    RunConfig("jax", model, DataConfig("digits", train_size=size), TrainingConfig())
+    for size in (100, None)
+    for model in ("cnn", "vit")
+]
+
+# Names, and what each trains.
+
+
+def test_a_job_is_a_program_of_the_plain_command_or_some_of_its_seeds():
+    seeds = [7, 8, 9]
+    whole = grid.list_programs(grid.Grid(), CONFIGS, seeds)
+    assert list(whole) == ["cnn-100", "vit-100", "cnn-all", "vit-all"]
+    assert list(whole.values()) == [(config, seeds) for config in CONFIGS]
+    pairs = grid.list_programs(grid.Grid(seeds_per_job=2), CONFIGS[:1], seeds)
+    assert pairs == {"cnn-100-seed7": (CONFIGS[0], [7, 8]), "cnn-100-seed9": (CONFIGS[0], [9])}
+    assert grid.choose_programs(grid.Grid(), CONFIGS, seeds) == list(whole.values())
+    assert grid.choose_programs(grid.Grid(job="cnn-100-seed9", seeds_per_job=2), CONFIGS, seeds) == [(CONFIGS[0], [9])]
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "names"),
+    [
+        (data_efficiency, ("--preset", "quick"), [f"{m}-{n}" for n in (100, 400, 1400) for m in ("cnn", "vit")]),
+        (
+            full_comparison,
+            ("--seeds", "2", "--seeds-per-job", "1", "--models", "vit"),
+            ["vit-all-seed42", "vit-all-seed43"],
+        ),
+        (training_speed, (), ["cnn", "vit"]),
+    ],
+)
+def test_jobs_are_listed_and_nothing_is_done(module, words, names, run_script, capsys, tmp_path):
+    run_script(module, *words, "--list-jobs", "--out", tmp_path / "out")
+    assert capsys.readouterr().out.split() == names
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "message"),
+    [
+        (data_efficiency, ("--job", "rnn-5"), "--job rnn-5: is none of this command's jobs: cnn-1000, vit-1000"),
+        (data_efficiency, ("--at-once", "0"), "--at-once: must be at least 1"),
+        (data_efficiency, ("--seeds-per-job", "0"), "--seeds-per-job: must be at least 1"),
+        (data_efficiency, ("--time-limit", "1"), "--time-limit: must be at least 5 minutes"),
+        (data_efficiency, ("--slurm", "partition"), "--slurm partition: give NAME=VALUE"),
+        (data_efficiency, ("--executor", "slurm"), "--executor slurm: there is no srun here"),
+        (training_speed, ("--executor", "local", "--at-once", "2"), "--at-once: what is timed needs the machine"),
+        (full_comparison, ("--executor", "local", "--predict"), "--predict: nobody can answer a job"),
+    ],
+)
+def test_mistakes_are_one_line(module, words, message, fail_script, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    monkeypatch.setenv("PYTHONPATH", "")
+    assert message in fail_script(module, *words, "--out", tmp_path / "out")
+
+
+# How they are followed.
+
+
+class Ended:
+    """A job that has ended; not submitit's."""
+
+    paths = SimpleNamespace(stderr="log.err")
+
+    def __init__(self, status=0, line="", error=None):
+        self.outcome, self.error, self.cancelled = (status, line), error, False
+
+    def done(self):
+        return True
+
+    def result(self):
+        if self.error:
+            raise self.error
+        return self.outcome
+
+    def cancel(self, check):
+        self.cancelled = True
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    monkeypatch.setattr(grid, "POLL_S", 0)
+
+
+def test_every_end_is_told_and_failures_named(capsys):
+    jobs = {
+        "good": Ended(),
+        "refused": Ended(2, "error: --out: full"),
+        "silent": Ended(1),
+        "killed": Ended(error=UncompletedJobError("lost")),
+        "broken": Ended(error=FailedJobError("Traceback")),
+    }
+    failed = grid.follow(iter(lambda: jobs, None), 5)
+    assert failed == {
+        "refused": "--out: full",
+        "silent": "exit status 1, see log.err",
+        "killed": "its process was killed, see log.err",
+        "broken": "its process was killed, see log.err",
+    }
+    out = capsys.readouterr().out
+    assert "[1/5] good: complete" in out
+    assert "[2/5] refused: failed: --out: full" in out
+
+
+def test_jobs_end_with_a_command_that_is_interrupted(monkeypatch):
+    job = Ended()
+
+    def started():
+        yield {"one": job}
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "done", lambda: job.cancelled)
+    monkeypatch.setattr(grid.guard, "hold_interrupts", lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        grid.follow(started(), 1)
+    assert job.cancelled
+
+
+def test_here_no_more_jobs_run_than_may_and_each_has_a_gpu(monkeypatch):
+    submitted = []
+    executor = SimpleNamespace(update_parameters=lambda **_: None, submit=lambda job: submitted.append(job) or Ended())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    rounds = grid.start_here(executor, grid.Grid(), ["a", "b", "c"])
+    jobs = next(rounds)
+    assert list(jobs) == ["a", "b"]
+    next(rounds)
+    assert len(submitted) == 2
+    del jobs["b"]
+    next(rounds)
+    assert [job.command[1] for job in submitted] == [f"CUDA_VISIBLE_DEVICES={n}" for n in (3, 5, 5)]
+    assert submitted[0].command[-2:] == ["--job", "a"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # hidden they stay
+    assert list(next(grid.start_here(executor, grid.Grid(), ["a", "b"]))) == ["a"]
+    assert submitted[-1].command[1] == "CUDA_VISIBLE_DEVICES="
+    assert list(next(grid.start_here(executor, grid.Grid(at_once=2), ["a", "b", "c"]))) == ["a", "b"]
+
+
+# A job's process.
+
+
+def test_a_job_tells_its_status_and_last_words():
+    code = "import sys; print('first\\nerror: last', file=sys.stderr); sys.exit(2)"
+    assert grid.Job([sys.executable, "-c", code], None)() == (2, "error: last")
+    assert grid.Job([sys.executable, "-c", ""], None)() == (0, "")
+
+
+def test_a_job_ends_with_the_command_that_began_it():
+    parent = subprocess.Popen([sys.executable, "-c", ""])
+    parent.wait()
+    begun = time.monotonic()
+    status, _ = grid.Job([sys.executable, "-c", "import time; time.sleep(60)"], parent.pid)()
+    assert status < 0
+    assert time.monotonic() - begun < 20
+
+
+# What they leave.
+
+
+def test_records_are_merged_once_however_often(tmp_path):
+    runs = [synthetic.run(model, 1000, seed, 0.5) for model in ("cnn", "vit") for seed in (1, 2)]
+    names = ["cnn-1000", "vit-1000"]
+    for name, own in zip(names, (runs[:2], runs[2:]), strict=True):
+        save_records(tmp_path / "jobs" / name / "runs.jsonl", own)
+        (tmp_path / "jobs" / name / "weights").mkdir()
+        (tmp_path / "jobs" / name / "weights" / f"{name}.npz").write_bytes(b"weights")
+    earlier = dataclasses.replace(runs[0], status="interrupted")
+    save_records(tmp_path / "runs.jsonl", [earlier])
+    for _ in range(2):
+        assert grid.merge_runs(tmp_path, [*names, "not-begun"]) == runs
+        assert load_records(tmp_path / "runs.jsonl") == runs
+    assert sorted(path.name for path in (tmp_path / "weights").iterdir()) == [f"{name}.npz" for name in names]
+    assert grid.merge_runs(tmp_path / "empty", names) == []
+
+
+def test_measurements_are_merged_once_however_often(tmp_path):
+    parts = [tmp_path / model for model in ("cnn", "vit")]
+    for part in parts:
+        part.mkdir()
+        save_cells(part / "cells.jsonl", [synthetic_speed.timed(Cell(part.name, "step"), 1.0)])
+        save_lines(part / "costs.jsonl", [synthetic_speed.costs(part.name) | {"git_commit": None}])
+        save_lines(part / "inputs.jsonl", [input_of(part.name)])
+    for _ in range(2):
+        measured.merge(tmp_path, parts)
+        assert [record.cell.model for record in load_cells(tmp_path / "cells.jsonl")] == ["cnn", "vit"]
+        found = load_measurements(tmp_path)
+        assert [line["model"] for line in found["costs"]] == ["cnn", "vit"]
+        assert [line["images_per_s"] for line in found["inputs"]] == [3.0]
+        assert (tmp_path / "cells.csv").read_text().count("\n") == 3
+
+
+def input_of(model):
+    environment = synthetic.record().environment
+    values = {"images": 9, "images_per_s": float(len(model)), "environment": environment, "git_commit": None}
+    return {"pipeline": "recipe", "repeat": 0, "workers": 0} | values
+
+
+@pytest.mark.slow
+def test_jobs_run_here_are_the_plain_command(tmp_path):
+    words = "data_efficiency.py --dataset digits --image-size 8 --sizes 40 60 --epochs 1 --batch-size 32 --seeds 2"
+
+    def call(*more):
+        command = [sys.executable, str(ROOT / "experiments" / words.split()[0]), *words.split()[1:], *map(str, more)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    plain = call("--out", tmp_path / "plain")
+    assert plain.returncode == 0, plain.stderr
+    for _ in range(2):  # what is complete is not repeated
+        jobs = call("--out", tmp_path / "jobs", "--executor", "local", "--at-once", "2")
+        assert jobs.returncode == 0, jobs.stderr
+        assert jobs.stdout.count(": complete") == 4
+
+        def numbers(folder):
+            records = load_records(tmp_path / folder / "runs.jsonl")
+            return [(r.identity, r.history.train_loss, r.history.test_accuracy, r.started_at) for r in records]
+
+        first = numbers("jobs")
+        assert [run[:3] for run in first] == [run[:3] for run in numbers("plain")]
+    assert numbers("jobs") == first
+    summaries = [json.loads((tmp_path / folder / "summary.json").read_text()) for folder in ("plain", "jobs")]
+    assert summaries[0].keys() == summaries[1].keys()
+    assert sorted(p.name for p in (tmp_path / "jobs" / "weights").iterdir()) == sorted(
+        p.name for p in (tmp_path / "plain" / "weights").iterdir()
+    )
