@@ -115,7 +115,7 @@ def main(args: Args) -> None:
     check_args(args)
     if (job := grid.begin(args, args.models, "cells.jsonl", show_merged, alone=True)) is None:
         return
-    args = dataclasses.replace(job, models=(job.jobs.job,)) if job.jobs.job else job
+    args = dataclasses.replace(job, models=tuple(model for model in job.models if job.jobs.job in (None, model)))
     if args.malloc == "keep":
         keep_freed_memory()
     from jaxcompare.data.datasets import load_dataset

@@ -53,7 +53,7 @@ def quiet_autotuning() -> None:
     from torch._inductor import select_algorithm
 
     select_algorithm.PRINT_AUTOTUNE = False  # type: ignore[bad-assignment]
-    select_algorithm._log_autotune_choices_stats = lambda *_: None
+    select_algorithm._log_autotune_choices_stats = lambda event_name, timings: None
 
 
 def end_workers(batches: Iterator[Any] | None) -> None:
