@@ -30,9 +30,10 @@ from jaxcompare.report.speed_curves import batch_sweep, roofline
 from jaxcompare.report.speed_figures import attribution_waterfall, break_even_curves, speed_matrix
 
 
-def test_figures_have_an_engine_without_options_and_its_fastest_with():
+def test_figures_have_an_engine_without_options_and_its_fastest():
     slow, fast = (dataclasses.replace(EAGER, options=options) for options in (("fused",), ("fused", "replicas")))
-    cells = {EAGER: 30.0, slow: 40.0, fast: 20.0, STEP: 10.0}
+    slower = dataclasses.replace(STEP, options=("im2col",))
+    cells = {EAGER: 30.0, slow: 40.0, fast: 20.0, STEP: 10.0, slower: 15.0}
     assert cells_of(leading(to_frame(study(cells)))) == [EAGER, fast, STEP]
 
 

@@ -46,12 +46,11 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def leading(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of what is comparable each engine's cell without options, and the fastest of those with."""
+    """Of what is comparable each engine's cell without options, and its fastest if that has some."""
     found = comparable(frame)
     if found.empty:
         return found
-    with_options = found[found.options != ""].groupby(["model", "precision", "engine"], sort=False)
-    fastest = [_fastest(rows) for _, rows in with_options]
+    fastest = [_fastest(rows) for _, rows in found.groupby(["model", "precision", "engine"], sort=False)]
     return found[(found.options == "") | found.cell.isin(fastest)]
 
 

@@ -183,7 +183,7 @@ def _waterfall(axes: Axes, whole: Contrast, stages: Sequence[Contrast], start: f
         axes.plot(times[place], place, color="black", marker="D")
     axes.set_yticks(range(len(times)), names)
     log_scale(axes, "x")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.set(xlabel="µs an image (log scale)", ylim=(len(times) - 0.5, -0.5))
     axes.set_title(
         f"{model_of(whole.cell)}: {factor_text(whole.ratio)} times as fast in all",
