@@ -150,17 +150,11 @@ class Job:
 
     def __call__(self) -> tuple[int, str]:
         """Exit status, and the last line of standard error."""
-
-        def ignore_preemption() -> None:
-            signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm may tell every process; `checkpoint` ends this one
-
-        self.child = subprocess.Popen(
-            self.command,
-            env=guard.child_environment(),
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=ignore_preemption,
-        )
+        # Slurm may tell every process of a job, not this one alone: blocked here, it stays blocked there.
+        preemption = {signal.SIGUSR2}
+        signal.pthread_sigmask(signal.SIG_BLOCK, preemption)
+        self.child = subprocess.Popen(self.command, env=guard.child_environment(), stderr=subprocess.PIPE, text=True)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, preemption)
         while True:
             try:
                 _, errors = self.child.communicate(timeout=1)

@@ -3,6 +3,7 @@ command."""
 
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -171,6 +172,13 @@ def test_a_job_tells_its_status_and_last_words():
     code = "import sys; print('first\\nerror: last', file=sys.stderr); sys.exit(2)"
     assert grid.Job([sys.executable, "-c", code], None)() == (2, "error: last")
     assert grid.Job([sys.executable, "-c", ""], None)() == (0, "")
+
+
+def test_a_jobs_process_outlives_the_signal_that_asks_for_room():
+    """Until submitit has called `checkpoint`."""
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGUSR2)"
+    assert grid.Job([sys.executable, "-c", code], None)() == (0, "")
+    assert signal.SIGUSR2 not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_job_ends_with_the_command_that_began_it():
