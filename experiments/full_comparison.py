@@ -116,15 +116,9 @@ def main(args: Args) -> None:
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
     configs = [dataclasses.replace(config, execution=execution) for config in configs]
     training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, fresh=args.keep.fresh)
-    if (
-        prediction
-        and not args.jobs.job
-        and any(
-            find_complete(path, EXPERIMENT, config.with_seed(seed), dataset.fingerprint)
-            for config in configs
-            for seed in seeds
-        )
-    ):
+    runs = (config.with_seed(seed) for config in configs for seed in seeds)
+    done = any(find_complete(path, EXPERIMENT, run, dataset.fingerprint) for run in runs)
+    if done and prediction and not args.jobs.job:
         raise InputError(f"--predict: {path} holds complete runs of this comparison already; give another --out")
     for config, own in grid.choose_programs(args.jobs, configs, seeds):
         records += training_runs.train(screen, EXPERIMENT, config, own, dataset, path, args.keep, prediction)
