@@ -204,7 +204,9 @@ def run(grid: Grid, names: Sequence[str], out: Path, *, alone: bool = False) -> 
     except RuntimeError:
         raise InputError("--executor slurm: there is no srun here; run this where sbatch works") from None
     jobs = (
-        start_on_slurm(executor, grid, names, alone) if grid.executor == "slurm" else start_here(executor, grid, names)
+        start_on_slurm(executor, grid, names, alone)
+        if grid.executor == "slurm"
+        else start_here(executor, dataclasses.replace(grid, at_once=1) if alone else grid, names)
     )
     return follow(jobs, len(names))
 

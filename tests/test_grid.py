@@ -7,7 +7,7 @@ import pytest
 from jaxcompare.cells import Cell
 from jaxcompare.config import InputError
 from jaxcompare.study import gates
-from jaxcompare.study.grid import Axes, build_grid, check_padding
+from jaxcompare.study.grid import Axes, build_grid, check_padding, with_controls
 
 # The grid.
 
@@ -91,6 +91,10 @@ def test_controls_come_beside_the_matrix():
     # The strongest opponent is measured wherever PyTorch eager is.
     opponent, _ = (cell for cell in build_grid(Axes(("cnn",), engines=("eager",)), gpu=False) if cell.options)
     assert opponent.title == "PyTorch eager, resident input, channels last"
+    assert {cell.options for cell in found if cell.options} == {("sdpa", "fused", "replicas")}
+    # Below float32 this package's convolutions are products as it is.
+    narrow = build_grid(Axes(("cnn",), precisions=("bfloat16",)), gpu=False)
+    assert not any("im2col" in cell.options for cell in narrow)
     # Dropout is off in every gate; the layout is not the same.
     assert {gates.gate_of(cell).control for cell in found} == {None}
     assert gates.gate_of(opponent) == dataclasses.replace(opponent, batch_size=128)
@@ -101,6 +105,10 @@ def test_what_a_search_found_stands_in_place_of_the_opponents():
     cells = build_grid(Axes(("cnn", "vit"), controls=("no-dropout",)), gpu=False, tuned=found)
     changed = [cell for cell in cells if cell.options]
     bare = dataclasses.replace(found[1], control="no-dropout")
+    # Which takes the fused attention that the dropout of 16 bits rules out.
+    torch = Cell("vit", "eager", options=("dropout-bits", "fused", "replicas"))
+    fused = dataclasses.replace(torch, options=("sdpa", "fused", "replicas"), control="no-dropout")
+    assert with_controls([torch], Axes(("vit",), controls=("no-dropout",))) == [torch, fused]
     assert changed == [Cell("cnn", "step", options=("im2col",)), *found, bare]
     assert [cell.model for cell in cells] == sorted(cell.model for cell in cells)
     assert [cell for cell in build_grid(Axes(("cnn",)), gpu=False, tuned=found) if cell.model == "vit"] == []

@@ -36,6 +36,16 @@ def test_a_process_that_fails_is_one_line(failure, message):
     assert str(failed.value) == message
 
 
+def test_a_signal_waits_until_a_process_is_started(tmp_path, capfd):
+    """Half of what a process is to do is a traceback there. Ctrl-C reaches it too, and is its parent's to answer."""
+    with pytest.raises(KeyboardInterrupt):
+        in_fresh_process(in_processes.writes, in_processes.InterruptsItsSender(signal.SIGINT), tmp_path / "said")
+    assert capfd.readouterr().err == ""
+    in_fresh_process(in_processes.writes, None, tmp_path / "said")
+    assert (tmp_path / "said").read_text() == "True"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is set")
 def test_a_fresh_process_keeps_freed_memory(unset_malloc):
     """Pages that are cleared again in every step are a cost by chance."""

@@ -58,7 +58,8 @@ OPPONENTS_ON_GPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [
 ]
 
 STAGES_ON_CPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [("cnn", "step", ("im2col",))]
-"""Of the default matrix: between plain jit and this package's step."""
+"""Of the default matrix: between plain jit and this package's step. In float32: below it this package's convolutions
+are products as it is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,14 +94,16 @@ def build_grid(axes: Axes, *, gpu: bool, tuned: Sequence[Cell] | None = None) ->
     opponents: list[tuple[ModelName, CellEngine, dict[str, Any]]] = [
         (model, engine, {"options": options}) for model, engine, options in guesses
     ]
+    stages: list[tuple[ModelName, CellEngine, dict[str, Any]]] = [
+        (model, engine, {"options": options}) for model, engine, options in STAGES_ON_CPUS
+    ]
     beside = list(opponents)
-    if axes.engines is None and axes.inputs is None and not gpu:
-        beside += [(model, engine, {"options": options}) for model, engine, options in STAGES_ON_CPUS]
+    in_stages = axes.engines is None and axes.inputs is None and not gpu
     for name in axes.controls or ():
         model, engines = CONTROLLED[name]
-        ways_of = [(model, engine, {}) for engine in engines]
-        ways_of += [one for one in opponents if one[0] == model and one[1] in engines]
-        beside += [(*one[:2], one[2] | {"control": name}) for one in ways_of]
+        ways_of = [(model, engine, ()) for engine in engines]
+        ways_of += [(of, engine, options) for of, engine, options in guesses if of == model and engine in engines]
+        beside += [(of, engine, {"options": under(name, options), "control": name}) for of, engine, options in ways_of]
     for model, precision, size in product(axes.models, axes.precisions, axes.batch_sizes):
         ways: list[tuple[CellEngine, CellInput, int]] = []
         if axes.engines is not None or axes.inputs is not None:
@@ -120,7 +123,7 @@ def build_grid(axes: Axes, *, gpu: bool, tuned: Sequence[Cell] | None = None) ->
         if size == axes.batch_sizes[0]:
             cells += [
                 Cell(model, engine, place, precision, size, **changes)
-                for of, engine, changes in beside
+                for of, engine, changes in beside + (stages if in_stages and precision == "float32" else [])
                 if of == model and (place := _place(engine, ways))
             ]
             cells += with_controls([cell for cell in tuned or () if cell.group == (model, precision)], axes)
@@ -136,9 +139,19 @@ def build_grid(axes: Axes, *, gpu: bool, tuned: Sequence[Cell] | None = None) ->
 
 def with_controls(tuned: Sequence[Cell], axes: Axes) -> list[Cell]:
     """The same, and without dropout where that is a control of their model."""
-    of, _ = CONTROLLED["no-dropout"]
-    bare = [dataclasses.replace(cell, control="no-dropout") for cell in tuned if cell.model == of]
-    return [*tuned, *(bare if "no-dropout" in (axes.controls or ()) else ())]
+    name: Control = "no-dropout"
+    of, _ = CONTROLLED[name]
+    bare = [
+        dataclasses.replace(cell, control=name, options=under(name, cell.options)) for cell in tuned if cell.model == of
+    ]
+    return [*tuned, *(bare if name in (axes.controls or ()) else ())]
+
+
+def under(control: Control, options: tuple[Option, ...]) -> tuple[Option, ...]:
+    """An opponent's options where this is changed: without dropout nothing keeps PyTorch from its fused attention."""
+    if control != "no-dropout":
+        return options
+    return tuple("sdpa" if option == "dropout-bits" else option for option in options)
 
 
 def _place(engine: CellEngine, ways: list[tuple[CellEngine, CellInput, int]]) -> CellInput | None:

@@ -1,12 +1,14 @@
 """A fresh process for one call, and its end in one line, however it ends."""
 
+import contextlib
 import errno
 import os
 import signal
 import tempfile
-from collections.abc import Callable
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any
 
 from jaxcompare.compat import torch as compat
@@ -30,24 +32,47 @@ def in_fresh_process(function: Callable, *arguments: Any) -> Any:
     spawn = get_context("spawn")
     ours, theirs = spawn.Pipe(duplex=False)
     process = spawn.Process(target=_call, args=(theirs, function, arguments))
-    process.start()
-    theirs.close()
     try:
+        with _signals_wait():
+            process.start()
+        theirs.close()
         result, failure = ours.recv()
     except EOFError:
         raise CellFailed(KILLED) from None
     finally:
-        process.terminate()
-        process.join()
+        if process.pid is not None:
+            process.terminate()
+            process.join()
     if failure:
         raise CellFailed(failure)
     return result
 
 
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """While a process is started: with half of what it is to do, it would end in a traceback. Ctrl-C, which reaches
+    every process of a terminal, is blocked in it from its beginning."""
+    resource_tracker.ensure_running()  # which would unblock it
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
 def _call(results: Connection, function: Callable, arguments: tuple[Any, ...]) -> None:
     """In the fresh process: send the result, and why there is none. Exceptions stay here: not every one can be sent."""
-    # Ctrl-C reaches every process of a terminal; the parent ends this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     # Memory is taken as it is needed, so that the allocator's peak is the program's.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -1,8 +1,8 @@
 """Which way to run a step is the fastest here: a search for each model and framework, by successive halving.
 
-Every candidate trains few steps in a fresh process; the better half goes on with twice as many, until one is left
-(Jamieson and Talwalkar 2016). What compiles finds its programs in the cache of the round before. The winner becomes a
-cell of the study, and passes the gate as any other.
+Every candidate trains few steps in a fresh process; the better half goes on with twice as many, until two are left
+(Jamieson and Talwalkar 2016). What compiles finds its programs in the cache of the round before. The finalists become
+cells of the study, whose repeats decide between them, and pass the gate as any other.
 """
 
 import dataclasses
@@ -23,6 +23,8 @@ from jaxcompare.study.measured import Measured, as_json, check_one_commit, searc
 from jaxcompare.study.process import CellFailed, in_fresh_process
 
 Options = tuple[Option, ...]
+FINALISTS = 2
+
 Time = Callable[[Cell, int], float | None]
 """Of a candidate in a round, from 0 on: seconds an image, None where it failed."""
 
@@ -79,7 +81,7 @@ def list_candidates(like: Cell, *, gpu: bool) -> list[list[Cell]]:
 
 
 def tune(likes: Sequence[Cell], setup: Setup, measured: Measured, log: Callable[[str], None]) -> list[Cell]:
-    """The winner of each search, of which there may be none. What was timed before is not timed again.
+    """The finalists of each search, of which there may be none. What was timed before is not timed again.
 
     Raises:
         InputError: another commit began the measurement.
@@ -88,19 +90,20 @@ def tune(likes: Sequence[Cell], setup: Setup, measured: Measured, log: Callable[
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as caches:
         for cells in (cells for like in likes for cells in list_candidates(like, gpu=setup.gpu) if cells):
             log(f"search: {len(cells)} candidates of {cells[0].framework}'s {cells[0].model}")
-            if winner := halve(cells, functools.partial(_time, setup, measured, log, Path(caches))):
-                log(f"search: the fastest is {winner.execution}")
-                found.append(winner)
+            finalists = halve(cells, functools.partial(_time, setup, measured, log, Path(caches)))
+            log(f"search: the fastest are {'; '.join(cell.execution for cell in finalists)}")
+            found += finalists
     return found
 
 
-def halve(cells: Sequence[Cell], time: Time) -> Cell | None:
-    """The one that is left of some; None: none could be timed."""
+def halve(cells: Sequence[Cell], time: Time) -> list[Cell]:
+    """The FINALISTS that are left of some, the fastest first; fewer, if fewer could be timed."""
     left, number = list(cells), 0
-    while len(left) > 1 or not number:
+    while len(left) > FINALISTS or not number:
         times = {cell: seconds for cell in left if (seconds := time(cell, number)) is not None}
-        left, number = sorted(times, key=times.__getitem__)[: math.ceil(len(times) / 2)], number + 1
-    return left[0] if left else None
+        better = max(FINALISTS, math.ceil(len(times) / 2))
+        left, number = sorted(times, key=times.__getitem__)[:better], number + 1
+    return left
 
 
 def _time(

@@ -33,7 +33,8 @@ class BitDropout(nn.Dropout):
         count = input.numel()
         draws = torch.empty(-(-count // 4), dtype=torch.int64, device=input.device).random_(-(2**63), None)
         bits = draws.view(torch.int16)[:count].view(input.shape)
-        return input * ((bits >= round(self.p * 2**16) - 2**15) * (1 / (1 - self.p)))
+        scale = torch.tensor(1 / (1 - self.p), dtype=input.dtype, device=input.device)
+        return input * ((bits >= round(self.p * 2**16) - 2**15) * scale)
 
 
 class DotProductAttention(nn.MultiheadAttention):

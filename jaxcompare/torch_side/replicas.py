@@ -77,7 +77,8 @@ class _Replica:
 
     def begin(self, part: Sequence[torch.Tensor], examples: int) -> None:
         """Have it propagate a part of a batch."""
-        self._ours.send(([x.numpy() for x in part], examples))
+        with contextlib.suppress(BrokenPipeError):  # `end` says why
+            self._ours.send(([x.numpy() for x in part], examples))
 
     def end(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Its part of the loss, and logits, once `grads` are those of its part.
@@ -87,7 +88,7 @@ class _Replica:
         """
         try:
             answer = self._ours.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             raise RuntimeError("a replica's process was killed") from None
         if isinstance(answer, str):
             raise RuntimeError(answer)
@@ -110,13 +111,15 @@ def _serve(
     torch.manual_seed(seed)
     for parameter, grad in zip(model.parameters(), grads, strict=True):
         parameter.grad = grad
-    propagate_part = in_micro_batches(build_loss(model), size)
-    with contextlib.suppress(EOFError):  # the other end was closed
-        while True:
-            part, examples = batches.recv()
-            model.zero_grad(set_to_none=False)
-            try:
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the other end was closed
+        try:
+            propagate_part = in_micro_batches(build_loss(model), size)
+            while True:
+                part, examples = batches.recv()
+                model.zero_grad(set_to_none=False)
                 loss, logits = propagate_part([torch.from_numpy(x) for x in part], examples)
                 batches.send((float(loss), logits.numpy()))
-            except Exception as error:
-                batches.send(f"{type(error).__name__}: {error}")
+        except (EOFError, BrokenPipeError):
+            raise
+        except Exception as error:
+            batches.send(f"{type(error).__name__}: {error}")
