@@ -133,10 +133,12 @@ def begin(
     if fresh:
         console.move_aside(args.out)
     failed = run(grid, names, args.out, alone=alone)
-    merge(args, names)
-    if failed:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise InputError(f"{len(failed)} of {len(names)} jobs failed ({reasons}); the same command tries them again")
+    try:
+        merge(args, names)
+    finally:
+        if failed:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+            raise InputError(f"{len(failed)} of {len(names)} jobs failed ({reasons}); the same command tries them again")
     return None
 
 

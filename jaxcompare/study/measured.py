@@ -84,14 +84,33 @@ def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Me
 
 
 def merge(folder: Path, parts: Sequence[Path]) -> None:
-    """Write what several measurements hold into one folder, one part after another, in place of what it holds; of the
-    input pipelines, which every part measures, the first's."""
+    """Write what several measurements hold into one folder, one part after another, in place of what an earlier merge
+    left; of the input pipelines, which every part measures, the first's.
+
+    Raises:
+        InputError: they hold no cell, are of several commits or processors, or the folder holds more than they do.
+    """
     merged = Measured(folder)
     for part in parts:
         cells, others = part / "cells.jsonl", load_measurements(part)
         merged.cells += load_cells(cells) if cells.exists() else []
         for kind, lines in others.items():
             merged.others[kind] += lines if kind != "inputs" or not merged.others[kind] else []
+    if not merged.cells:
+        raise InputError(f"{folder}: none of the jobs has measured a cell")
+    for name, values in (
+        ("commit", {record.git_commit for record in merged.cells}),
+        ("cpu", {record.environment["cpu"] for record in merged.cells if record.environment}),
+    ):
+        if len(values) > 1:
+            raise InputError(f"{folder}: the jobs' {name} differs ({', '.join(map(str, values))}); measure them anew")
+    before = load_cells(folder / "cells.jsonl") if (folder / "cells.jsonl").exists() else []
+    for record in before:
+        if record.cell not in [one.cell for one in merged.cells]:
+            raise InputError(
+                f"--out {folder}: holds {record.cell.model} {record.cell.title}, which none of the jobs measures; give "
+                "another folder"
+            )
     merged.save_cells()
     for kind, lines in merged.others.items():
         if lines:
