@@ -21,7 +21,7 @@ import grid
 import training_speed
 from jaxcompare.cell_records import load_cells, load_measurements, save_cells
 from jaxcompare.cells import Cell
-from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
+from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig
 from jaxcompare.lines import save_lines
 from jaxcompare.records import load_records, save_records
 from jaxcompare.study import measured
@@ -223,6 +223,25 @@ def test_measurements_are_merged_once_however_often(tmp_path):
         assert [line["model"] for line in found["costs"]] == ["cnn", "vit"]
         assert [line["images_per_s"] for line in found["inputs"]] == [3.0]
         assert (tmp_path / "cells.csv").read_text().count("\n") == 3
+
+
+def test_measurements_that_cannot_stand_together_are_not_merged(tmp_path):
+    cnn, vit = (synthetic_speed.timed(Cell(model, "step"), 1.0) for model in ("cnn", "vit"))
+    (tmp_path / "part").mkdir()
+    with pytest.raises(InputError, match="none of the jobs has measured a cell"):
+        measured.merge(tmp_path, [tmp_path / "part"])
+    save_cells(tmp_path / "cells.jsonl", [vit])
+    before = (tmp_path / "cells.jsonl").read_text()
+    elsewhere = dataclasses.replace(vit, environment=vit.environment | {"cpu": "another"})
+    for cells, message in (
+        ([cnn], "holds vit JAX step.*, which none of the jobs measures"),
+        ([cnn, dataclasses.replace(vit, git_commit="def")], "the jobs' commit differs"),
+        ([cnn, elsewhere], "the jobs' cpu differs"),
+    ):
+        save_cells(tmp_path / "part" / "cells.jsonl", cells)
+        with pytest.raises(InputError, match=message):
+            measured.merge(tmp_path, [tmp_path / "part"])
+        assert (tmp_path / "cells.jsonl").read_text() == before
 
 
 def input_of(model):

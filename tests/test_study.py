@@ -15,7 +15,7 @@ from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.split import training_subset
 from jaxcompare.measure.malloc import keep_freed_memory
 from jaxcompare.side import Setup
-from jaxcompare.study import gates, measured, study
+from jaxcompare.study import gates, measured, study, worker
 from jaxcompare.study.process import CellFailed
 
 DATA = DataConfig("digits", train_size=64, subsets="independent")
@@ -227,3 +227,20 @@ def test_frameworks_on_different_devices_are_refused(monkeypatch):
         study.find_gpu()
     monkeypatch.setattr(study, "in_fresh_process", lambda _, name: {"jax": "gpu", "torch": "cuda"}[name])
     assert study.find_gpu()
+
+
+@pytest.mark.parametrize("cell", CELLS[::2])
+def test_importing_a_framework_is_apart_from_what_its_side_times(cell, monkeypatch, fake_clock):
+    class Slow:
+        def time_epochs(self, *asked, cold):
+            fake_clock.on_host(5.0)
+            return made_up_timing()
+
+    def import_side(framework):
+        assert framework == cell.framework
+        fake_clock.on_host(3.0)
+        return Slow()
+
+    monkeypatch.setattr(worker, "import_side", import_side)
+    timing = worker.time_epochs(cell, SETUP, Path("cache"))
+    assert timing == dataclasses.replace(made_up_timing(), import_time_s=3.0)
