@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ LINES: dict[str, dict[str, Any]] = {
     "vit": {"linestyle": "--", "marker": "s", "markerfacecolor": "white"},
 }
 HATCHES = {"cnn": "", "vit": "///"}
+LETTER = 0.08
+"""Width of a title's letter, in inches."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +73,9 @@ def say_instead(axes: Axes, title: str, text: str) -> None:
 
 
 def add_title(figure: Figure, text: str) -> None:
-    """What a figure's numbers are of; nothing in it is markup."""
-    figure.suptitle(text, fontsize=10, parse_math=False)
+    """What a figure's numbers are of, on as many lines as its width asks for; nothing in it is markup."""
+    lines = textwrap.fill(text, round(figure.get_figwidth() / LETTER))
+    figure.suptitle(lines, fontsize=10, parse_math=False)
 
 
 @functools.lru_cache(maxsize=16)

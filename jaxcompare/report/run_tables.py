@@ -48,7 +48,7 @@ def summary_table(runs: pd.DataFrame, speed: SpeedStudy | None) -> Table:
         "Last epoch's": ("final", percent_text),
         "Seconds an epoch": ("seconds", seconds_text),
         "JAX's time over PyTorch's, best of each": ("ratio", lambda one: f"{ratio_text(one)}: {verdict_word(one)}"),
-        "Machine": ("environment", device_text),
+        "Trained on": ("environment", device_text),
     }
     if not best:
         del columns["JAX's time over PyTorch's, best of each"]

@@ -19,6 +19,9 @@ from jaxcompare.report.speed_figures import STYLES, style_of
 from jaxcompare.report.text import LABELS, engine_label, half_size_text, model_label
 from jaxcompare.report.words import say
 
+SPREAD = 1.4
+"""From the first of a model's points to the last."""
+
 
 def roofline(study: SpeedStudy) -> Figure:
     """Figure 7: what each execution makes of the machine, under the roofs of its memory and its arithmetic."""
@@ -35,7 +38,7 @@ def roofline(study: SpeedStudy) -> Figure:
 def _roof(axes: Axes, whole_study: pd.DataFrame, frame: pd.DataFrame) -> None:
     roofs = common_roofs(whole_study, frame.precision.iloc[0])
     reached = [intensity(frame[frame.cell == cell]) for cell in cells_of(frame)]
-    ends = np.array([min(*reached, roofs.ridge) / 4, max(*reached, roofs.ridge) * 4])
+    ends = np.array([min(*reached, roofs.ridge) / 2, max(*reached, roofs.ridge) * 2])
     line = np.array([ends[0], roofs.ridge, ends[1]])
     axes.plot(line, np.minimum(line * roofs.bytes_per_s, roofs.flops_per_s) / 1e9, color="black", linewidth=1.5)
     copy = f"copy: {roofs.bytes_per_s / 1e9:,.0f} GB/s"
@@ -48,7 +51,7 @@ def _roof(axes: Axes, whole_study: pd.DataFrame, frame: pd.DataFrame) -> None:
         for i, cell in enumerate(cells):
             runs = frame[frame.cell == cell]
             # Side by side, since all of a model's stand at one place.
-            x = intensity(runs) * 1.09 ** (i - (len(cells) - 1) / 2)
+            x = intensity(runs) * SPREAD ** (i / max(1, len(cells) - 1) - 0.5)
             y, errors = points_and_reach([list(flops_per_s(runs) / 1e9)])
             style = {"marker": style_of(cell)["marker"], "color": COLOURS[model], "linestyle": "none"}
             fill = COLOURS[model] if model == "cnn" else "white"
