@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import tyro
 
 import guard
+import peers
 from jaxcompare.compat import jax as compat
 from jaxcompare.config import DataConfig, InputError
 from jaxcompare.lines import remove_parts, write_atomically
@@ -46,15 +47,21 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
         out = getattr(args, "out", out)
         main(args)
         sys.stdout.flush()
+        peers.leave()
     except InputError as error:
         _flush_output(error)
         _fail(str(error) + _keep_lines(error.lines, out), 2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         guard.hold_interrupts()
+        if reason := peers.why(error):
+            _fail(reason, 1)
         how = "the same command, without --fresh," if "--fresh" in sys.argv else "the same command"
         print(f"\ninterrupted; what is complete is kept, and {how} goes on", file=sys.stderr)
+        peers.fail("interrupted; the same commands go on", guard.INTERRUPTED)
         sys.exit(guard.INTERRUPTED)
     except Exception as error:
+        if reason := peers.why(error):
+            _fail(reason, 1)
         reason = _flush_output(error)
         _fail(f"standard output cannot be written ({reason})" if reason else guard.explain(error, out), 1)
     finally:
@@ -199,5 +206,7 @@ def _keep_lines(lines: Sequence[str], out: Path) -> str:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    line = " ".join(message.split())
+    peers.say(line)
+    peers.fail(line, status)
     sys.exit(status)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import console
 import grid
 import guard
+import hosts
 import training_runs
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
 from jaxcompare.records import Experiment
@@ -48,6 +49,7 @@ class Args:
     execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
     keep: training_runs.Keep = dataclasses.field(default_factory=training_runs.Keep)
     jobs: grid.Grid = dataclasses.field(default_factory=grid.Grid)
+    cluster: hosts.Hosts = dataclasses.field(default_factory=hosts.Hosts)
     seeds: int = 5
     """Independent runs of each model and size, with seeds SEED, SEED+1, ... Below 2 there are no intervals."""
     out: Path = Path("runs/data_efficiency")
@@ -99,7 +101,7 @@ def main(args: Args) -> None:
     names = list(grid.list_programs(args.jobs, build_configs(args), seeds))
     if (job := grid.begin(args, names, "runs.jsonl", show_merged)) is None:
         return
-    args = job
+    args = hosts.begin(job, "runs.jsonl")
     console.check_out(args.out, "runs.jsonl", fresh=args.keep.fresh)
 
     # From here on the imports are heavy.

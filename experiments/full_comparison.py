@@ -19,6 +19,7 @@ import tyro
 import console
 import grid
 import guard
+import hosts
 import training_runs
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
 from jaxcompare.records import Experiment, Prediction
@@ -59,6 +60,7 @@ class Args:
     execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
     keep: training_runs.Keep = dataclasses.field(default_factory=training_runs.Keep)
     jobs: grid.Grid = dataclasses.field(default_factory=grid.Grid)
+    cluster: hosts.Hosts = dataclasses.field(default_factory=hosts.Hosts)
     seeds: int = 1
     """Independent runs of each model, with seeds SEED, SEED+1, ..., trained in one program."""
     prediction: PredictionArgs = dataclasses.field(default_factory=PredictionArgs)
@@ -91,7 +93,7 @@ def main(args: Args) -> None:
     names = list(grid.list_programs(args.jobs, configs, seeds))
     if (job := grid.begin(args, names, "runs.jsonl", show_merged)) is None:
         return
-    args = job
+    args = hosts.begin(job, "runs.jsonl")
     console.check_out(args.out, "runs.jsonl", fresh=args.keep.fresh)
 
     # From here on the imports are heavy.

@@ -1,35 +1,23 @@
-"""An experiment as independent jobs: processes on this machine, or an array on a Slurm cluster, both through submitit.
+"""An experiment as a list of independent jobs: their names, flags and records.
 
 A job is one program of the experiment: the plain command's, with a name that stays, in a folder of its own,
 OUT/jobs/NAME. It goes on from its checkpoint, and what is complete is not repeated. Then OUT holds what the plain
 command would have written.
 """
 
-import contextlib
 import dataclasses
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import console
-import guard
+import jobs
 from jaxcompare.config import InputError, RunConfig
 
 if TYPE_CHECKING:
-    import submitit
-
     from jaxcompare.records import RunRecord
-
-POLL_S = 0.5
-NO_LIMIT_MIN = 10**6
-TIMEOUTS = 1000
-"""How often a job may need more than its time limit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +28,7 @@ class Grid:
     """Print the jobs' names, one a line, and run nothing."""
     job: str | None = None
     """Run this one alone, in OUT/jobs/JOB."""
-    executor: Literal["local", "slurm"] | None = None
+    executor: jobs.Executor | None = None
     """Run all of them, as processes here or as a Slurm array, then merge their records into OUT. Needs
     pip install -e ".[grid]"."""
     seeds_per_job: int | None = None
@@ -132,175 +120,24 @@ def begin(
     console.check_out(args.out, holds, fresh=fresh)
     if fresh:
         console.move_aside(args.out)
-    failed = run(grid, names, args.out, alone=alone)
+    failed = jobs.run(
+        grid.executor,
+        names,
+        args.out,
+        at_once=grid.at_once,
+        time_limit=grid.time_limit,
+        slurm=grid.slurm,
+        alone=alone,
+    )
     try:
         merge(args, names)
     finally:
         if failed:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-            raise InputError(f"{len(failed)} of {len(names)} jobs failed ({reasons}); the same command tries them again")
+            raise InputError(
+                f"{len(failed)} of {len(names)} jobs failed ({reasons}); the same command tries them again"
+            )
     return None
-
-
-class Job:
-    """A process of the experiment. Pickled: submitit calls it in another process, perhaps on another machine."""
-
-    def __init__(self, command: Sequence[str], parent: int | None):
-        self.command = list(command)
-        self.parent = parent
-        """Without this process it ends too; None: of another machine."""
-
-    def __call__(self) -> tuple[int, str]:
-        """Exit status, and the last line of standard error."""
-        # Slurm may tell every process of a job, not this one alone: blocked here, it stays blocked there.
-        preemption = {signal.SIGUSR2}
-        signal.pthread_sigmask(signal.SIG_BLOCK, preemption)
-        self.child = subprocess.Popen(self.command, env=guard.child_environment(), stderr=subprocess.PIPE, text=True)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, preemption)
-        while True:
-            try:
-                _, errors = self.child.communicate(timeout=1)
-                break
-            except subprocess.TimeoutExpired:
-                if self.parent is not None and not is_alive(self.parent):
-                    self.child.terminate()
-        print(errors, end="", file=sys.stderr, flush=True)
-        return self.child.returncode, (errors.strip().splitlines() or [""])[-1]
-
-    def checkpoint(self) -> "submitit.helpers.DelayedSubmission":
-        """Called by submitit where the job is to make room: the process saves what it has, and goes on later."""
-        from submitit.helpers import DelayedSubmission
-
-        os.kill(self.child.pid, signal.SIGTERM)
-        # Not reaped here: the call above may be about to.
-        os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
-        return DelayedSubmission(Job(self.command, self.parent))
-
-
-def is_alive(process: int) -> bool:
-    """Whether a process of this machine runs."""
-    try:
-        os.kill(process, 0)
-    except OSError as error:
-        return isinstance(error, PermissionError)
-    return True
-
-
-def run(grid: Grid, names: Sequence[str], out: Path, *, alone: bool = False) -> dict[str, str]:
-    """Run this command's jobs, and print how each ends. However this process ends, they end too, and save what they
-    have.
-
-    Returns:
-        Why those failed that did.
-    """
-    try:
-        import submitit
-    except ImportError:
-        raise InputError('--executor: needs submitit; pip install -e ".[grid]"') from None
-    if alone and grid.executor == "local" and (grid.at_once or 1) > 1:
-        raise InputError("--at-once: what is timed needs the machine to itself; leave it out")
-    # Where jobs find this module.
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    try:
-        executor = submitit.AutoExecutor(out / "jobs" / "logs", grid.executor, slurm_max_num_timeout=TIMEOUTS)
-    except RuntimeError:
-        raise InputError("--executor slurm: there is no srun here; run this where sbatch works") from None
-    jobs = (
-        start_on_slurm(executor, grid, names, alone)
-        if grid.executor == "slurm"
-        else start_here(executor, dataclasses.replace(grid, at_once=1) if alone else grid, names)
-    )
-    return follow(jobs, len(names))
-
-
-Jobs = dict[str, "submitit.Job[tuple[int, str]]"]
-
-
-def start_on_slurm(executor: "submitit.AutoExecutor", grid: Grid, names: Sequence[str], alone: bool) -> Iterator[Jobs]:
-    """Each time: the jobs whose end was not seen yet. The caller takes out of it what has ended."""
-    executor.update_parameters(
-        name="jaxcompare",
-        timeout_min=grid.time_limit,
-        slurm_array_parallelism=grid.at_once or len(names),
-        slurm_additional_parameters=dict(one.split("=", 1) for one in grid.slurm),
-        **({"slurm_exclusive": True} if alone else {}),
-    )
-    with executor.batch():
-        jobs = {name: executor.submit(Job(command_of(name), None)) for name in names}
-    print(f"{len(jobs)} jobs are in Slurm's queue", flush=True)
-    while True:
-        yield jobs
-
-
-def start_here(executor: "submitit.AutoExecutor", grid: Grid, names: Sequence[str]) -> Iterator[Jobs]:
-    """The same; a job begins when there is room for it."""
-    executor.update_parameters(timeout_min=NO_LIMIT_MIN)
-    gpus, before = visible_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
-    waiting, free = list(names), list(range(grid.at_once or max(1, len(gpus))))
-    jobs: Jobs = {}
-    places: dict[str, int] = {}
-    while True:
-        free += [places.pop(name) for name in list(places) if name not in jobs]
-        while waiting and free:
-            name, place = waiting.pop(0), free.pop(0)
-            # submitit hides all GPUs from a local job that asks for none.
-            gpu = gpus[place % len(gpus)] if gpus else before
-            words = ["env", *(["-u", "CUDA_VISIBLE_DEVICES"] if gpu is None else [f"CUDA_VISIBLE_DEVICES={gpu}"])]
-            jobs[name], places[name] = executor.submit(Job([*words, *command_of(name)], os.getpid())), place
-            print(f"{name}: begun", flush=True)
-        yield jobs
-
-
-def follow(started: Iterator[Jobs], count: int) -> dict[str, str]:
-    """Until so many jobs have ended: why those failed that did."""
-    failed: dict[str, str] = {}
-    jobs: Jobs = {}
-    ended = 0
-    try:
-        while ended < count:
-            jobs = next(started)
-            for name in [name for name, job in jobs.items() if job.done()]:
-                ended += 1
-                if reason := why_failed(jobs.pop(name)):
-                    failed[name] = reason
-                print(f"[{ended}/{count}] {name}: {f'failed: {reason}' if reason else 'complete'}", flush=True)
-            time.sleep(POLL_S)
-    except KeyboardInterrupt:
-        guard.hold_interrupts()
-        for job in jobs.values():
-            job.cancel(check=False)
-        end = time.monotonic() + guard.GRACE_S
-        while time.monotonic() < end and not all(job.done() for job in jobs.values()):
-            time.sleep(POLL_S)
-        raise
-    return failed
-
-
-def why_failed(job: "submitit.Job[tuple[int, str]]") -> str:
-    """Of a job that has ended; empty: it did not fail."""
-    from submitit.core.utils import FailedJobError, UncompletedJobError
-
-    try:
-        status, line = job.result()
-    except (FailedJobError, UncompletedJobError):
-        return f"its process was killed, see {job.paths.stderr}"
-    return "" if status == 0 else line.removeprefix("error: ") or f"exit status {status}, see {job.paths.stderr}"
-
-
-def command_of(name: str) -> list[str]:
-    """What to run for one job of the command that this process is."""
-    words = [word for word in sys.argv[1:] if word != "--fresh"]
-    return [sys.executable, str(Path(sys.argv[0]).resolve()), *words, "--job", name]
-
-
-def visible_gpus() -> list[str]:
-    """NVIDIA's, as CUDA_VISIBLE_DEVICES names them."""
-    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [one for one in chosen.split(",") if one]
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        words = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-        return subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
-    return []
 
 
 def merge_runs(out: Path, names: Sequence[str]) -> list["RunRecord"]:

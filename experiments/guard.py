@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -81,6 +82,9 @@ def _interrupt(number: int, frame: object) -> None:
 
 _caught = threading.Event()
 
+discard: list[Path] = []
+"""Folders that are of use to this process alone."""
+
 
 def hold_interrupts() -> None:
     """Let no further signal disturb what a command that was interrupted has left to do."""
@@ -115,8 +119,15 @@ def _end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def remove_discarded() -> None:
+    """Once."""
+    while discard:
+        shutil.rmtree(discard.pop(), ignore_errors=True)
+
+
 def leave(status: int) -> None:
     """End at once. An interpreter that shuts down while XLA compiles ends in a crash."""
+    remove_discarded()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
@@ -163,7 +174,8 @@ def own(out: Path, *, made: bool = False) -> None:
 
 
 def release() -> None:
-    """Give back what `own` took."""
+    """Give back what `own` took, and remove what is of no use to others."""
+    remove_discarded()
     while _held:
         lock, made = _held.pop()
         path = Path(lock.lock_file)

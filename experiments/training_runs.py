@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import console
 import guard
+import peers
 from jaxcompare.config import InputError, RunConfig
 from jaxcompare.records import Experiment, Prediction
 
@@ -129,7 +130,8 @@ def train(
             except (Exception, KeyboardInterrupt) as error:
                 if isinstance(error, KeyboardInterrupt):
                     guard.hold_interrupts()
-                message = "interrupted by the user" if isinstance(error, KeyboardInterrupt) else str(error)
+                interrupted = peers.why(error) or "interrupted by the user"
+                message = interrupted if isinstance(error, KeyboardInterrupt) else peers.why(error) or str(error)
                 running = [r for r in records if r.status == "running"]
                 if running:
                     checkpoints.flush()
@@ -160,7 +162,11 @@ def write_logs(folder: Path, records: Sequence["RunRecord"]) -> None:
 def checkpoints_of(path: Path, config: RunConfig, seeds: Sequence[int], fingerprint: str) -> Path:
     """The folder of a program's checkpoints: another config, other seeds or other images have another."""
     values = dataclasses.asdict(
-        dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=Path(), skip_bad_images=False))
+        dataclasses.replace(
+            config,
+            data=dataclasses.replace(config.data, data_dir=Path(), skip_bad_images=False),
+            execution=dataclasses.replace(config.execution, devices=None),
+        )
     )
     text = json.dumps([values, list(seeds), fingerprint], default=str, sort_keys=True)
     name = f"{config.model}-{config.data.train_size or 'all'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -228,6 +234,7 @@ def start_records(
     Args:
         fresh: what the folder holds moves aside instead: nothing is left to refuse the work for.
     """
+    peers.agree({"images": fingerprint, "execution": str(config.execution)})
     if fresh:
         console.move_aside(path.parent)
     from jaxcompare.analysis.comparison import differing

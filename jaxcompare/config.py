@@ -41,9 +41,10 @@ def _at_least(flag: str, value: float, least: float) -> None:
         raise InputError(f"{flag}: must be a finite number of at least {least}, not {value}")
 
 
-UNWRITTEN = ("data_dir", "skip_bad_images", "deterministic")
+UNWRITTEN = ("data_dir", "skip_bad_images", "deterministic", "devices")
 """Fields of a config that a record says in its own words: where images come from and which are left out (its
-fingerprint, and `execution.skipped_images`), and flags of XLA (`environment.xla_flags`)."""
+fingerprint, and `execution.skipped_images`), flags of XLA (`environment.xla_flags`) and devices
+(`execution.devices`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +134,9 @@ class ExecutionConfig:
     precision: Precision = "float32"
     """`float32` is true float32, on GPUs too. `tf32` rounds the inputs of matrix products (GPUs only). `bfloat16`
     computes in bfloat16, but for normalisation statistics, softmax, loss, parameters and optimiser."""
+    devices: int | None = dataclasses.field(default=None, compare=False)
+    """That share out the seeds and each batch (not given: all of a CPU's, of GPUs as many as share out the seeds).
+    Changes no number beyond rounding."""
     deterministic: bool = dataclasses.field(default=False, compare=False)
     """On GPUs, have XLA take only operations that give the same bits every time. On CPUs all do: it changes nothing."""
 
@@ -143,6 +147,8 @@ class ExecutionConfig:
         _at_least("--chunk-size", self.chunk_size, 1)
         if self.seeds_per_call is not None:
             _at_least("--seeds-per-call", self.seeds_per_call, 1)
+        if self.devices is not None:
+            _at_least("--devices", self.devices, 1)
         if self.engine == "epoch" and self.input == "host":
             raise InputError(
                 "--engine epoch: cannot be fed by --input host, whose batches come one by one; "

@@ -27,6 +27,7 @@ WAYS: dict[str, dict] = {
     "devices: 1, not 2": {"devices": 1},
     "devices: 4, not 2": {"devices": 4},
     "seeds in the program: 2, not 1": {"seeds": 2},
+    "devices: 8, not 2": {"devices": 8},
     "images of a micro-batch: 4, not 8": {"micro_batch": 4},
     "images of a micro-batch: 32 (the whole batch), not 8": {"micro_batch": 32},
     "dropout's generator: threefry, not hash": {"generator": "threefry"},

@@ -183,7 +183,7 @@ def test_test_batches_are_the_splits_own_and_the_same_on_host_and_device():
     with HostLoader(split, 8, RECIPE) as loader:
         for number, theirs in enumerate(loader.epoch(0)):
             rows = slice(8 * number, min(8 * number + 8, 21))
-            for batch in (theirs, device.test_batch(there, jnp.int32(number), 8)):
+            for batch in (theirs, device.test_batch(there, jnp.int32(number), 8, None)):
                 counts = np.asarray(batch.mask) == 1
                 np.testing.assert_array_equal(counts, np.arange(8) < rows.stop - rows.start)
                 np.testing.assert_array_equal(np.asarray(batch.images)[counts], pixels[rows])

@@ -54,7 +54,7 @@ def stop_after(epoch, run, dataset, seeds, folder):
 @pytest.mark.parametrize(
     ("changed", "named"),
     [({"git_commit": "another"}, "commit"), ({"environment": {"cpu": "another"}}, "cpu"),
-     ({"environment": {"versions": {"jax": "9"}}}, "jax 9"), ({"execution": {"devices": 7}}, "devices 7")],
+     ({"environment": {"versions": {"jax": "9"}}}, "jax 9")],
 )  # fmt: skip
 def test_a_run_does_not_go_on_as_another_program(changed, named, stopped, tiny_dataset, monkeypatch):
     _, folder = stopped

@@ -12,7 +12,10 @@ BAD = [
     (DataConfig, {"dataset": "imagenet", "subsets": "some", "normalisation": "none", "train_size": 0, "workers": -1}),
     (DataConfig, {"image_size": 30}),
     (DataConfig, {"image_size": 4}),
-    (ExecutionConfig, {"engine": "fast", "input": "disk", "precision": "int8", "chunk_size": 0, "seeds_per_call": 0}),
+    (
+        ExecutionConfig,
+        {"engine": "fast", "input": "disk", "precision": "int8", "chunk_size": 0, "seeds_per_call": 0, "devices": 0},
+    ),
 ]
 
 

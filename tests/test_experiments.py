@@ -25,7 +25,7 @@ from jaxcompare.records import Prediction, load_records
 from jaxcompare.training.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[1]
-SHARED = ("console.py", "estimate.py", "grid.py", "guard.py", "training_runs.py")
+SHARED = ("console.py", "estimate.py", "grid.py", "guard.py", "hosts.py", "jobs.py", "peers.py", "training_runs.py")
 SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.py") if path.name not in SHARED)
 MODELS = ("cnn", "vit")
 TINY = ["--dataset", "digits", "--image-size", "8", "--train-size", "40", "--batch-size", "32", "--epochs", "1"]

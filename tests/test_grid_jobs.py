@@ -18,6 +18,7 @@ from submitit.core.utils import FailedJobError, UncompletedJobError
 import data_efficiency
 import full_comparison
 import grid
+import jobs
 import training_speed
 from jaxcompare.cell_records import load_cells, load_measurements, save_cells
 from jaxcompare.cells import Cell
@@ -109,18 +110,18 @@ class Ended:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
-    monkeypatch.setattr(grid, "POLL_S", 0)
+    monkeypatch.setattr(jobs, "POLL_S", 0)
 
 
 def test_every_end_is_told_and_failures_named(capsys):
-    jobs = {
+    running = {
         "good": Ended(),
         "refused": Ended(2, "error: --out: full"),
         "silent": Ended(1),
         "killed": Ended(error=UncompletedJobError("lost")),
         "broken": Ended(error=FailedJobError("Traceback")),
     }
-    failed = grid.follow(iter(lambda: jobs, None), 5)
+    failed = jobs.follow(iter(lambda: running, None), 5)
     assert failed == {
         "refused": "--out: full",
         "silent": "exit status 1, see log.err",
@@ -140,9 +141,9 @@ def test_jobs_end_with_a_command_that_is_interrupted(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(job, "done", lambda: job.cancelled)
-    monkeypatch.setattr(grid.guard, "hold_interrupts", lambda: None)
+    monkeypatch.setattr(jobs.guard, "hold_interrupts", lambda: None)
     with pytest.raises(KeyboardInterrupt):
-        grid.follow(started(), 1)
+        jobs.follow(started(), 1)
     assert job.cancelled
 
 
@@ -150,19 +151,19 @@ def test_here_no_more_jobs_run_than_may_and_each_has_a_gpu(monkeypatch):
     submitted = []
     executor = SimpleNamespace(update_parameters=lambda **_: None, submit=lambda job: submitted.append(job) or Ended())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    rounds = grid.start_here(executor, grid.Grid(), ["a", "b", "c"])
-    jobs = next(rounds)
-    assert list(jobs) == ["a", "b"]
+    rounds = jobs.start_here(executor, ["a", "b", "c"], None)
+    running = next(rounds)
+    assert list(running) == ["a", "b"]
     next(rounds)
     assert len(submitted) == 2
-    del jobs["b"]
+    del running["b"]
     next(rounds)
     assert [job.command[1] for job in submitted] == [f"CUDA_VISIBLE_DEVICES={n}" for n in (3, 5, 5)]
     assert submitted[0].command[-2:] == ["--job", "a"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # hidden they stay
-    assert list(next(grid.start_here(executor, grid.Grid(), ["a", "b"]))) == ["a"]
+    assert list(next(jobs.start_here(executor, ["a", "b"], None))) == ["a"]
     assert submitted[-1].command[1] == "CUDA_VISIBLE_DEVICES="
-    assert list(next(grid.start_here(executor, grid.Grid(at_once=2), ["a", "b", "c"]))) == ["a", "b"]
+    assert list(next(jobs.start_here(executor, ["a", "b", "c"], 2))) == ["a", "b"]
 
 
 # A job's process.
@@ -170,14 +171,14 @@ def test_here_no_more_jobs_run_than_may_and_each_has_a_gpu(monkeypatch):
 
 def test_a_job_tells_its_status_and_last_words():
     code = "import sys; print('first\\nerror: last', file=sys.stderr); sys.exit(2)"
-    assert grid.Job([sys.executable, "-c", code], None)() == (2, "error: last")
-    assert grid.Job([sys.executable, "-c", ""], None)() == (0, "")
+    assert jobs.Job([sys.executable, "-c", code], None)() == (2, "error: last")
+    assert jobs.Job([sys.executable, "-c", ""], None)() == (0, "")
 
 
 def test_a_jobs_process_outlives_the_signal_that_asks_for_room():
     """Until submitit has called `checkpoint`."""
     code = "import os, signal; os.kill(os.getpid(), signal.SIGUSR2)"
-    assert grid.Job([sys.executable, "-c", code], None)() == (0, "")
+    assert jobs.Job([sys.executable, "-c", code], None)() == (0, "")
     assert signal.SIGUSR2 not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
@@ -185,7 +186,7 @@ def test_a_job_ends_with_the_command_that_began_it():
     parent = subprocess.Popen([sys.executable, "-c", ""])
     parent.wait()
     begun = time.monotonic()
-    status, _ = grid.Job([sys.executable, "-c", "import time; time.sleep(60)"], parent.pid)()
+    status, _ = jobs.Job([sys.executable, "-c", "import time; time.sleep(60)"], parent.pid)()
     assert status < 0
     assert time.monotonic() - begun < 20
 
@@ -261,9 +262,9 @@ def test_jobs_run_here_are_the_plain_command(tmp_path):
     plain = call("--out", tmp_path / "plain")
     assert plain.returncode == 0, plain.stderr
     for _ in range(2):  # what is complete is not repeated
-        jobs = call("--out", tmp_path / "jobs", "--executor", "local", "--at-once", "2")
-        assert jobs.returncode == 0, jobs.stderr
-        assert jobs.stdout.count(": complete") == 4
+        ended = call("--out", tmp_path / "jobs", "--executor", "local", "--at-once", "2")
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.count(": complete") == 4
 
         def numbers(folder):
             records = load_records(tmp_path / folder / "runs.jsonl")

@@ -87,7 +87,7 @@ def test_every_step_draws_other_dropout_masks():
     np.testing.assert_array_equal(step(state, batch)[1].loss, first.loss)
 
 
-GOLDEN = {"cnn": (2.296377, 0.654864, 13.92409), "vit": (2.619419, 7.767169, 54.95235)}
+GOLDEN = {"cnn": (2.296377, 0.654864, 13.92409), "vit": (2.466053, 7.592842, 54.96432)}
 """By model: loss, norm of the gradient, norm of the parameters after one step."""
 
 

@@ -190,7 +190,7 @@ def test_options_are_what_runs(monkeypatch, no_ceilings):
     assert isinstance(cell_step.build_cells_model(bits, SETUP).transformer.layers[0].dropout, BitDropout)
     monkeypatch.setattr(learner, "build_model", models.build_model)
     ours = cell_engine.build_cells_learner(dataclasses.replace(STEP, options=("im2col", "slices-2")), SETUP)
-    assert (ours.placement.micro_batching.size, ours.model.lowering) == (2, "im2col")
+    assert (ours.placement.micro_batch_size, ours.model.lowering) == (2, "im2col")
     vit = dataclasses.replace(STEP, model="vit", options=("threefry",))
     assert cell_engine.build_cells_learner(vit, SETUP).model.dropout_generator == "threefry"
 

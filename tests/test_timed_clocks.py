@@ -181,7 +181,8 @@ def test_planted_time_is_found_in_its_phase(framework, phase, fake_clock, monkey
     elif framework == "torch":
         plant_in_torch(phase, fake_clock, monkeypatch)
     elif phase == "copy":
-        monkeypatch.setattr(Placement, "put", slowed(Placement.put, lambda: fake_clock.on_device(PLANTED_S)))
+        put = slowed(Placement.put_batch, lambda: fake_clock.on_device(PLANTED_S))
+        monkeypatch.setattr(Placement, "put_batch", put)
     else:
         plant_in_jax(phase, fake_clock, monkeypatch)
     found = dataclasses.asdict(phases_of(framework))

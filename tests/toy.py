@@ -15,9 +15,9 @@ class Toy(nn.Module):
     dropout_rate: float
 
     @nn.compact
-    def __call__(self, images, *, train):
+    def __call__(self, images, *, train, first=0):
         x = Linear(16, None, name="hidden")(jnp.asarray(images).reshape(len(images), -1))
-        x = Dropout(self.dropout_rate, "hash")(jax.nn.relu(x), train=train)
+        x = Dropout(self.dropout_rate, "hash")(jax.nn.relu(x), train=train, first=first)
         return Linear(self.num_classes, None, name="head")(x), {}
 
 

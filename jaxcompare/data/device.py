@@ -36,6 +36,13 @@ class EpochPlan(NamedTuple):
     key: Key[Array, ""]
 
 
+class Shard(NamedTuple):
+    """What of a batch one device computes: `size` places from `first` on. Those past the batch's end are padding."""
+
+    first: int | Int[Array, ""]
+    size: int
+
+
 def put_split(split: Split, statistics: Statistics, put: Callable[[DeviceSplit], DeviceSplit]) -> DeviceSplit:
     """Copy a split to where `put` puts a pytree of NumPy arrays."""
     mean, std = (np.asarray(values, np.float32) for values in statistics)
@@ -64,21 +71,34 @@ def plan_epoch(
     return EpochPlan(shuffles.ravel()[:examples], augment_key)
 
 
-def train_batch(split: DeviceSplit, plan: EpochPlan, index: Int[Array, ""], batch_size: int) -> Batch:
-    """Batch `index` of an epoch: its images as the plan orders them, randomly cropped and flipped, normalised."""
-    examples = len(plan.order)
-    places = index * batch_size + jnp.arange(batch_size)
-    indices = plan.order[jnp.minimum(places, examples - 1)]
-    key = jax.random.fold_in(plan.key, index)
-    images = random_crop_and_flip(key, split.images[indices], split.flip_probability)
-    return _batch(split, images, indices, places < examples)
+def train_batch(
+    split: DeviceSplit, plan: EpochPlan, index: Int[Array, ""], batch_size: int, shard: Shard | None = None
+) -> Batch:
+    """Batch `index` of an epoch, or a device's part of it: its images as the plan orders them, randomly cropped and
+    flipped, normalised."""
+    places, indices, counts = _find(index, batch_size, shard, len(plan.order))
+    indices = plan.order[indices]
+    # Drawn for the whole batch, whatever part of it is made.
+    crops = draw_crops(jax.random.fold_in(plan.key, index), batch_size, split.flip_probability)
+    images = crop_and_flip(split.images[indices], *(draws[places] for draws in crops))
+    return _batch(split, images, indices, counts)
 
 
-def test_batch(split: DeviceSplit, index: Int[Array, ""], batch_size: int) -> Batch:
-    """Batch `index` of a split in its own order, normalised."""
-    places = index * batch_size + jnp.arange(batch_size)
-    indices = jnp.minimum(places, len(split.labels) - 1)
-    return _batch(split, split.images[indices], indices, places < len(split.labels))
+def test_batch(split: DeviceSplit, index: Int[Array, ""], batch_size: int, shard: Shard | None) -> Batch:
+    """Batch `index` of a split in its own order, or a device's part of it, normalised."""
+    _, indices, counts = _find(index, batch_size, shard, len(split.labels))
+    return _batch(split, split.images[indices], indices, counts)
+
+
+def _find(
+    index: Int[Array, ""], batch_size: int, shard: Shard | None, examples: int
+) -> tuple[Int[Array, " size"], Int[Array, " size"], Bool[Array, " size"]]:
+    """Places in batch `index` of `examples`, the examples that stand there, and which of them count."""
+    first, size = shard or Shard(0, batch_size)
+    places = first + jnp.arange(size)
+    indices = index * batch_size + places
+    counts = (places < batch_size) & (indices < examples)
+    return jnp.minimum(places, batch_size - 1), jnp.minimum(indices, examples - 1), counts
 
 
 def _batch(split: DeviceSplit, images: Array, indices: Array, counts: Bool[Array, " size"]) -> Batch:
@@ -92,13 +112,14 @@ def normalise(images: UInt8[Array, "n h w c"], split: DeviceSplit) -> Float[Arra
     return split.levels[images, jnp.arange(images.shape[-1])]
 
 
-def random_crop_and_flip(
-    key: Key[Array, ""], images: UInt8[Array, "n h w c"], flip_probability: float | Float[Array | np.ndarray, ""]
-) -> UInt8[Array, "n h w c"]:
-    """torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(p), drawn for every image."""
+def draw_crops(
+    key: Key[Array, ""], images: int, flip_probability: float | Float[Array | np.ndarray, ""]
+) -> tuple[Int[Array, " {images}"], Int[Array, " {images}"], Bool[Array, " {images}"]]:
+    """What torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(p) draw for each of so many images: top
+    and left of its crop, in pixels from -4 on, and whether it is mirrored."""
     crop_key, flip_key = jax.random.split(key)
-    top, left = jax.random.randint(crop_key, (2, len(images)), 0, 2 * CROP_PADDING + 1)
-    return crop_and_flip(images, top, left, jax.random.bernoulli(flip_key, flip_probability, (len(images),)))
+    top, left = jax.random.randint(crop_key, (2, images), 0, 2 * CROP_PADDING + 1)
+    return top, left, jax.random.bernoulli(flip_key, flip_probability, (images,))
 
 
 def crop_and_flip(

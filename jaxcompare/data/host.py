@@ -38,14 +38,13 @@ def normalise(images: UInt8[torch.Tensor, "n c h w"], statistics: Statistics) ->
     return F.normalize(images.to(torch.float32).div_(255), list(mean), list(std))
 
 
-def random_crop_and_flip(
-    images: UInt8[torch.Tensor, "n c h w"], generator: torch.Generator, flip_probability: float
-) -> UInt8[torch.Tensor, "n c h w"]:
-    """torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(p), drawn for every image of a batch."""
-    n = len(images)
-    top, left = torch.randint(0, 2 * CROP_PADDING + 1, (2, n), generator=generator)
-    flip = torch.rand(n, generator=generator) < flip_probability
-    return crop_and_flip(images, top, left, flip)
+def draw_crops(
+    images: int, generator: torch.Generator, flip_probability: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(p) draw for each of so many images: top
+    and left of its crop, in pixels from -4 on, and whether it is mirrored."""
+    top, left = torch.randint(0, 2 * CROP_PADDING + 1, (2, images), generator=generator)
+    return top, left, torch.rand(images, generator=generator) < flip_probability
 
 
 def crop_and_flip(
@@ -93,23 +92,26 @@ class _EpochPlans(Sampler[_Plan]):
 
 
 class _Batches(TorchDataset):
-    """Prepares the batch that a plan, its index, describes, padded to `batch_size`."""
+    """Prepares a part of the batch that a plan, its index, describes, padded where the batch is shorter."""
 
-    def __init__(self, split: Split, batch_size: int, statistics: Statistics, augment: bool, seed: int):
-        self.split, self.batch_size, self.statistics = split, batch_size, statistics
+    def __init__(self, split: Split, part: range, statistics: Statistics, augment: bool, seed: int):
+        self.split, self.part, self.statistics = split, part, statistics
         self.augment, self.seed = augment, seed
 
     def __getitem__(self, index: _Plan) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        plan = index
-        images = torch.from_numpy(self.split.images[plan.indices]).permute(0, 3, 1, 2)
+        plan, part = index, slice(self.part.start, self.part.stop)
+        indices = plan.indices[part]
+        images = torch.from_numpy(self.split.images[indices]).permute(0, 3, 1, 2)
         if self.augment:
             entropy = np.random.SeedSequence((self.seed, plan.epoch, plan.index)).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(entropy[0] >> 1))
-            images = random_crop_and_flip(images, generator, self.split.flip_probability)
+            # Drawn for the whole batch, whatever part of it is made.
+            crops = draw_crops(len(plan.indices), generator, self.split.flip_probability)
+            images = crop_and_flip(images, *(draws[part] for draws in crops))
         images = normalise(images, self.statistics).permute(0, 2, 3, 1).contiguous()
-        labels = torch.from_numpy(self.split.labels[plan.indices])
+        labels = torch.from_numpy(self.split.labels[indices])
         mask = torch.ones(len(labels))
-        missing = self.batch_size - len(labels)
+        missing = len(self.part) - len(labels)
         if missing:
             images, labels, mask = (
                 torch.cat([part, part.new_zeros(missing, *part.shape[1:])]) for part in (images, labels, mask)
@@ -152,8 +154,10 @@ class HostLoader:
         seed: int = 0,
         workers: int = 0,
         beside_jax: bool = False,
+        part: range | None = None,
     ):
-        """`beside_jax`: PyTorch only prepares batches in this process.
+        """`beside_jax`: PyTorch only prepares batches in this process. `part`: places of each batch to prepare, by
+        default all of them.
 
         Raises:
             InputError: shared memory is too small for the workers' batches.
@@ -162,7 +166,7 @@ class HostLoader:
         self._beside_jax = beside_jax
         self._plans = _EpochPlans(len(split), epoch_images or len(split), batch_size, seed, shuffle)
         self._loader = DataLoader(
-            _Batches(split, batch_size, statistics, augment, seed),
+            _Batches(split, part or range(batch_size), statistics, augment, seed),
             sampler=self._plans,
             batch_size=None,
             collate_fn=_as_is,
@@ -224,10 +228,11 @@ def build_loaders(
     epoch_images: int | None = None,
     *,
     beside_jax: bool = False,
+    part: range | None = None,
 ) -> tuple[HostLoader, HostLoader]:
     """The recipe's two loaders: shuffled and augmented training batches, and test batches in order.
 
-    `epoch_images`: see `config.RunConfig`; `beside_jax`: see `HostLoader`.
+    `epoch_images`: see `config.RunConfig`; `beside_jax`, `part`: see `HostLoader`.
     """
     train = HostLoader(
         dataset.train,
@@ -239,5 +244,6 @@ def build_loaders(
         seed=training.seed,
         workers=workers,
         beside_jax=beside_jax,
+        part=part,
     )
-    return train, HostLoader(dataset.test, training.batch_size, dataset.statistics)
+    return train, HostLoader(dataset.test, training.batch_size, dataset.statistics, part=part)

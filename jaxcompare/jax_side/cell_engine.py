@@ -44,15 +44,13 @@ def build_cells_learner(cell: Cell, setup: Setup, dropout_rate: float | None = N
         dropout_rate = DROPOUT_RATE if cell.dropout else 0.0
     devices, seeds = jax.local_devices(), setup.seeds_of(cell)
     placement = choose_placement(cell.model, len(seeds), devices) if cell.packaged else Placement((devices[0],))
-    micro_batching = placement.micro_batching
-    micro_batching = micro_batching._replace(size=cell.choose(SLICES, micro_batching.size))
     return build_learner(
         cell.model,
         setup.training_of(cell),
         cell.precision,
         setup.dataset,
         seeds,
-        dataclasses.replace(placement, micro_batching=micro_batching),
+        dataclasses.replace(placement, micro_batch_size=cell.choose(SLICES, placement.micro_batch_size)),
         lowering=cell.choose(LOWERINGS, None if cell.packaged else "direct"),
         dropout_rate=dropout_rate,
     )

@@ -26,17 +26,18 @@ def run_gate(cell: Cell, setup: Setup, reference: Reference) -> Outcome:
     weights here, and the first's outcome is returned."""
     learner = build_cells_learner(cell, setup, dropout_rate=0.0)
     placement, programs = learner.placement, Programs(cell.precision)
-    state, put = _initial_state(learner, reference), plain.to_device
+    state, put, put_whole = _initial_state(learner, reference), plain.to_device, plain.to_device
     if cell.packaged:
-        put = placement.put
-        state = put(jax.tree.map(lambda leaf: jnp.stack([leaf] * cell.seeds), state), placement.per_seed)
+        put, put_whole = placement.put_batch, placement.put
+        state = placement.put_stacked(jax.tree.map(lambda leaf: jnp.stack([leaf] * cell.seeds), state))
     batches = full_batches(reference.images, reference.labels)
-    first = put(batches[0])
+    first = batches[0]
 
-    def prepare(name: str, function: Callable, **options: Any) -> Callable:
+    def prepare(name: str, function: Callable, shared_out: bool = True, **options: Any) -> Callable:
         if cell.packaged:
-            return programs.compile(name, placement.over_seeds(function), state, first, **options)
-        return plain.prepare(cell.engine, programs, name, function, state, first, **options)
+            mapped = placement.over_seeds(function, batch_axis=0 if shared_out else None)
+            return programs.compile(name, mapped, state, (put if shared_out else put_whole)(first), **options)
+        return plain.prepare(cell.engine, programs, name, function, state, put(first), **options)
 
     def of_one_seed(value: Any) -> np.ndarray:
         return np.asarray(value[0] if cell.packaged else value, np.float64)
@@ -44,7 +45,7 @@ def run_gate(cell: Cell, setup: Setup, reference: Reference) -> Outcome:
     def differentiate(batch: Batch) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         grads, _ = compute_grads(state, put(batch))
         flat = {"/".join(path): of_one_seed(grad) for path, grad in flatten_dict(grads).items()}
-        return of_one_seed(compute_logits(state, put(batch))), flat
+        return of_one_seed(compute_logits(state, put_whole(batch))), flat
 
     def train(batch: Batch) -> float:
         nonlocal state
@@ -53,7 +54,7 @@ def run_gate(cell: Cell, setup: Setup, reference: Reference) -> Outcome:
 
     # Operations by themselves are compiled when they are first called.
     with jax.default_matmul_precision(MATMUL_PRECISION[cell.precision]):
-        compute_logits = prepare("logits", _logits_of(learner.model))
+        compute_logits = prepare("logits", _logits_of(learner.model), shared_out=False)
         compute_grads = prepare("gradient", build_gradient(learner.model, placement.micro_batching))
         train_step = prepare("train_step", learner.build_train_step(), donate_argnums=0)
         return compute_outcome(batches, differentiate, train)

@@ -1,5 +1,7 @@
 """The phases of JAX's train step: three programs, of which each holds the one before it."""
 
+import functools
+
 import jax
 
 from jaxcompare.config import TrainingConfig
@@ -19,13 +21,14 @@ def measure_phases(learner: Learner, dataset: Dataset, training: TrainingConfig)
     placement, model, micro_batching = learner.placement, learner.model, learner.placement.micro_batching
     loader, _ = build_loaders(dataset, training, workers=0)
     batches, input_ms = time_batches(loader.epoch(0))
-    copy_ms, _ = time_calls(lambda: placement.put(batches[0]), jax.block_until_ready)
-    on_device = placement.put(batches[0])
+    copy_ms, _ = time_calls(lambda: placement.put_batch(batches[0]), jax.block_until_ready)
+    on_device = placement.put_batch(batches[0])
     state = jax.jit(placement.over_seeds(learner.init_one))(learner.put_seeds())
+    over_seeds = functools.partial(placement.over_seeds, batch_axis=0)
     with jax.default_matmul_precision(MATMUL_PRECISION[learner.precision]):
-        loss = jax.jit(placement.over_seeds(build_loss(model, micro_batching)))
-        gradient = jax.jit(placement.over_seeds(build_gradient(model, micro_batching)))
-        step = jax.jit(placement.over_seeds(build_train_step(model, learner.tx, micro_batching)), donate_argnums=0)
+        loss = jax.jit(over_seeds(build_loss(model, micro_batching)))
+        gradient = jax.jit(over_seeds(build_gradient(model, micro_batching)))
+        step = jax.jit(over_seeds(build_train_step(model, learner.tx, micro_batching)), donate_argnums=0)
         forward_ms, _ = time_calls(lambda: loss(state, on_device), jax.block_until_ready)
         gradient_ms, _ = time_calls(lambda: gradient(state, on_device), jax.block_until_ready)
 
@@ -35,7 +38,7 @@ def measure_phases(learner: Learner, dataset: Dataset, training: TrainingConfig)
             return state, metrics
 
         step_ms, dispatch_ms = time_calls(train, jax.block_until_ready)
-        evaluate = jax.jit(placement.over_seeds(build_eval_step(model, micro_batching)))
+        evaluate = jax.jit(over_seeds(build_eval_step(model, micro_batching)))
         evaluation_ms, _ = time_calls(lambda: evaluate(state.params, on_device), jax.block_until_ready)
     backward_ms, update_ms = gradient_ms - forward_ms, step_ms - gradient_ms
     return Phases(input_ms, copy_ms, forward_ms, backward_ms, update_ms, step_ms, dispatch_ms, evaluation_ms)

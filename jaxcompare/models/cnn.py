@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxcompare.models.convolution import ConvBlock, ConvLowering
 from jaxcompare.models.layers import Linear
@@ -23,9 +23,10 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array | np.ndarray, "n h w c"], *, train: bool
+        self, images: Float[Array | np.ndarray, "n h w c"], *, train: bool, first: int | Int[Array, ""] = 0
     ) -> tuple[Float[Array, "n {self.num_classes}"], dict[str, Array]]:
-        """Logits, and the activations by layer name. `train` changes nothing: this model has no dropout."""
+        """Logits, and the activations by layer name. `train` and `first` change nothing: this model has no
+        dropout."""
         activations = {}
         x = jnp.asarray(images)
         for block, channels in enumerate(CHANNELS):

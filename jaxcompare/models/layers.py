@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxcompare.config import DropoutGenerator
 
@@ -95,22 +95,37 @@ def _mix(x: Array) -> Array:
     return x ^ (x >> 15)
 
 
-def hash_bits(key: Key[Array, ""], shape: Sequence[int]) -> Array:
-    """Counter-based random uint32: element i is a keyed double avalanche of i.
+def hash_bits(key: Key[Array, ""], shape: Sequence[int], first: int | Int[Array, ""] = 0) -> Array:
+    """Counter-based random uint32: element i is a keyed double avalanche of i, counted from example `first` on.
 
     About 20 integer operations per element, which XLA fuses into whatever consumes them, where `jax.random.bits` fills
     memory first. The key is itself derived by threefry. Holds for fewer than 2**32 elements.
     """
     low, high = jax.random.key_data(key).astype(jnp.uint32)[-2:]
     counter = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
-    return _mix(_mix(counter + low) ^ high)
+    begin = jnp.asarray(first, jnp.uint32) * jnp.uint32(math.prod(shape[1:]))
+    return _mix(_mix(counter + (begin + low)) ^ high)
+
+
+def threefry_bits(key: Key[Array, ""], shape: Sequence[int], first: int | Int[Array, ""] = 0) -> Array:
+    """Random uint32 by JAX's own generator, of a key for each example, counted from `first` on."""
+    keys = jax.vmap(lambda example: jax.random.fold_in(key, example))(first + jnp.arange(shape[0]))
+    return jax.vmap(lambda key: jax.random.bits(key, shape[1:], jnp.uint32))(keys)
 
 
 def keep_mask(
-    key: Key[Array, ""], keep: float, shape: Sequence[int], generator: DropoutGenerator
+    key: Key[Array, ""],
+    keep: float,
+    shape: Sequence[int],
+    generator: DropoutGenerator,
+    first: int | Int[Array, ""] = 0,
 ) -> Bool[Array, "..."]:
-    """Independent Bernoulli(keep) mask; the rate is exact to 2**-32."""
-    bits = hash_bits(key, shape) if generator == "hash" else jax.random.bits(key, shape, jnp.uint32)
+    """Independent Bernoulli(keep) mask; the rate is exact to 2**-32.
+
+    An example's part of it follows from the key and its place in the batch, `first` being that of the first here: a
+    batch may be cut anywhere.
+    """
+    bits = (hash_bits if generator == "hash" else threefry_bits)(key, shape, first)
     return bits < jnp.uint32(min(round(keep * 2**32), 2**32 - 1))
 
 
@@ -121,9 +136,12 @@ class Dropout(nn.Module):
     generator: DropoutGenerator
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*shape"], *, train: bool) -> Float[Array, "*shape"]:
+    def __call__(
+        self, x: Float[Array, "*shape"], *, train: bool, first: int | Int[Array, ""] = 0
+    ) -> Float[Array, "*shape"]:
+        """`first`: see `keep_mask`."""
         if not train or self.rate == 0:
             return x
         keep = 1 - self.rate
-        mask = keep_mask(self.make_rng("dropout"), keep, x.shape, self.generator)
+        mask = keep_mask(self.make_rng("dropout"), keep, x.shape, self.generator, first)
         return jnp.where(mask, x / keep, 0)

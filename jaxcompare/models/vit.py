@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxcompare.config import DropoutGenerator
 from jaxcompare.models.layers import Dropout, Linear, add_parameter, uniform
@@ -38,7 +38,9 @@ class SelfAttention(nn.Module):
     dtype: jnp.dtype | None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n t d"], *, train: bool) -> Float[Array, "n t d"]:
+    def __call__(
+        self, x: Float[Array, "n t d"], *, train: bool, first: int | Int[Array, ""] = 0
+    ) -> Float[Array, "n t d"]:
         n, tokens, width = x.shape
         head_width = width // self.heads
         # The query-key-value matrix is Xavier-uniform as one matrix (Glorot and Bengio, 2010, eq. 16).
@@ -52,7 +54,7 @@ class SelfAttention(nn.Module):
         probabilities = jax.nn.softmax(scores.astype(wide), axis=-1).astype(scores.dtype)
         # Kept where a caller asks for "intermediates"; elsewhere nothing happens.
         self.sow("intermediates", ATTENTION, probabilities)
-        probabilities = Dropout(self.dropout_rate, self.dropout_generator)(probabilities, train=train)
+        probabilities = Dropout(self.dropout_rate, self.dropout_generator)(probabilities, train=train, first=first)
         mixed = jnp.einsum("nhqk,nkhd->nqhd", probabilities, v).reshape(n, tokens, width)
         return Linear(width, self.dtype, bias_init=zeros, name="out_proj")(mixed)
 
@@ -66,14 +68,16 @@ class EncoderLayer(nn.Module):
     dtype: jnp.dtype | None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n t d"], *, train: bool) -> Float[Array, "n t d"]:
+    def __call__(
+        self, x: Float[Array, "n t d"], *, train: bool, first: int | Int[Array, ""] = 0
+    ) -> Float[Array, "n t d"]:
         def drop(y: Array) -> Array:
-            return Dropout(self.dropout_rate, self.dropout_generator)(y, train=train)
+            return Dropout(self.dropout_rate, self.dropout_generator)(y, train=train, first=first)
 
         width = x.shape[-1]
         y = layer_norm("norm1", self.dtype)(x)
         attention = SelfAttention(self.heads, self.dropout_rate, self.dropout_generator, self.dtype, name="self_attn")
-        x = x + drop(attention(y, train=train))
+        x = x + drop(attention(y, train=train, first=first))
         y = layer_norm("norm2", self.dtype)(x)
         y = drop(gelu(Linear(MLP_RATIO * width, self.dtype, name="linear1")(y)))
         return x + drop(Linear(width, self.dtype, name="linear2")(y))
@@ -96,9 +100,12 @@ class ViT(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array | np.ndarray, "n h w c"], *, train: bool
+        self, images: Float[Array | np.ndarray, "n h w c"], *, train: bool, first: int | Int[Array, ""] = 0
     ) -> tuple[Float[Array, "n {self.num_classes}"], dict[str, Array]]:
         """Logits, and the activations by layer name (tokens of every layer, class token first).
+
+        Args:
+            first: the place in the batch of the first of `images`, which decides their dropout masks.
 
         Raises:
             ValueError: `patch` does not divide the image's sides, or `heads` does not divide `width`.
@@ -129,7 +136,7 @@ class ViT(nn.Module):
             rngs = {"dropout": self.make_rng("dropout")} if train else {}
             # The layer is applied by itself, so what it sows is sown anew.
             kept = ["intermediates"] if self.is_mutable_collection("intermediates") else []
-            x, sown = layer.apply({"params": stack[f"{i}"]}, x, train=train, rngs=rngs, mutable=kept)
+            x, sown = layer.apply({"params": stack[f"{i}"]}, x, train=train, first=first, rngs=rngs, mutable=kept)
             x = jnp.asarray(x)
             if kept:
                 self.sow("intermediates", ATTENTION, sown["intermediates"]["self_attn"][ATTENTION][0])

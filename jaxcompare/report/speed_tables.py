@@ -175,7 +175,9 @@ def contrast_table(study: SpeedStudy, title: str, note: str, *kinds: str) -> Tab
     if any(one.share for one in found):
         columns["Share"] = ("share", share_text)
     ceilings = speed_details.ceilings(study.frame) if "stage" in kinds else {}
-    return make_table(title, found, columns, say(note, study.frame, [one.pair.name for one in found]), say("matrix_library", ceilings))
+    return make_table(
+        title, found, columns, say(note, study.frame, [one.pair.name for one in found]), say("matrix_library", ceilings)
+    )
 
 
 def _way(cells: Sequence[Cell]) -> str:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxcompare.config import InputError
@@ -36,8 +35,8 @@ class Checkpoint:
 
     epoch: int
     """Epochs done."""
-    state: TrainState
-    """NumPy arrays, stacked by seed."""
+    state: Any
+    """A TrainState, stacked by seed: read, it lies where that of `like` does; kept, in host memory without keys."""
     records: list[RunRecord]
     """Of each seed, so far."""
 
@@ -61,13 +60,20 @@ class Checkpoints:
 
         # Its threads log the traceback of what they raise a step later.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
-        return ocp.CheckpointManager(self._folder, options=ocp.CheckpointManagerOptions(max_to_keep=KEPT))
+        # Of several processes each reads for itself, and does not wait for the others.
+        this = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process{this}"
+        )
+        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, multiprocessing_options=alone, create=False)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return ocp.CheckpointManager(self._folder, options=options)
 
     def latest(self, like: TrainState) -> Checkpoint | None:
         """The latest that is whole; None without one.
 
         Args:
-            like: a state of the same program, for the tree and the kind of its keys.
+            like: a state of the same program, for the tree, the kind of its keys and the place of its arrays.
         """
         if not self._folder.exists():
             return None
@@ -92,18 +98,21 @@ class Checkpoints:
         return Checkpoint(epoch, _from_bytes(content, like), [from_line(record, RunRecord) for record in records])
 
     def keep(self, epoch: int, state: TrainState, records: Sequence[RunRecord]) -> None:
-        """After an epoch: copied now, since the next one gives the state's buffers away; written if it is time.
+        """After an epoch: written if it is time.
+
+        Args:
+            state: in host memory, without keys: see `without_keys`.
 
         Raises:
             InputError: this one cannot be written, or the one before could not; those before that stay.
         """
-        self._kept, self._is_saved = Checkpoint(epoch, jax.device_get(_without_keys(state)), list(records)), False
+        self._kept, self._is_saved = Checkpoint(epoch, state, list(records)), False
         if time.monotonic() - self._saved_at >= self._every_s:
             self._save()
 
     def flush(self) -> None:
         """Have what was kept last on disk, however long ago the one before was written; after a failure, nothing."""
-        if self._kept:
+        if self._kept and jax.process_index() == 0:
             if not self._is_saved:
                 self._save()
             with self._explained():
@@ -137,9 +146,12 @@ class Checkpoints:
             ) from error
 
     def _save(self) -> None:
+        """Process 0's is the one that stays."""
         import orbax.checkpoint as ocp
 
         assert self._kept
+        if jax.process_index():
+            return
         content = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self._kept.state))
         records = [to_line(run_values(record)) for record in self._kept.records]
         about = {"digest": _digest(content, records), "records": records}
@@ -154,17 +166,18 @@ def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _without_keys(state: TrainState) -> Any:
+def without_keys(state: TrainState) -> Any:
     """Random keys as the integers that they are made of."""
     return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
 
 
 def _from_bytes(content: bytes, like: TrainState) -> TrainState:
     leaves, start = [], 0
-    for leaf, plain in zip(jax.tree.leaves(like), jax.tree.leaves(_without_keys(like)), strict=True):
+    for leaf, plain in zip(jax.tree.leaves(like), jax.tree.leaves(without_keys(like)), strict=True):
         values = np.frombuffer(content, plain.dtype, plain.size, start).reshape(plain.shape)
         start += values.nbytes
-        leaves.append(jax.random.wrap_key_data(jnp.asarray(values)) if _is_key(leaf) else values)
+        there = jax.make_array_from_callback(values.shape, plain.sharding, values.__getitem__)
+        leaves.append(jax.random.wrap_key_data(there) if _is_key(leaf) else there)
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 

@@ -32,9 +32,9 @@ class DeviceEngine(StackedEngine):
         self._step = learner.build_train_step()
         self._split = put_split(dataset.train, dataset.statistics, placement.put)
         subsets = [draw_subset(dataset.train.labels, config.data, seed) for seed in learner.seeds]
-        self._subsets = placement.put(np.stack(subsets).astype(np.int32), placement.per_seed)
+        self._subsets = placement.put_stacked(np.stack(subsets).astype(np.int32))
         states = self.init()
-        most = len(learner.seeds) // (len(placement.devices) if placement.shared_out == "seeds" else 1)
+        most = len(learner.seeds) // placement.seed_shards
         if config.execution.engine == "epoch":
             args = (states, self._subsets, self._split, first)
             self.seeds_per_call, self._epoch = self._compile_to_fit("train_epoch", self._train_whole_epoch, most, *args)
@@ -56,20 +56,24 @@ class DeviceEngine(StackedEngine):
     def _compile_to_fit(self, name: str, function: Callable, most: int, *args: Any) -> tuple[int, jax.stages.Compiled]:
         """Compile for as many seeds at a time as memory holds, `most` at most, and say how many that is."""
         # A CPU gains nothing from several seeds at once: their activations leave its cache.
+        placement = self.learner.placement
         preferred = 1 if jax.default_backend() == "cpu" else most
         size = min(most, self.config.execution.seeds_per_call or preferred)
         while True:
             try:
-                mapped = self.learner.placement.over_seeds(function, size, stacked=2)
-                compiled = self.programs.compile(name, mapped, *args, donate_argnums=0)
+                mapped = placement.over_seeds(function, size, stacked=2)
+                compiled = self.programs.compile(
+                    name, mapped, *args, donate_argnums=0, out_shardings=(None, placement.readable)
+                )
             except jax.errors.JaxRuntimeError as error:
                 if not compat.is_out_of_memory(error) or size == 1:
                     raise
                 smaller = size // 2
             else:
                 plan, room = self.programs.plans.get(name), available_bytes()
-                # The arguments are in memory already.
-                if size == 1 or plan is None or room is None or plan.more <= MEMORY_SHARE * room:
+                # The arguments are in memory already. Of several processes all have to run the same program.
+                unknown = placement.spans_processes or plan is None or room is None
+                if size == 1 or unknown or plan.more <= MEMORY_SHARE * room:
                     return size, compiled
                 smaller = max(1, min(size - 1, int(size * MEMORY_SHARE * room / plan.more)))
             # Groups of equal size, or as nearly as can be: a smaller last group is a second body to compile.
@@ -78,8 +82,11 @@ class DeviceEngine(StackedEngine):
     def _train_batches(
         self, state: TrainState, plan: EpochPlan, split: DeviceSplit, start: jax.Array, count: int
     ) -> tuple[TrainState, Metrics]:
+        size = self.config.training.batch_size
+        shard = self.learner.placement.shard(size)
+
         def body(state: TrainState, index: jax.Array) -> tuple[TrainState, Metrics]:
-            return self._step(state, train_batch(split, plan, index, self.config.training.batch_size))
+            return self._step(state, train_batch(split, plan, index, size, shard))
 
         return jax.lax.scan(body, state, start + jnp.arange(count, dtype=jnp.int32))
 

@@ -72,6 +72,7 @@ class StackedEngine(Engine):
         # It runs once: XLA's full effort would take a second longer than it saves.
         init, options = learner.placement.over_seeds(learner.init_one), compat.low_effort()
         self._init = self.programs.compile("init", init, self._seeds, compiler_options=options)
+        self._gather = jax.jit(lambda tree: tree, out_shardings=learner.placement.replicated)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -80,8 +81,9 @@ class StackedEngine(Engine):
         return {
             "seeds": len(self.learner.seeds),
             "devices": len(placement.devices),
-            "shared_out": placement.shared_out,
-            "slice_size": placement.micro_batching.size or self.config.training.batch_size,
+            "processes": jax.process_count(),
+            "seed_shards": placement.seed_shards,
+            "slice_size": placement.micro_batch_size or placement.shard_size(self.config.training.batch_size),
             "conv_lowering": getattr(self.learner.model, "lowering", None),
             "planned_bytes": {name: sum(plan) for name, plan in self.programs.plans.items()},
         }
@@ -89,6 +91,13 @@ class StackedEngine(Engine):
     def init(self) -> TrainState:
         """A fresh stacked state, one for each seed."""
         return self._init(self._seeds)
+
+    def fetch(self, tree: Any) -> Any:
+        """In host memory; in each process's, whatever of it lies on another's devices."""
+        placement = self.learner.placement
+        if placement.spans_processes and placement.seed_shards > 1:
+            tree = self._gather(tree)
+        return jax.device_get(tree)
 
 
 class InFlight:

@@ -29,13 +29,13 @@ def build_engine(
 
     Args:
         config: what to run; its seed gives way to `seeds`, of which host input serves one.
-        devices: by default all of this process's.
+        devices: by default all that JAX has, other processes' too.
     """
     images = config.epoch_images or config.data.train_size or len(dataset.train)
     # Of a batch larger than an epoch the rest would be padding, computed and masked.
     training = dataclasses.replace(config.training, batch_size=min(config.training.batch_size, images))
     config = dataclasses.replace(config, training=training)
-    placement = choose_placement(config.model, len(seeds), devices or jax.local_devices())
+    placement = choose_placement(config.model, len(seeds), devices or jax.devices(), config.execution.devices)
     learner = build_learner(config.model, training, config.execution.precision, dataset, seeds, placement)
     if config.execution.input == "device":
         engine = DeviceEngine(config, learner, dataset)
@@ -46,6 +46,9 @@ def build_engine(
     (seed,) = seeds
     config = config.with_seed(seed)
     drawn = training_subset(dataset, config.data, seed)
-    loader, tests = build_loaders(drawn, config.training, config.data.workers, config.epoch_images, beside_jax=True)
+    part = placement.part_of_process(training.batch_size)
+    loader, tests = build_loaders(
+        drawn, config.training, config.data.workers, config.epoch_images, beside_jax=True, part=part
+    )
     engine = HostEngine(config, learner, dataset, loader)
     return engine, evaluate_on_host_batches(engine, tests)

@@ -1,5 +1,6 @@
 """Evaluation: correct predictions on the test split, dropout off. Beside an engine, whose programs it joins."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -19,10 +20,13 @@ Evaluator = Callable[[Params], np.ndarray]
 
 def evaluate_on_host_batches(engine: StackedEngine, loader: Loader) -> Evaluator:
     """Of a loader's test batches, copied to the device as they come."""
-    learner, put = engine.learner, engine.learner.placement.put
-    batch = put(blank_batch(learner, engine.config.training.batch_size))
-    evaluate = learner.placement.over_seeds(learner.build_eval_step())
-    program = engine.programs.compile("evaluate", evaluate, engine.init().params, batch)
+    learner, placement, size = engine.learner, engine.learner.placement, engine.config.training.batch_size
+    put = functools.partial(placement.put_batch, batch_size=size)
+    batch = put(blank_batch(learner, size))
+    evaluate = placement.over_seeds(learner.build_eval_step(), batch_axis=0)
+    program = engine.programs.compile(
+        "evaluate", evaluate, engine.init().params, batch, out_shardings=placement.readable
+    )
     return lambda params: np.sum(jax.device_get([program(params, put(batch)) for batch in loader.epoch(0)]), axis=0)
 
 
@@ -32,13 +36,11 @@ def evaluate_on_device(engine: StackedEngine, dataset: Dataset) -> Evaluator:
     eval_step = engine.learner.build_eval_step()
 
     def evaluate(params: Params, split: DeviceSplit) -> jax.Array:
-        def body(correct: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
-            return correct + eval_step(params, test_batch(split, index, size)), None
-
+        shard = placement.shard(size)
         indices = jnp.arange(count_batches(len(split.labels), size), dtype=jnp.int32)
-        return jax.lax.scan(body, jnp.zeros(()), indices)[0]
+        return jnp.sum(jax.lax.map(lambda index: eval_step(params, test_batch(split, index, size, shard)), indices))
 
     split = put_split(dataset.test, dataset.statistics, placement.put)
     mapped = placement.over_seeds(evaluate, engine.seeds_per_call)
-    program = engine.programs.compile("evaluate", mapped, engine.init().params, split)
+    program = engine.programs.compile("evaluate", mapped, engine.init().params, split, out_shardings=placement.readable)
     return lambda params: jax.device_get(program(params, split))

@@ -15,7 +15,7 @@ from jaxcompare.measure.others import watch_others
 from jaxcompare.measure.run import begin_record
 from jaxcompare.measure.timing import CompileGuard
 from jaxcompare.records import RunRecord, after_epoch
-from jaxcompare.training.checkpoints import Checkpoint, Checkpoints
+from jaxcompare.training.checkpoints import Checkpoint, Checkpoints, without_keys
 from jaxcompare.training.engines import build_engine
 from jaxcompare.training.programs import explain_memory
 from jaxcompare.training.step import Metrics, Params
@@ -72,9 +72,12 @@ def fit_seeds(
         record = begin_record(config, dataset, params=params, compile_times=compile_times, execution=execution)
         records, begun = [dataclasses.replace(record, config=config.with_seed(seed)) for seed in seeds], 0
         if checkpoints and (found := checkpoints.latest(state)):
-            state = jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), found.state, state)
-            _check_same_place(found.records[0], records[0])
+            state = found.state
+            if jax.process_index() == 0:  # where they were begun
+                _check_same_place(found.records[0], records[0])
             records, begun = _go_on(found, records), found.epoch
+        if checkpoints:
+            engine.fetch(without_keys(state))  # what it takes is compiled now
         jax.block_until_ready(state)
         with CompileGuard() as guard:
             for epoch in range(begun, config.training.epochs):
@@ -103,10 +106,11 @@ def fit_seeds(
                         others_share=math.nan if others_share is None else others_share,
                     )
                 if checkpoints:
-                    checkpoints.keep(epoch + 1, state, records)
+                    # Copied now: the next epoch gives its buffers away.
+                    checkpoints.keep(epoch + 1, engine.fetch(without_keys(state)), records)
                 if on_epoch and any(record.status == "running" for record in records):
                     on_epoch(list(records))
-        params = jax.device_get(state.params)
+        params = engine.fetch(state.params)
     if on_end:
         on_end(records, params)
     if on_epoch:
@@ -120,7 +124,7 @@ def _check_same_place(there: RunRecord, here: RunRecord) -> None:
     def place(record: RunRecord) -> dict[str, object]:
         about = {name: record.environment.get(name) for name in ("cpu", "cpu_cores", "device")}
         about |= {name: record.environment["versions"].get(name) for name in ("jax", "jaxlib")}
-        return about | {"commit": record.git_commit, "devices": record.execution.get("devices")}
+        return about | {"commit": record.git_commit}
 
     before, now = place(there), place(here)
     for name, value in before.items():
@@ -140,7 +144,12 @@ def _go_on(found: Checkpoint, fresh: list[RunRecord]) -> list[RunRecord]:
             | {
                 "resumed": [
                     *record.execution.get("resumed", []),
-                    {"after_epoch": found.epoch, "at": new.started_at, "compile_times": new.compile_times},
+                    {
+                        "after_epoch": found.epoch,
+                        "at": new.started_at,
+                        "compile_times": new.compile_times,
+                        "devices": new.execution["devices"],
+                    },
                 ]
             },
         )

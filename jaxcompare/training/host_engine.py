@@ -22,12 +22,19 @@ class HostEngine(StackedEngine):
         super().__init__(config, learner, dataset)
         self._loader = loader
         step = learner.build_train_step()
-        train = learner.placement.over_seeds(lambda state, batches: jax.lax.scan(step, state, batches))
+        train = learner.placement.over_seeds(lambda state, batches: jax.lax.scan(step, state, batches), batch_axis=1)
         states, blank = self.init(), blank_batch(learner, config.training.batch_size)
         self._train = {}
         for length in call_lengths(self.batches, self.steps_per_call):
-            batches = learner.placement.put(_stack([blank] * length))
-            self._train[length] = self.programs.compile(train_name(length), train, states, batches, donate_argnums=0)
+            batches = learner.placement.put_batch(_stack([blank] * length), config.training.batch_size, axis=1)
+            self._train[length] = self.programs.compile(
+                train_name(length),
+                train,
+                states,
+                batches,
+                donate_argnums=0,
+                out_shardings=(None, learner.placement.readable),
+            )
 
     def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
         queue = InFlight(self.steps_per_call)
@@ -38,7 +45,7 @@ class HostEngine(StackedEngine):
             chunk = list(itertools.islice(batches, self.steps_per_call))
             if not chunk:
                 return state, metrics, waited
-            on_device = self.learner.placement.put(_stack(chunk))
+            on_device = self.learner.placement.put_batch(_stack(chunk), self.config.training.batch_size, axis=1)
             # If the device has finished all it was given, it waited for this batch: at most since we asked for it.
             if queue.is_idle():
                 waited += time.perf_counter() - asked
@@ -56,8 +63,9 @@ class HostEngine(StackedEngine):
         self._loader.__exit__(*exception)
 
 
-def blank_batch(learner: Learner, size: int) -> Batch:
-    """A host batch to compile for: every one has its shapes."""
+def blank_batch(learner: Learner, batch_size: int) -> Batch:
+    """This process's part of a host batch, to compile for: every one has its shapes."""
+    size = len(learner.placement.part_of_process(batch_size))
     images = np.zeros((size, *learner.image_shape), np.float32)
     return Batch(images, np.zeros(size, np.int32), np.ones(size, np.float32))
 

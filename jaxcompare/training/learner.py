@@ -38,7 +38,7 @@ class Learner:
 
     def put_seeds(self) -> jax.Array:
         """The seeds on the devices, for `init_one` over all of them."""
-        return self.placement.put(np.array(self.seeds, np.uint32), self.placement.per_seed)
+        return self.placement.put_stacked(np.array(self.seeds, np.uint32))
 
     def build_train_step(self) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
         """One optimiser update of one seed; see `step.build_train_step`."""

@@ -62,50 +62,48 @@ class MicroBatching(NamedTuple):
     """How a batch is summed: in parts of at most `size` examples one after another, on each device of an axis."""
 
     size: int | None = None
-    """None: the batch is one micro-batch."""
+    """None: a device's part of the batch is one micro-batch."""
     axis: str | None = None
-    """Mesh axis whose devices share the micro-batches out; None: one device takes them all."""
+    """Mesh axis along which devices hold parts of the batch, all of one size; None: one device holds all of it."""
 
 
 WHOLE = MicroBatching()
 
 
-def sum_over_micro_batches(function: Callable[[Array, Batch], T], batch: Batch, micro_batching: MicroBatching) -> T:
-    """Sum `function(i, micro-batch i)`, a pytree of arrays, over the micro-batches of a batch.
+def sum_over_micro_batches(
+    function: Callable[[Int[Array, ""], Batch], T], batch: Batch, micro_batching: MicroBatching
+) -> T:
+    """Sum `function(place of the first example, micro-batch)`, a pytree of arrays, over the micro-batches of a batch.
 
     A sum over a batch is the sum over its micro-batches, so this changes rounding only. What it buys is locality: a
     micro-batch's activations stay in a CPU's cache, where a whole batch's would stream through memory; and where each
     core is a device, cores work on micro-batches of their own rather than on parts of one small matrix product.
+
+    Args:
+        batch: the calling device's part.
     """
-    examples = len(batch.labels)
-    devices = jax.lax.axis_size(micro_batching.axis) if micro_batching.axis else 1
+    examples, axis = len(batch.labels), micro_batching.axis
     size = min(micro_batching.size or examples, examples)
-    if devices == 1 and size == examples:
-        return function(jnp.zeros((), jnp.int32), batch)
-    # Micro-batches are the same for any number of devices, and so are their dropout masks; the last ones may be empty.
-    count = count_micro_batches(examples, size, devices)
+    first = jax.lax.axis_index(axis) * examples if axis else jnp.zeros((), jnp.int32)
+    total = function(first, batch) if size == examples else _scan(function, first, batch, size)
+    return jax.lax.psum(total, axis) if axis else total
+
+
+def _scan(function: Callable[[Int[Array, ""], Batch], T], first: Int[Array, ""], batch: Batch, size: int) -> T:
+    examples = len(batch.labels)
+    count = math.ceil(examples / size)
 
     def split(x: Array) -> Array:
         padding = [(0, count * size - examples)] + [(0, 0)] * (x.ndim - 1)
         return jnp.pad(x, padding).reshape(count, size, *x.shape[1:])
 
-    items = (jnp.arange(count), jax.tree.map(split, batch))
-    if micro_batching.axis:
-        first = jax.lax.axis_index(micro_batching.axis) * (count // devices)
-        items = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, count // devices), items)
+    items = (first + size * jnp.arange(count), jax.tree.map(split, batch))
     shapes = jax.eval_shape(function, *jax.tree.map(lambda x: x[0], items))
-    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
     def add(total: T, item: tuple[Array, Batch]) -> tuple[T, None]:
         return jax.tree.map(jnp.add, total, function(*item)), None
 
-    total = jax.lax.scan(add, zeros, items)[0]
-    return jax.lax.psum(total, micro_batching.axis) if micro_batching.axis else total
-
-
-def count_micro_batches(examples: int, size: int, devices: int) -> int:
-    """Micro-batches of `size` that a batch is cut into: whole ones, and as many for each device."""
-    return math.ceil(math.ceil(examples / size) / devices) * devices
+    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, shapes), items)[0]
 
 
 def build_train_step(
@@ -114,7 +112,7 @@ def build_train_step(
     """The train step: one optimiser update from one batch. Pure, so it can be jitted, scanned or vmapped.
 
     The loss is the mean over the examples that count, as PyTorch's `cross_entropy` is over a batch without padding.
-    `micro_batching`: see `sum_over_micro_batches`; each micro-batch draws dropout masks of its own.
+    `micro_batching`: see `sum_over_micro_batches`; it changes no dropout mask.
     """
 
     compute_grads = build_gradient(model, micro_batching)
@@ -129,12 +127,12 @@ def build_train_step(
 
 
 def _build_loss_fn(model: nn.Module, state: TrainState) -> Callable[[Params, Array, Batch], tuple[Array, Array]]:
-    """(params, micro-batch's index, micro-batch) -> summed loss and correct predictions, with the step's dropout."""
+    """(params, place of the first example, micro-batch) -> summed loss and correct predictions, with the step's
+    dropout."""
     key = jax.random.fold_in(state.dropout_key, state.step)
 
-    def loss_fn(params: Params, index: Array, part: Batch) -> tuple[Array, Array]:
-        rngs = {"dropout": jax.random.fold_in(key, index)}
-        logits, _ = model.apply({"params": params}, part.images, train=True, rngs=rngs)
+    def loss_fn(params: Params, first: Array, part: Batch) -> tuple[Array, Array]:
+        logits, _ = model.apply({"params": params}, part.images, train=True, first=first, rngs={"dropout": key})
         return sum_losses(logits, part), count_correct(logits, part)
 
     return loss_fn
@@ -146,9 +144,9 @@ def build_loss(model: nn.Module, micro_batching: MicroBatching = WHOLE) -> Calla
     def compute_loss(state: TrainState, batch: Batch) -> Metrics:
         loss_fn = _build_loss_fn(model, state)
         loss, correct = sum_over_micro_batches(
-            lambda index, part: loss_fn(state.params, index, part), batch, micro_batching
+            lambda first, part: loss_fn(state.params, first, part), batch, micro_batching
         )
-        return Metrics(loss / jnp.sum(batch.mask), correct)
+        return Metrics(loss / _count(batch, micro_batching), correct)
 
     return compute_loss
 
@@ -159,16 +157,25 @@ def build_gradient(
     """The train step but for its update: the gradient of the batch's mean loss, and its metrics."""
 
     def compute_grads(state: TrainState, batch: Batch) -> tuple[Params, Metrics]:
-        loss_fn = _build_loss_fn(model, state)
+        loss_fn, params = _build_loss_fn(model, state), state.params
+        if axis := micro_batching.axis:
+            # Each device's own from here on, or JAX would sum every micro-batch's gradient over the devices.
+            params = jax.tree.map(lambda x: jax.lax.pcast(x, axis, to="varying"), params)
 
-        def grad_fn(index: Array, part: Batch) -> tuple[tuple[Array, Array], Params]:
-            return jax.value_and_grad(loss_fn, has_aux=True)(state.params, index, part)
+        def grad_fn(first: Array, part: Batch) -> tuple[tuple[Array, Array], Params]:
+            return jax.value_and_grad(loss_fn, has_aux=True)(params, first, part)
 
         (loss, correct), grads = sum_over_micro_batches(grad_fn, batch, micro_batching)
-        examples = jnp.sum(batch.mask)
+        examples = _count(batch, micro_batching)
         return jax.tree.map(lambda g: g / examples, grads), Metrics(loss / examples, correct)
 
     return compute_grads
+
+
+def _count(batch: Batch, micro_batching: MicroBatching) -> Float[Array, ""]:
+    """Examples of the whole batch that count."""
+    examples = jnp.sum(batch.mask)
+    return jax.lax.psum(examples, micro_batching.axis) if micro_batching.axis else examples
 
 
 def build_eval_step(

@@ -1,0 +1,202 @@
+"""Starting and following a command's jobs: processes on this machine, or an array on a Slurm cluster, by submitit."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import guard
+from jaxcompare.config import InputError
+
+if TYPE_CHECKING:
+    import submitit
+
+Executor = Literal["local", "slurm"]
+POLL_S = 0.5
+NO_LIMIT_MIN = 10**6
+TIMEOUTS = 1000
+"""How often a job may need more than its time limit."""
+
+
+class Job:
+    """A process of the experiment. Pickled: submitit calls it in another process, perhaps on another machine."""
+
+    def __init__(self, command: Sequence[str], parent: int | None):
+        self.command = list(command)
+        self.parent = parent
+        """Without this process it ends too; None: of another machine."""
+
+    def __call__(self) -> tuple[int, str]:
+        """Exit status, and the last line of standard error."""
+        # Slurm may tell every process of a job, not this one alone: blocked here, it stays blocked there.
+        preemption = {signal.SIGUSR2}
+        signal.pthread_sigmask(signal.SIG_BLOCK, preemption)
+        self.child = subprocess.Popen(self.command, env=guard.child_environment(), stderr=subprocess.PIPE, text=True)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, preemption)
+        while True:
+            try:
+                _, errors = self.child.communicate(timeout=1)
+                break
+            except subprocess.TimeoutExpired:
+                if self.parent is not None and not is_alive(self.parent):
+                    self.child.terminate()
+        print(errors, end="", file=sys.stderr, flush=True)
+        return self.child.returncode, (errors.strip().splitlines() or [""])[-1]
+
+    def checkpoint(self) -> "submitit.helpers.DelayedSubmission":
+        """Called by submitit where the job is to make room: the process saves what it has, and goes on later."""
+        from submitit.helpers import DelayedSubmission
+
+        os.kill(self.child.pid, signal.SIGTERM)
+        # Not reaped here: the call above may be about to.
+        os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
+        return DelayedSubmission(Job(self.command, self.parent))
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return True
+
+
+def run(
+    where: Executor,
+    names: Sequence[str],
+    out: Path,
+    *,
+    at_once: int | None,
+    time_limit: int,
+    slurm: Sequence[str],
+    alone: bool,
+) -> dict[str, str]:
+    """Run this command's jobs, and print how each ends. If this process is interrupted, they end too, and save what
+    they have.
+
+    Args:
+        names: of the jobs; the others are `grid.Grid`'s.
+        alone: each needs a machine to itself.
+
+    Returns:
+        Why those failed that did.
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise InputError('--executor: needs submitit; pip install -e ".[grid]"') from None
+    if alone and where == "local" and (at_once or 1) > 1:
+        raise InputError("--at-once: what is timed needs the machine to itself; leave it out")
+    # Where jobs find this module.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    try:
+        executor = submitit.AutoExecutor(out / "jobs" / "logs", where, slurm_max_num_timeout=TIMEOUTS)
+    except RuntimeError:
+        raise InputError("--executor slurm: there is no srun here; run this where sbatch works") from None
+    if where == "slurm":
+        options = dict(one.split("=", 1) for one in slurm)
+        return follow(start_on_slurm(executor, names, at_once, time_limit, options, alone), len(names))
+    return follow(start_here(executor, names, 1 if alone else at_once), len(names))
+
+
+Jobs = dict[str, "submitit.Job[tuple[int, str]]"]
+
+
+def start_on_slurm(
+    executor: "submitit.AutoExecutor",
+    names: Sequence[str],
+    at_once: int | None,
+    time_limit: int,
+    options: Mapping[str, str],
+    alone: bool,
+) -> Iterator[Jobs]:
+    """Each time: the jobs whose end was not seen yet. The caller takes out of it what has ended."""
+    executor.update_parameters(
+        name="jaxcompare",
+        timeout_min=time_limit,
+        slurm_array_parallelism=at_once or len(names),
+        slurm_additional_parameters=dict(options),
+        **({"slurm_exclusive": True} if alone else {}),
+    )
+    with executor.batch():
+        jobs = {name: executor.submit(Job(command_of(name), None)) for name in names}
+    print(f"{len(jobs)} jobs are in Slurm's queue", flush=True)
+    while True:
+        yield jobs
+
+
+def start_here(executor: "submitit.AutoExecutor", names: Sequence[str], at_once: int | None) -> Iterator[Jobs]:
+    """The same; a job begins when there is room for it."""
+    executor.update_parameters(timeout_min=NO_LIMIT_MIN)
+    gpus, before = visible_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    waiting, free = list(names), list(range(at_once or max(1, len(gpus))))
+    jobs: Jobs = {}
+    places: dict[str, int] = {}
+    while True:
+        free += [places.pop(name) for name in list(places) if name not in jobs]
+        while waiting and free:
+            name, place = waiting.pop(0), free.pop(0)
+            # submitit hides all GPUs from a local job that asks for none.
+            gpu = gpus[place % len(gpus)] if gpus else before
+            words = ["env", *(["-u", "CUDA_VISIBLE_DEVICES"] if gpu is None else [f"CUDA_VISIBLE_DEVICES={gpu}"])]
+            jobs[name], places[name] = executor.submit(Job([*words, *command_of(name)], os.getpid())), place
+            print(f"{name}: begun", flush=True)
+        yield jobs
+
+
+def follow(started: Iterator[Jobs], count: int) -> dict[str, str]:
+    """Until so many jobs have ended: why those failed that did."""
+    failed: dict[str, str] = {}
+    jobs: Jobs = {}
+    ended = 0
+    try:
+        while ended < count:
+            jobs = next(started)
+            for name in [name for name, job in jobs.items() if job.done()]:
+                ended += 1
+                if reason := why_failed(jobs.pop(name)):
+                    failed[name] = reason
+                print(f"[{ended}/{count}] {name}: {f'failed: {reason}' if reason else 'complete'}", flush=True)
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        guard.hold_interrupts()
+        for job in jobs.values():
+            job.cancel(check=False)
+        end = time.monotonic() + guard.GRACE_S
+        while time.monotonic() < end and not all(job.done() for job in jobs.values()):
+            time.sleep(POLL_S)
+        raise
+    return failed
+
+
+def why_failed(job: "submitit.Job[tuple[int, str]]") -> str:
+    """Of a job that has ended; empty: it did not fail."""
+    from submitit.core.utils import FailedJobError, UncompletedJobError
+
+    try:
+        status, line = job.result()
+    except (FailedJobError, UncompletedJobError):
+        return f"its process was killed, see {job.paths.stderr}"
+    return "" if status == 0 else line.removeprefix("error: ") or f"exit status {status}, see {job.paths.stderr}"
+
+
+def command_of(name: str) -> list[str]:
+    """What to run for one job of the command that this process is."""
+    words = [word for word in sys.argv[1:] if word != "--fresh"]
+    return [sys.executable, str(Path(sys.argv[0]).resolve()), *words, "--job", name]
+
+
+def visible_gpus() -> list[str]:
+    """NVIDIA's, as CUDA_VISIBLE_DEVICES names them."""
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [one for one in chosen.split(",") if one]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        words = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        return subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    return []

@@ -1,0 +1,101 @@
+"""Doors to JAX's distributed runtime, where it does not promise them: several processes that are one."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_at_abort: list[Any] = []
+"""C's handler must not be collected."""
+
+
+def join_processes(
+    coordinator: str | None, processes: int | None, process: int | None, timeout_s: int
+) -> tuple[int, int]:
+    """Make this process one of several that JAX knows as one, by address or as their launcher has it. Its number, and
+    theirs.
+
+    Relies on `jax.distributed` for all of that, on its taking a process that hangs for dead later than this project
+    does, and on a private module for the numbers, which JAX tells once it has started. Seen with jax 0.10.2 on CPUs.
+    """
+    import jax
+    from jax._src import distributed
+
+    jax.distributed.initialize(
+        coordinator, processes, process, initialization_timeout=timeout_s, shutdown_timeout_seconds=5
+    )
+    return distributed.global_state.process_id, distributed.global_state.num_processes
+
+
+def when_aborted(end: Callable[[], object]) -> None:
+    """Have `end` called in place of the abort by which the runtime ends a process that has lost process 0, and leave
+    out the many lines that it writes before.
+
+    Relies on its calling abort() and on its writing to the file of number 2, which Python's standard error no longer
+    is. Seen with jax 0.10.2.
+    """
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="replace")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
+    _at_abort.append(handler(lambda number: end()))
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes = [ctypes.c_int, handler]
+    libc.signal(signal.SIGABRT, _at_abort[-1])
+
+
+def _store() -> Any:
+    from jax._src import distributed
+
+    return distributed.global_state.client
+
+
+def store_set(name: str, value: str) -> None:
+    """Set a value that all processes read.
+
+    Relies, as the three below do, on the store of JAX's distributed runtime, which is private. Seen with jax 0.10.2.
+    """
+    _store().key_value_set(name, value, allow_overwrite=True)
+
+
+def store_wait(name: str, timeout_s: float) -> str:
+    """A value, once it is set."""
+    return _store().blocking_key_value_get(name, round(1000 * timeout_s))
+
+
+def store_list(folder: str) -> dict[str, str]:
+    """All values whose names begin with `folder/`, by the rest of the name."""
+    return {name.rpartition("/")[2]: value for name, value in _store().key_value_dir_get(folder)}
+
+
+def store_meet(name: str, timeout_s: float) -> None:
+    """Wait until all processes are here."""
+    _store().wait_at_barrier(name, round(1000 * timeout_s))
+
+
+def broadcast(content: bytes) -> bytes:
+    """Process 0's, on each.
+
+    Relies on an experimental module. Seen with jax 0.10.2.
+    """
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+    if not size:
+        return b""
+    padded = np.frombuffer(content.ljust(size, b"\0")[:size], np.uint8)
+    return multihost_utils.broadcast_one_to_all(padded).tobytes()
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether XLA failed because another process has closed its connection.
+
+    Relies on the error's text: JAX has one class for all of XLA's errors. Seen with jax 0.10.2, Gloo's collectives.
+    """
+    import jax
+
+    words = ("Gloo", "UNAVAILABLE", "ABORTED", "Connection reset", "Socket closed")
+    return isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in words)

@@ -1,0 +1,220 @@
+"""One run of several processes, on the loopback interface: the same numbers, and one line for whatever ends it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hosts
+import peers
+from jaxcompare.config import InputError
+from jaxcompare.records import load_records
+
+EXPERIMENTS = Path(hosts.__file__).parent
+WORDS = ["--dataset", "digits", "--models", "cnn", "--train-size", "300", "--batch-size", "32", "--epochs"]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+class Started:
+    """A process of a run, with devices of its own."""
+
+    def __init__(self, out: Path, *words: object, devices: int = 1, script: str = "full_comparison.py"):
+        command = [sys.executable, str(EXPERIMENTS / script), *WORDS, *map(str, words), "--out", str(out)]
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
+        self.process = subprocess.Popen(
+            command, env=os.environ | flags, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        self.lines.extend(self.process.stdout)
+
+    def wait_for(self, text: str, seconds: float = 120) -> None:
+        end = time.monotonic() + seconds
+        while not any(text in line for line in self.lines):
+            assert time.monotonic() < end, f"{text!r} is not among {self.lines}"
+            assert self.process.poll() is None, self.process.communicate()[1]
+            time.sleep(0.05)
+
+    def end(self, seconds: float = 240) -> tuple[int, str]:
+        """Exit status and standard error."""
+        self.process.wait(seconds)
+        self._reader.join(5)
+        assert self.process.stdout
+        assert self.process.stderr
+        with self.process.stdout, self.process.stderr:
+            return self.process.returncode, self.process.stderr.read().strip()
+
+
+def start_two(tmp_path: Path, *words: object, second: tuple[object, ...] | None = None) -> list[Started]:
+    """Of one run; process 1 is given an OUT of its own, in which it must write nothing."""
+    port = free_port()
+    both = [words, words if second is None else second]
+    return [
+        Started(tmp_path / f"out{n}", *both[n], "--coordinator", f"127.0.0.1:{port}", "--processes", 2, "--process", n)
+        for n in range(2)
+    ]
+
+
+def history(out: Path) -> list[dict]:
+    """What no clock decides, and the final parameters."""
+    found = []
+    for record in load_records(out / "runs.jsonl"):
+        assert record.status == "complete"
+        found.append(
+            {name: getattr(record.history, name) for name in ("train_loss", "train_accuracy", "test_accuracy")}
+        )
+        found.append({"weights": record.execution["weights"]})
+    return found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(2,), pytest.param((2, "--input", "host"), marks=pytest.mark.slow), (2, "--seeds", 2)],
+    ids=["device input", "host input", "two seeds"],
+)
+def test_two_processes_are_one(words, tmp_path):
+    alone = Started(tmp_path / "alone", *words, devices=2)
+    assert alone.end() == (0, "")
+    both = start_two(tmp_path, *words)
+    assert [process.end() for process in both] == [(0, "")] * 2
+    assert history(tmp_path / "out0") == history(tmp_path / "alone")
+    (record, *_) = load_records(tmp_path / "out0" / "runs.jsonl")
+    assert (record.execution["processes"], record.execution["devices"]) == (2, 2)
+    assert not (tmp_path / "out1").exists()
+    assert both[1].lines == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_one_that_is_killed_ends_the_other_and_the_same_commands_go_on(killed, tmp_path):
+    words = (12, "--checkpoint-every", 0)
+    both = start_two(tmp_path, *words)
+    both[0].wait_for("epoch  3/12")
+    both[killed].process.kill()
+    both[killed].end()
+    begun = time.monotonic()
+    status, errors = both[1 - killed].end(30)
+    assert time.monotonic() - begun < 30
+    assert status == 1
+    assert len(errors.splitlines()) == 1, errors
+    assert "the same commands go on" in errors
+    assert [process.end() for process in start_two(tmp_path, *words)] == [(0, "")] * 2
+    (record,) = load_records(tmp_path / "out0" / "runs.jsonl")
+    assert record.execution["resumed"][0]["after_epoch"] >= 2
+    assert Started(tmp_path / "alone", 12, devices=2).end() == (0, "")
+    assert history(tmp_path / "out0") == history(tmp_path / "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hanging", [0, 1])
+def test_one_that_hangs_ends_the_other(hanging, tmp_path):
+    both = start_two(tmp_path, 50)
+    both[0].wait_for("epoch  2/50")
+    both[hanging].process.send_signal(signal.SIGSTOP)
+    try:
+        status, errors = both[1 - hanging].end(30)
+    finally:
+        both[hanging].process.kill()
+        both[hanging].end()
+    assert status == 1
+    assert errors == f"error: process {hanging} gives no sign; the same commands go on"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ((3,), "--epochs: process 1 has 3, process 0 has 2"),
+        ((2, "--train-size", 299), "--train-size: process 1 has 299, process 0 has 300"),
+    ],
+)
+def test_what_differs_is_named_by_both(second, message, tmp_path):
+    both = start_two(tmp_path, 2, second=second)
+    assert [process.end(60) for process in both] == [(2, f"error: {message}")] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_checkpoint_of_two_devices_goes_on_on_others(devices, tmp_path):
+    """Up to rounding: the sums of a batch are added in another order."""
+    words = (8, "--checkpoint-every", 0)
+    first = Started(tmp_path / "out", *words, devices=2)
+    first.wait_for("epoch 4/8")
+    first.process.send_signal(signal.SIGINT)
+    assert first.end()[0] == 130
+    assert Started(tmp_path / "out", *words, devices=devices).end() == (0, "")
+    assert Started(tmp_path / "alone", *words, devices=2).end() == (0, "")
+    (record,), (alone,) = (load_records(tmp_path / name / "runs.jsonl") for name in ("out", "alone"))
+    assert record.execution["resumed"][0]["devices"] == devices
+    np.testing.assert_allclose(record.history.train_loss, alone.history.train_loss, rtol=1e-4)
+
+
+# Flags and addresses.
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"coordinator": "node1:1234"}, "give all three, or none"),
+        ({"process": 1}, "give all three, or none"),
+        ({"coordinator": "node1:1234", "processes": 2, "process": 2}, "--process 2: must be from 0 to 1"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(flags, message):
+    with pytest.raises(InputError, match=message):
+        hosts.Hosts(**flags)
+
+
+def test_tasks_of_one_launcher_join_by_themselves(monkeypatch):
+    for name in hosts.TASKS:
+        monkeypatch.delenv(name, raising=False)
+    assert not hosts.Hosts().are_several
+    for name in hosts.TASKS:
+        monkeypatch.setenv(name, "1")
+        assert not hosts.Hosts().are_several
+        monkeypatch.setenv(name, "2")
+        assert hosts.Hosts().are_several
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("address", ["node1", "node1:", ":1234", "node1:port", "node1:70000"])
+def test_an_address_is_a_host_and_a_port(address):
+    with pytest.raises(InputError, match="is no HOST:PORT"):
+        peers.join(address, 2, 1)
+
+
+def test_an_address_that_cannot_be_reached_or_served_is_named(monkeypatch):
+    monkeypatch.setattr(peers, "MEET_S", 0.2)
+    monkeypatch.setattr(peers, "POLL_S", 0.1)
+    port = free_port()
+    with pytest.raises(InputError, match=r"not reached within 0.2 s .*is process 0 started there"):
+        peers.join(f"127.0.0.1:{port}", 2, 1)
+    with socket.create_server(("", port)), pytest.raises(InputError, match=f"port {port} cannot be served here"):
+        peers.join(f"127.0.0.1:{port}", 2, 0)
+
+
+def test_what_a_folder_is_carried_with(tmp_path):
+    (tmp_path / "out" / "checkpoints" / "a").mkdir(parents=True)
+    (tmp_path / "out" / "checkpoints" / "a" / "state").write_bytes(b"\0\1")
+    (tmp_path / "out" / "runs.jsonl").write_text(json.dumps({}))
+    (tmp_path / "out" / "weights").mkdir()
+    (tmp_path / "there").mkdir()
+    hosts.unpack(hosts.pack(tmp_path / "out"), tmp_path / "there")
+    assert sorted(path.name for path in (tmp_path / "there").rglob("*")) == ["a", "checkpoints", "runs.jsonl", "state"]
+    assert (tmp_path / "there" / "checkpoints" / "a" / "state").read_bytes() == b"\0\1"

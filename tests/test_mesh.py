@@ -1,0 +1,91 @@
+"""One run on many devices: the same numbers on any of them."""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+import pytest
+from mesh import STEPS, Case, train_on
+
+from jaxcompare.config import ExecutionConfig, InputError
+from jaxcompare.study.process import in_fresh_process
+from jaxcompare.training.placement import choose_placement
+
+HOST = ExecutionConfig("step", "host")
+EPOCH = ExecutionConfig("epoch", "device")
+
+CASES = {
+    "a short last batch": Case(),
+    "whole epochs": Case(execution=EPOCH),
+    "host input": Case(execution=HOST),
+    "micro-batches that do not divide the batch": Case(batch_size=10),
+    "more devices than images in a batch": Case(images=9, batch_size=3, micro_batch=1),
+    "more devices than images": Case(images=2, batch_size=2, micro_batch=None),
+    "as on GPUs, the batch cut once": Case(micro_batch=None),
+    "as on GPUs, host input": Case(micro_batch=None, execution=HOST),
+    "two seeds": Case(seeds=2),
+    "six seeds, two at a time": Case(seeds=6, execution=dataclasses.replace(EPOCH, seeds_per_call=2)),
+}
+
+
+def check_equal(case: Case, meshes: dict[int, tuple[int, int]]) -> None:
+    alone, *others = in_fresh_process(train_on, case, list(meshes))
+    assert alone.mesh == (1, 1)
+    assert alone.losses.shape[1] >= STEPS
+    assert len(np.unique(alone.losses.round(9))) == alone.losses.size  # no step, no seed is another's
+    for outcome, mesh in zip(others, [*meshes.values()][1:], strict=True):
+        assert outcome.mesh == mesh
+        np.testing.assert_allclose(outcome.losses, alone.losses, rtol=1e-12)
+        assert outcome.hits == alone.hits
+        for here, there in zip(outcome.params, alone.params, strict=True):
+            assert np.linalg.norm(here - there) <= 1e-12 * np.linalg.norm(there)
+
+
+def meshes(seeds: int, *devices: int) -> dict[int, tuple[int, int]]:
+    return {n: (math.gcd(seeds, n), n // math.gcd(seeds, n)) for n in (1, *devices)}
+
+
+@pytest.mark.parametrize(
+    "name", ["a short last batch", "host input", "more devices than images in a batch", "two seeds"]
+)
+def test_losses_and_parameters_are_one_devices_in_float64(name):
+    check_equal(CASES[name], meshes(CASES[name].seeds, 4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_on_any_number_of_devices(name):
+    check_equal(CASES[name], meshes(CASES[name].seeds, 2, 4, 8))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["cnn", "vit"])
+def test_the_models_are_one_devices_too(model):
+    check_equal(Case(model), meshes(1, 2, 4, 8))
+
+
+def test_devices_share_out_seeds_first_and_batches_on_cpus():
+    (device,) = set(jax.local_devices()[:1])
+
+    def mesh(seeds: int, devices: int, wanted: int | None = None) -> tuple[int, int]:
+        placed = choose_placement("cnn", seeds, [device] * devices, wanted)
+        return placed.seed_shards, placed.batch_shards
+
+    assert [mesh(seeds, 4) for seeds in (1, 2, 3, 4, 6, 8)] == [(1, 4), (2, 2), (1, 4), (4, 1), (2, 2), (4, 1)]
+    assert (mesh(5, 4, 2), mesh(2, 4, 2), mesh(1, 4, 1)) == ((1, 2), (2, 1), (1, 1))
+    with pytest.raises(InputError, match="--devices 5: there are 4"):
+        mesh(1, 4, 5)
+
+
+def test_a_gpu_is_alone_with_a_batch_unless_more_are_asked_for():
+    class Gpu:
+        platform, device_kind, process_index = "gpu", "a GPU", 0
+
+    def mesh(seeds: int, wanted: int | None = None) -> tuple[int, int]:
+        placed = choose_placement("vit", seeds, [Gpu()] * 4, wanted)
+        return placed.seed_shards, placed.batch_shards
+
+    assert [mesh(seeds) for seeds in (1, 2, 3, 6, 8)] == [(1, 1), (2, 1), (3, 1), (3, 1), (4, 1)]
+    assert (mesh(1, 4), mesh(2, 4)) == ((1, 4), (2, 2))
+    assert choose_placement("vit", 1, [Gpu()]).micro_batch_size is None
