@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -85,7 +86,11 @@ def history(out: Path) -> list[dict]:
 
 @pytest.mark.parametrize(
     "words",
-    [(2,), pytest.param((2, "--input", "host"), marks=pytest.mark.slow), (2, "--seeds", 2)],
+    [
+        (2,),
+        pytest.param((2, "--input", "host"), marks=pytest.mark.slow),
+        pytest.param((2, "--seeds", 2), marks=pytest.mark.slow),
+    ],
     ids=["device input", "host input", "two seeds"],
 )
 def test_two_processes_are_one(words, tmp_path):
@@ -150,19 +155,21 @@ def test_what_differs_is_named_by_both(second, message, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", [1, 4])
-def test_a_checkpoint_of_two_devices_goes_on_on_others(devices, tmp_path):
+def test_a_checkpoint_of_two_devices_goes_on_on_others(tmp_path):
     """Up to rounding: the sums of a batch are added in another order."""
     words = (8, "--checkpoint-every", 0)
     first = Started(tmp_path / "out", *words, devices=2)
     first.wait_for("epoch 4/8")
     first.process.send_signal(signal.SIGINT)
     assert first.end()[0] == 130
-    assert Started(tmp_path / "out", *words, devices=devices).end() == (0, "")
-    assert Started(tmp_path / "alone", *words, devices=2).end() == (0, "")
-    (record,), (alone,) = (load_records(tmp_path / name / "runs.jsonl") for name in ("out", "alone"))
-    assert record.execution["resumed"][0]["devices"] == devices
-    np.testing.assert_allclose(record.history.train_loss, alone.history.train_loss, rtol=1e-4)
+    for devices in (1, 2, 4):
+        shutil.copytree(tmp_path / "out", tmp_path / f"{devices}")
+        assert Started(tmp_path / f"{devices}", *words, devices=devices).end() == (0, "")
+    (alone,) = load_records(tmp_path / "2" / "runs.jsonl")
+    for devices in (1, 4):
+        (record,) = load_records(tmp_path / f"{devices}" / "runs.jsonl")
+        assert record.execution["resumed"][0]["devices"] == devices
+        np.testing.assert_allclose(record.history.train_loss, alone.history.train_loss, rtol=1e-4)
 
 
 # Flags and addresses.
