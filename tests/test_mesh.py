@@ -29,17 +29,20 @@ CASES = {
 }
 
 
-def check_equal(case: Case, meshes: dict[int, tuple[int, int]]) -> None:
+def check_equal(case: Case, meshes: dict[int, tuple[int, int]], tolerance: float = 1e-12) -> None:
     alone, *others = in_fresh_process(train_on, case, list(meshes))
     assert alone.mesh == (1, 1)
     assert alone.losses.shape[1] >= STEPS
     assert len(np.unique(alone.losses.round(9))) == alone.losses.size  # no step, no seed is another's
     for outcome, mesh in zip(others, [*meshes.values()][1:], strict=True):
         assert outcome.mesh == mesh
-        np.testing.assert_allclose(outcome.losses, alone.losses, rtol=1e-12)
+        np.testing.assert_allclose(outcome.losses[:, :3], alone.losses[:, :3], rtol=1e-12)
+        np.testing.assert_allclose(outcome.losses, alone.losses, rtol=tolerance)
         assert outcome.hits == alone.hits
         for here, there in zip(outcome.params, alone.params, strict=True):
-            assert np.linalg.norm(here - there) <= 1e-12 * np.linalg.norm(there)
+            # Some of the ViT's parameters are made as float32 whatever JAX's default is.
+            bound = tolerance if there.dtype == np.float64 else 1e-6
+            assert np.linalg.norm(here - there) <= bound * np.linalg.norm(there)
 
 
 def meshes(seeds: int, *devices: int) -> dict[int, tuple[int, int]]:
@@ -62,7 +65,8 @@ def test_on_any_number_of_devices(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["cnn", "vit"])
 def test_the_models_are_one_devices_too(model):
-    check_equal(Case(model), meshes(1, 2, 4, 8))
+    # Adam's update of a gradient near 0 goes by its sign, which rounding decides: steps carry that on.
+    check_equal(Case(model), meshes(1, 2, 4, 8), tolerance=1e-10)
 
 
 def test_devices_share_out_seeds_first_and_batches_on_cpus():
