@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import in_processes
@@ -48,6 +49,12 @@ def test_a_signal_waits_until_a_process_is_started(tmp_path, capfd):
     in_fresh_process(in_processes.writes, None, tmp_path / "said")
     assert (tmp_path / "said").read_text() == "True"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_thread_starts_processes_too(tmp_path):
+    with ThreadPoolExecutor() as pool:
+        pool.submit(in_fresh_process, in_processes.writes, None, tmp_path / "said").result()
+    assert (tmp_path / "said").read_text() == "True"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is set")

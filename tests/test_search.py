@@ -85,6 +85,25 @@ def test_a_search_goes_on_where_it_stopped_and_ends_as_it_would_have(asked, tmp_
         run(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("shares", "kept", "times"), [([None], None, 1), ([0.3, 0.05, 0.0], 0.05, 2), ([0.3, 0.2, 0.4, 0.0], 0.2, 3)]
+)
+def test_what_was_disturbed_is_timed_again(asked, tmp_path, monkeypatch, shares, kept, times):
+    answer, coming = search.in_fresh_process, iter(shares)
+
+    def disturbed(function, cell, *rest):
+        timing = answer(function, cell, *rest)
+        if cell.engine == "step" and timing is not None:
+            return dataclasses.replace(timing, others_share=next(coming, 0.0))
+        return timing
+
+    monkeypatch.setattr(search, "in_fresh_process", disturbed)
+    _, found = run(tmp_path)
+    of_step = [line for line in found.others["search"] if line["cell"]["engine"] == "step" and not line["round"]]
+    assert [line["others_share"] for line in of_step] == [kept]
+    assert sum(cell.engine == "step" and epochs == 2 for cell, epochs, _ in asked) == times
+
+
 def test_a_search_in_which_all_fail_has_no_winner(asked, tmp_path, monkeypatch):
     def fail(*_):
         raise CellFailed("killed")

@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
@@ -59,7 +60,9 @@ def _signals_wait() -> Iterator[None]:
         del frame
         came.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    interrupted = threading.current_thread() is threading.main_thread()  # handlers run there alone
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if interrupted else ()
+    before = {number: signal.signal(number, note) for number in numbers}
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
