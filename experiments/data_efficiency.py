@@ -99,7 +99,7 @@ def main(args: Args) -> None:
     check_sizes(args)
     seeds = console.seeds(args.training.seed, args.seeds)
     names = list(grid.list_programs(args.jobs, build_configs(args), seeds))
-    if (job := grid.begin(args, names, "runs.jsonl", show_merged)) is None:
+    if (job := grid.begin(args, names, "runs.jsonl", show_merged, several=args.cluster.are_several)) is None:
         return
     args = hosts.begin(job, "runs.jsonl")
     console.check_out(args.out, "runs.jsonl", fresh=args.keep.fresh)

@@ -91,7 +91,7 @@ def main(args: Args) -> None:
     prediction = predict(args.prediction, args.models)
     configs = [RunConfig("jax", model, data, args.training) for model in args.models]
     names = list(grid.list_programs(args.jobs, configs, seeds))
-    if (job := grid.begin(args, names, "runs.jsonl", show_merged)) is None:
+    if (job := grid.begin(args, names, "runs.jsonl", show_merged, several=args.cluster.are_several)) is None:
         return
     args = hosts.begin(job, "runs.jsonl")
     console.check_out(args.out, "runs.jsonl", fresh=args.keep.fresh)

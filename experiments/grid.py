@@ -92,7 +92,13 @@ Args = TypeVar("Args", bound=GridArgs)
 
 
 def begin(
-    args: Args, names: Sequence[str], holds: str, merge: Callable[[Args, Sequence[str]], None], *, alone: bool = False
+    args: Args,
+    names: Sequence[str],
+    holds: str,
+    merge: Callable[[Args, Sequence[str]], None],
+    *,
+    alone: bool = False,
+    several: bool = False,
 ) -> Args | None:
     """What the experiment is to go on with: its flags, or those of --job. None: the jobs were listed, or run and
     merged, and that is all.
@@ -102,9 +108,10 @@ def begin(
         holds: the experiment's own file of records.
         merge: brings what the jobs have left to OUT, and shows it.
         alone: each job needs a machine to itself.
+        several: this is one of the processes of a run.
 
     Raises:
-        InputError: --job is none of the jobs, or some failed.
+        InputError: --job is none of the jobs, some failed, or each of several processes would run them.
     """
     grid = args.jobs
     if grid.list_jobs:
@@ -116,6 +123,8 @@ def begin(
         return dataclasses.replace(args, out=folder_of(args.out, grid.job))  # type: ignore[type-var]
     if grid.executor is None:
         return args
+    if several:
+        raise InputError("--executor: each process of this run would start the jobs; give it without the others")
     fresh = "--fresh" in sys.argv
     console.check_out(args.out, holds, fresh=fresh)
     if fresh:
@@ -131,12 +140,12 @@ def begin(
     )
     try:
         merge(args, names)
-    finally:
-        if failed:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-            raise InputError(
-                f"{len(failed)} of {len(names)} jobs failed ({reasons}); the same command tries them again"
-            )
+    except InputError:
+        if not failed:  # else what failed is why
+            raise
+    if failed:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise InputError(f"{len(failed)} of {len(names)} jobs failed ({reasons}); the same command tries them again")
     return None
 
 

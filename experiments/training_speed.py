@@ -20,9 +20,9 @@ fails is a row that says why; the others go on.
     python experiments/training_speed.py --precisions tf32 --train-size 49920          on a GPU
 
 --tune searches for the fastest options of each framework first. On a GPU there are more cells: torch.compile with CUDA
-graphs, and inputs that are copied. Every cell has a fresh process, which runs one framework; repeats are interleaved,
-so that a machine that drifts slows every side alike. Keep other work off the machine. Stopped at any point, the same
-command goes on.
+graphs, and inputs that are copied. Every cell has a fresh process, which runs one framework. On a CPU all processes
+of a model train an epoch each in turn, so that a machine that drifts slows every side alike. Keep other work off the
+machine. Stopped at any point, the same command goes on.
 """
 
 import dataclasses
@@ -73,15 +73,14 @@ class Args:
     CNN's step and epoch over epochs of the recipe's 391 steps (`long-epochs`)."""
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=512))
     epochs: int = 3
-    """Epochs of each process, 2 or more, and more until 1 s has been timed. The first is warm-up and not
-    counted."""
+    """Epochs of each process, 2 or more. The first is warm-up and not counted; each other is a turn, which has more
+    until half a second is timed."""
     seed: int = 42
     """Of initialisation, data and dropout."""
     details: bool = True
     """Measure the phases of a step, and the input pipelines by themselves, too."""
     repeats: int = 3
-    """Fresh processes per cell, 1 or more, in turn over all cells. From 2 on ratios have intervals, from 10 on the
-    bootstrap's."""
+    """Fresh processes per cell, 1 or more. From 2 on ratios have intervals, from 10 on the bootstrap's."""
     tune: bool = False
     """Before the default matrix, search for the fastest options of each framework, model and precision, by short runs
     of the first batch size; the winners are cells of the study, in place of those that are likely to be the fastest."""

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,6 +57,10 @@ class Setup:
         return list(range(self.training.seed, self.training.seed + cell.seeds))
 
 
+Pause = Callable[[], Any]
+"""Called before each turn of epochs; returns when it has come."""
+
+
 class Side(Protocol):
     """What is measured of a framework's cells, each call the first of its process.
 
@@ -67,9 +72,9 @@ class Side(Protocol):
         """Where the framework runs: "cpu", or the name of something else."""
         ...
 
-    def time_epochs(self, cell: Cell, setup: Setup, cache: Path, *, cold: bool = True) -> Timing:
-        """Train epochs and time each, see `measure.clock.time_epochs`; programs are compiled into a cache, which is
-        empty if they are to be compiled `cold`.
+    def time_epochs(self, cell: Cell, setup: Setup, cache: Path, *, cold: bool, pause: Pause) -> Timing:
+        """Train epochs in turns and time each, see `measure.clock.time_epochs`; programs are compiled into a cache,
+        which is empty if they are to be compiled `cold`.
 
         Raises:
             RuntimeError: a program came from a cache where it was to be compiled cold, or was compiled after the first

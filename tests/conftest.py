@@ -130,7 +130,7 @@ def prepared_batches():
 @pytest.fixture
 def no_ceilings(monkeypatch):
     """Cells are timed for no longer than their epochs, and nothing else is."""
-    monkeypatch.setattr("jaxcompare.measure.clock.TIMED_S", 0.0)
+    monkeypatch.setattr("jaxcompare.measure.clock.TURN_S", 0.0)
     monkeypatch.setattr("jaxcompare.jax_side.epochs.measure_ceilings", lambda *_: Ceilings(1.0, 1.0))
     monkeypatch.setattr("jaxcompare.torch_side.epochs._measure_ceilings", lambda *_: (1.0, 1.0))
 

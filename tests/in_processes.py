@@ -52,6 +52,17 @@ def writes(interrupter, place):
     Path(place).write_text(str(signal.SIGINT in blocked))
 
 
+def pauses(count, *, pause):
+    for _ in range(count):
+        pause()
+    return os.getpid(), os.getpgrp()
+
+
+def dies_in_its_turn(*, pause):
+    pause()
+    os._exit(1)
+
+
 def sleeps(place):
     Path(place).write_text(str(os.getpid()))
     signal.pause()

@@ -77,6 +77,7 @@ def test_jobs_are_listed_and_nothing_is_done(module, words, names, run_script, c
         (data_efficiency, ("--executor", "slurm"), "--executor slurm: there is no srun here"),
         (training_speed, ("--executor", "local", "--at-once", "2"), "--at-once: what is timed needs the machine"),
         (full_comparison, ("--executor", "local", "--predict"), "--predict: nobody can answer a job"),
+        (data_efficiency, ("--executor", "local", "--distributed"), "--executor: each process of this run would start"),
     ],
 )
 def test_mistakes_are_one_line(module, words, message, fail_script, monkeypatch, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from toy import Toy, build_toy
 
+from jaxcompare.cell_records import CellRecord
 from jaxcompare.cells import RECIPE_STEPS, Cell
 from jaxcompare.config import DataConfig, TrainingConfig
 from jaxcompare.data.datasets import load_dataset
@@ -21,7 +22,8 @@ from jaxcompare.measure import ceiling, clock
 from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.side import Setup
 from jaxcompare.study import worker
-from jaxcompare.study.study import measure_cell
+from jaxcompare.study.gates import gate_of
+from jaxcompare.study.study import describe_cell
 from jaxcompare.training import learner
 from jaxcompare.training.step import build_train_step, init_state
 
@@ -44,7 +46,7 @@ def setup():
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(clock, "TIMED_S", 0.0)
+    monkeypatch.setattr(clock, "TURN_S", 0.0)
     monkeypatch.setattr(epochs, "measure_ceilings", lambda *_: ceiling.Ceilings(1.0, 1.0))
 
 
@@ -118,7 +120,7 @@ def test_plain_engines_train_with_the_recipes_dropout(engine, setup, monkeypatch
 
 def test_plain_jit_is_one_program_on_one_device_compiled_ahead(setup, quick):
     cell = cell_of("jit")
-    timing = epochs.time_cell(cell, setup)
+    timing = epochs.time_cell(cell, setup, lambda: None)
     assert set(timing.compile_times) == {"init", "train_step"}
     assert timing.programs == 2
     assert timing.first_step_time_s == []
@@ -137,28 +139,25 @@ def test_operations_are_compiled_in_the_first_epoch_and_counted(setup, quick):
     jax.clear_caches()  # other tests' operations are compiled already
     for engine in ("op", "traced"):
         cell = cell_of(engine)
-        timing = epochs.time_cell(cell, setup)
+        timing = epochs.time_cell(cell, setup, lambda: None)
         assert len(timing.first_step_time_s) == 2
         assert timing.compile_times == {}
         if engine == "op":
             assert timing.programs > 20
 
 
-def test_an_epoch_of_the_recipes_length_has_as_many_steps(setup, monkeypatch):
+def test_an_epoch_of_the_recipes_length_has_as_many_steps(setup):
     """Timed once after one of warm-up; its time is one of all images that it shows."""
-    asked = []
-    monkeypatch.setattr(
-        "jaxcompare.study.study.in_fresh_process",
-        lambda function, cell, setup, cache: (
-            asked.append(cell_engine.describe_run(cell, setup)) or worker.Timing(epoch_time_s=[2.0])
-        ),
-    )
     cell = cell_of("epoch", control="long-epochs")
-    record = measure_cell(cell, 1, setup, {}, print)
-    assert (asked[0].epoch_images, asked[0].training.epochs) == (RECIPE_STEPS * 16, 2)
+
+    def record_of(cell):
+        return CellRecord(**describe_cell(cell, 1, setup, {gate_of(cell): ({}, "")}), epoch_time_s=[2.0])
+
+    run, record = cell_engine.describe_run(cell, setup), record_of(cell)
+    assert (run.epoch_images, run.training.epochs) == (RECIPE_STEPS * 16, 2)
     assert (record.train_images, record.epoch_images, record.steps) == (32, RECIPE_STEPS * 16, RECIPE_STEPS)
     assert record.image_time_s == pytest.approx(2 / (RECIPE_STEPS * 16))
-    usual = measure_cell(dataclasses.replace(cell, control=None), 1, setup, {}, print)
+    usual = record_of(dataclasses.replace(cell, control=None))
     assert (usual.epoch_images, usual.steps) == (32, 2)
 
 

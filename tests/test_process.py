@@ -16,8 +16,8 @@ import pytest
 
 from jaxcompare.cells import Cell
 from jaxcompare.measure.malloc import keep_freed_memory, malloc_settings, single_arena
-from jaxcompare.study import study
-from jaxcompare.study.process import CellFailed, in_fresh_process
+from jaxcompare.study.process import CellFailed, fresh_process, in_fresh_process
+from jaxcompare.study.turns import arena_of
 
 # Fresh processes.
 
@@ -51,6 +51,18 @@ def test_a_signal_waits_until_a_process_is_started(tmp_path, capfd):
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
+def test_a_process_pauses_until_its_turn_has_come():
+    with fresh_process(in_processes.pauses, 2, pausing=True) as process:
+        assert [process.work() for _ in range(3)] == [False, False, True]
+        pid, group = process.result
+        # So what others of a study do is not its own work.
+        assert pid == group != os.getpgrp()
+    with fresh_process(in_processes.dies_in_its_turn, pausing=True) as process:
+        assert not process.work()
+        with pytest.raises(CellFailed, match="its process was killed"):
+            process.work()
+
+
 def test_a_thread_starts_processes_too(tmp_path):
     with ThreadPoolExecutor() as pool:
         pool.submit(in_fresh_process, in_processes.writes, None, tmp_path / "said").result()
@@ -81,10 +93,10 @@ def test_what_the_user_sets_of_the_allocator_stays_and_is_said(unset_malloc):
 def test_plain_jit_keeps_its_large_blocks(unset_malloc):
     """XLA asks for them from a thread."""
     keep_freed_memory()
-    found = {
-        engine: study._in_cells_process(in_processes.faults_of_a_thread, Cell("vit", engine))
-        for engine in ("jit", "step")
-    }
+    found = {}
+    for engine in ("jit", "step"):
+        with arena_of(Cell("vit", engine)):
+            found[engine] = in_fresh_process(in_processes.faults_of_a_thread, engine)
     assert found["jit"] < 1_000
     assert found["step"] > 10_000
     assert "MALLOC_ARENA_MAX" not in os.environ

@@ -3,11 +3,12 @@
 import dataclasses
 
 import pytest
+from at_once import in_place_of_fresh_process
 from test_study import SETUP, made_up_timing
 
 from jaxcompare.cells import Cell
 from jaxcompare.config import InputError
-from jaxcompare.study import measured, search
+from jaxcompare.study import measured, search, turns
 from jaxcompare.study.process import CellFailed
 
 STEP = Cell("cnn", "step")
@@ -28,7 +29,7 @@ def asked(monkeypatch):
         slower = 0.0 if cell.options in FASTEST else 1 + len(cell.title) / 100
         return dataclasses.replace(made_up_timing(), epoch_time_s=[0.5, 1 + slower, 100.0])
 
-    monkeypatch.setattr(search, "in_fresh_process", answer)
+    monkeypatch.setattr(turns, "fresh_process", in_place_of_fresh_process(answer))
     monkeypatch.setattr(measured, "find_commit", lambda: "abc")
     return found
 
@@ -85,30 +86,11 @@ def test_a_search_goes_on_where_it_stopped_and_ends_as_it_would_have(asked, tmp_
         run(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("shares", "kept", "times"), [([None], None, 1), ([0.3, 0.05, 0.0], 0.05, 2), ([0.3, 0.2, 0.4, 0.0], 0.2, 3)]
-)
-def test_what_was_disturbed_is_timed_again(asked, tmp_path, monkeypatch, shares, kept, times):
-    answer, coming = search.in_fresh_process, iter(shares)
-
-    def disturbed(function, cell, *rest):
-        timing = answer(function, cell, *rest)
-        if cell.engine == "step" and timing is not None:
-            return dataclasses.replace(timing, others_share=next(coming, 0.0))
-        return timing
-
-    monkeypatch.setattr(search, "in_fresh_process", disturbed)
-    _, found = run(tmp_path)
-    of_step = [line for line in found.others["search"] if line["cell"]["engine"] == "step" and not line["round"]]
-    assert [line["others_share"] for line in of_step] == [kept]
-    assert sum(cell.engine == "step" and epochs == 2 for cell, epochs, _ in asked) == times
-
-
 def test_a_search_in_which_all_fail_has_no_winner(asked, tmp_path, monkeypatch):
     def fail(*_):
         raise CellFailed("killed")
 
-    monkeypatch.setattr(search, "in_fresh_process", fail)
+    monkeypatch.setattr(turns, "fresh_process", in_place_of_fresh_process(fail))
     assert run(tmp_path)[0] == []
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import synthetic_speed as synthetic
+from at_once import in_place_of_fresh_process
 
 import training_speed
 from jaxcompare.cell_records import Timing, load_cells
@@ -15,7 +16,7 @@ from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.split import training_subset
 from jaxcompare.measure.malloc import keep_freed_memory
 from jaxcompare.side import Setup
-from jaxcompare.study import gates, measured, study, worker
+from jaxcompare.study import gates, measured, study, turns, worker
 from jaxcompare.study.process import CellFailed
 
 DATA = DataConfig("digits", train_size=64, subsets="independent")
@@ -60,6 +61,7 @@ def calls(monkeypatch):
     made = Calls()
     for module in (gates, study):
         monkeypatch.setattr(module, "in_fresh_process", made.answer)
+    monkeypatch.setattr(turns, "fresh_process", in_place_of_fresh_process(made.answer))
     for module in (measured, study):
         monkeypatch.setattr(module, "find_commit", lambda: "abc")
     return made
@@ -98,7 +100,7 @@ def test_repeats_go_round_and_what_fails_is_a_row(calls, tmp_path):
     names = [name for name, _ in calls]
     assert names.index("time_epochs") > max(i for i, name in enumerate(names) if name == "pass_gate")
     assert [len(found.others[name]) for name in ("inputs", "phases", "costs")] == [8, 2, 1]
-    assert lines.count("  not measured: no compiler") == 1
+    assert lines.count(f"  {CELLS[1].title}: not measured: no compiler") == 1
     assert any("about 1 min left" in line for line in lines)
 
 
@@ -161,26 +163,25 @@ def test_a_failed_warm_compilation_leaves_the_cold_one(calls, tmp_path):
     found, lines = run(tmp_path, [Cell("cnn", "step")], repeats=1)
     assert (found.cells[0].message, found.cells[0].warm_compile_times) == ("", {})
     assert found.cells[0].epoch_time_s == [1.0]
-    assert "  no warm compilation: compiled anew" in lines
+    assert "  JAX step, resident input: no warm compilation: compiled anew" in lines
 
 
 def test_a_measurement_goes_on_where_it_stopped(calls, tmp_path, monkeypatch):
-    real, count = study.measure_cell, 0
+    answer, timed = calls.answers["time_epochs"], []
 
-    def stops(*args):
-        nonlocal count
-        count += 1
-        if count == 3:
+    def stops(cell):
+        timed.append(cell)
+        if len(timed) == 5:  # in the second round
             raise KeyboardInterrupt
-        return real(*args)
+        return answer(cell)
 
-    monkeypatch.setattr(study, "measure_cell", stops)
+    calls.answers["time_epochs"] = stops
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     kept = load_cells(tmp_path / "cells.jsonl")
-    assert len(kept) == 2
+    assert [record.cell for record in kept] == CELLS
     found, _ = run(tmp_path)
-    assert found.cells[:2] == kept
+    assert found.cells[:4] == kept
     assert {(record.cell, record.repeat) for record in found.cells} == {(c, r) for r in range(2) for c in CELLS}
     calls.clear()
     run(tmp_path)
@@ -232,7 +233,7 @@ def test_frameworks_on_different_devices_are_refused(monkeypatch):
 @pytest.mark.parametrize("cell", CELLS[::2])
 def test_importing_a_framework_is_apart_from_what_its_side_times(cell, monkeypatch, fake_clock):
     class Slow:
-        def time_epochs(self, *asked, cold):
+        def time_epochs(self, *asked, cold, pause):
             fake_clock.on_host(5.0)
             return made_up_timing()
 

@@ -110,7 +110,7 @@ def test_cold_is_not_read_from_a_cache_and_warm_is(measure, from_cache, message,
     engine = SimpleNamespace(programs=SimpleNamespace(describe_times=lambda: times))
     monkeypatch.setattr(jax_side, "configure_jax", lambda **_: None)
     monkeypatch.setattr(jax_side, "build_engine", lambda *_: engine)
-    monkeypatch.setattr(jax_epochs, "time_cell", lambda *_: Timing(compile_times=times))
+    monkeypatch.setattr(jax_epochs, "time_cell", lambda *_, device_s: Timing(compile_times=times))
     with pytest.raises(RuntimeError, match=message):
         measure(STEP, SETUP, tmp_path)
 
@@ -198,7 +198,7 @@ def test_options_are_what_runs(monkeypatch, no_ceilings):
 def test_a_loss_that_is_no_longer_finite_ends_a_cell(no_ceilings):
     for time_them, cell in ((torch_epochs.time_epochs, EAGER), (jax_epochs.time_cell, STEP)):
         with pytest.raises(InputError, match="no longer finite"):
-            time_them(cell, setup_of(lr=1e30))
+            time_them(cell, setup_of(lr=1e30), lambda: None)
 
 
 @pytest.mark.parametrize(

@@ -104,20 +104,29 @@ def test_ceilings_are_operations_and_bytes_over_the_median_time(measure, monkeyp
     assert measure() == pytest.approx((2 * 64**3 / 2, 2 * 4 * 2**10 / 2))
 
 
-def test_fast_cells_are_timed_for_a_second(monkeypatch):
+def test_epochs_come_in_turns_of_half_a_second(monkeypatch):
+    happened, checked = [], []
     monkeypatch.setattr(clock, "time_epoch", lambda run, *_: (run(), 0.3))
-    trained, checked = [], []
+    monkeypatch.setattr(clock, "watch_others", lambda: lambda: happened.append("watched") or next(shares))
+
+    def train(epoch):
+        happened.append(epoch)
+        return None, epoch / 10
 
     def time_them(epochs):
-        return clock.time_epochs(
-            epochs, lambda n: (trained.append(n), n / 10), None, None, lambda n, _: checked.append(n)
-        )
+        pause, check = lambda: happened.append("pause"), lambda n, _: checked.append(n)
+        return clock.time_epochs(epochs, train, None, None, check, pause)
 
-    timing = time_them(2)
+    shares = iter([0.1, 0.3, None])
+    timing = time_them(3)
     assert (timing.warm_up_time_s, timing.epoch_time_s) == ([0.3], [0.3] * 4)
     assert timing.input_wait_s == [0.1, 0.2, 0.3, 0.4]
-    assert trained == checked == [0, 1, 2, 3, 4]
-    assert len(time_them(9).epoch_time_s) == 8
+    assert happened == [0, "pause", 1, 2, "watched", "pause", 3, 4, "watched"]
+    assert checked == [0, 1, 2, 3, 4]
+    assert timing.others_share == pytest.approx(0.2)
+    monkeypatch.setattr(clock, "TURN_S", 0.0)
+    timing = time_them(2)
+    assert (len(timing.epoch_time_s), timing.others_share) == (1, None)
 
 
 # Phases: time that is planted is found where it was planted.

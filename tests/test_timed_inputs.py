@@ -136,7 +136,7 @@ def test_a_cell_of_jax_whose_batches_are_prepared_needs_no_pytorch(tmp_path):
     (tmp_path / "cell").write_bytes(pickle.dumps((dataclasses.replace(STEP, input="arrays"), SETUP)))
     program = (
         "import os, pickle, sys; from pathlib import Path; from jaxcompare.measure import ceiling, clock\n"
-        "from jaxcompare.study import worker; clock.TIMED_S, ceiling.ceiling_sizes = 0.0, lambda _: (64, 1024)\n"
+        "from jaxcompare.study import worker; clock.TURN_S, ceiling.ceiling_sizes = 0.0, lambda _: (64, 1024)\n"
         "folder = Path(sys.argv[1]); "
         "worker.time_epochs(*pickle.loads((folder / 'cell').read_bytes()), folder / 'cache'); "
         "sys.exit('torch' in sys.modules or 'OMP_WAIT_POLICY' in os.environ)"  # the gates' own

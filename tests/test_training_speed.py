@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from at_once import in_place_of_fresh_process
 from jax.experimental.compilation_cache import compilation_cache
 from toy import build_toy
 
@@ -15,7 +16,7 @@ from jaxcompare.jax_side import costs
 from jaxcompare.jax_side import side as jax_side
 from jaxcompare.measure import ceiling, clock, runtime
 from jaxcompare.measure.environment import cpu_cores
-from jaxcompare.study import gates, process, study, worker
+from jaxcompare.study import gates, process, study, turns, worker
 from jaxcompare.study.process import CellFailed
 from jaxcompare.torch_side import cell_step
 
@@ -50,6 +51,7 @@ def processes(request, monkeypatch):
     for place, name, stub in (
         (gates, "in_fresh_process", call),
         (study, "in_fresh_process", call),
+        (turns, "fresh_process", in_place_of_fresh_process(call)),
         (study, "WORKERS", (0,)),
         (jax_side, "configure_jax", configure),
         # What a process of its own may change, and this one may not.
@@ -60,7 +62,7 @@ def processes(request, monkeypatch):
         (cell_step, "cpu_cores", cpu_cores),
         # What takes long.
         (costs, "build_model", build_toy),
-        (clock, "TIMED_S", 0.0),
+        (clock, "TURN_S", 0.0),
         (clock, "ceiling_sizes", lambda _: (64, 2**10)),
         (ceiling, "ceiling_sizes", lambda _: (64, 2**10)),
     ):

@@ -27,8 +27,8 @@ def setup_of(**training):
 
 
 def jax_timing(cell, epochs=3):
-    return jax_epochs.time_cell(cell, setup_of(epochs=epochs))
+    return jax_epochs.time_cell(cell, setup_of(epochs=epochs), lambda: None)
 
 
 def torch_timing(cell, epochs=3):
-    return torch_epochs.time_epochs(cell, setup_of(epochs=epochs))
+    return torch_epochs.time_epochs(cell, setup_of(epochs=epochs), lambda: None)

@@ -21,7 +21,7 @@ from jaxcompare.measure.environment import cpu_cores, describe_environment
 from jaxcompare.measure.memory import peak_bytes
 from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.measure.timing import CompileGuard
-from jaxcompare.side import Setup
+from jaxcompare.side import Pause, Setup
 from jaxcompare.training.engine import Engine
 from jaxcompare.training.programs import explain_memory
 from jaxcompare.training.step import Metrics, TrainState
@@ -31,7 +31,7 @@ Epoch = Callable[[int], tuple[tuple[TrainState, list[Metrics]], float]]
 seconds."""
 
 
-def time_cell(cell: Cell, setup: Setup, device_s: float = 0.0) -> Timing:
+def time_cell(cell: Cell, setup: Setup, pause: Pause, *, device_s: float = 0.0) -> Timing:
     """Train epochs and time each; see `side.Side.time_epochs`. Of the cache nothing is asked.
 
     Args:
@@ -44,7 +44,7 @@ def time_cell(cell: Cell, setup: Setup, device_s: float = 0.0) -> Timing:
         train = train_from_start(engine)
         ready_s = time.perf_counter() - begun
         with CompileGuard() as guard:
-            timing = _time(setup.training_of(cell).epochs, train, guard, compiled_ahead=cell.compiled)
+            timing = _time(setup.training_of(cell).epochs, train, pause, guard, compiled_ahead=cell.compiled)
         peak = peak_bytes()
     programs = engine.programs
     compile_s = sum(times.total_s for times in programs.times.values())
@@ -68,7 +68,7 @@ def time_cell(cell: Cell, setup: Setup, device_s: float = 0.0) -> Timing:
     )
 
 
-def _time(epochs: int, train: Epoch, guard: CompileGuard, *, compiled_ahead: bool) -> Timing:
+def _time(epochs: int, train: Epoch, pause: Pause, guard: CompileGuard, *, compiled_ahead: bool) -> Timing:
     """Time each epoch; whatever is compiled in one where nothing should be is an error."""
     declared = 0
 
@@ -80,7 +80,7 @@ def _time(epochs: int, train: Epoch, guard: CompileGuard, *, compiled_ahead: boo
         if not all(np.isfinite(jax.device_get(of_call.loss)).all() for of_call in result[1]):
             raise InputError("the training loss is no longer finite")
 
-    return clock.time_epochs(epochs, train, wait, settle, check)
+    return clock.time_epochs(epochs, train, wait, settle, check, pause)
 
 
 def train_from_start(engine: Engine) -> Epoch:

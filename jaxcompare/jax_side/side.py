@@ -15,7 +15,7 @@ from jaxcompare.measure.clock import Phases
 from jaxcompare.measure.environment import start_jax
 from jaxcompare.measure.parity import Outcome, Reference
 from jaxcompare.measure.runtime import check_settings, configure_jax
-from jaxcompare.side import Setup
+from jaxcompare.side import Pause, Setup
 from jaxcompare.training.execution import check_precision
 
 
@@ -27,10 +27,10 @@ class JaxSide:
         start_jax()
         return jax.default_backend()
 
-    def time_epochs(self, cell: Cell, setup: Setup, cache: Path, *, cold: bool = True) -> Timing:
+    def time_epochs(self, cell: Cell, setup: Setup, cache: Path, *, cold: bool, pause: Pause) -> Timing:
         begun = time.perf_counter()
         start(cell, cache)
-        timing = epochs.time_cell(cell, setup, time.perf_counter() - begun)
+        timing = epochs.time_cell(cell, setup, pause, device_s=time.perf_counter() - begun)
         if cold and (warm := [name for name, times in timing.compile_times.items() if times["from_cache"]]):
             raise RuntimeError(f"not compiled anew: {', '.join(warm)}")
         return timing

@@ -22,8 +22,8 @@ STEPS = 5
 WARM_UP = 2
 """Calls before them."""
 
-TIMED_S = 1.0
-"""Seconds of epochs that a process times at the least: of a fast cell, more epochs than it was asked for."""
+TURN_S = 0.5
+"""Seconds of epochs that a turn has at the least: of a fast cell, more than one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,32 +95,44 @@ def time_epochs(
     wait: Callable[[Any], Any],
     settle: Callable[[], Any],
     check: Callable[[int, T], Any],
+    pause: Callable[[], Any],
 ) -> Timing:
-    """Train and time epochs, by `time_epoch`: `epochs`, or more until TIMED_S seconds are timed. The first is warm-up.
+    """Train and time epochs, by `time_epoch`. The first is warm-up; each other is a turn, which has more epochs until
+    TURN_S seconds are timed.
 
     Args:
         run: trains the epoch of a number; its result, perhaps under way still, and the input wait in seconds.
         check: raises where an epoch's result, or what happened in it, is not as it should be. Off the clock.
+        pause: before each turn; returns when it has come.
     """
     times: list[float] = []
     waits: list[float] = []
     faults: list[int] = []
-    others = watch_others()
-    while len(times) < epochs or sum(times[1:]) < TIMED_S:
+    shares: list[float | None] = []
+
+    def train() -> float:
         epoch = len(times)
         (result, waited), seconds = time_epoch(functools.partial(run, epoch), wait, settle)
         times.append(seconds)
         waits.append(waited)
         faults.append(page_faults())
         check(epoch, result)
-        if not epoch:
-            others = watch_others()
+        return seconds
+
+    train()
+    for _ in range(epochs - 1):
+        pause()
+        others, timed_s = watch_others(), 0.0
+        while not timed_s or timed_s < TURN_S:
+            timed_s += train()
+        shares.append(others())
+    known = [share for share in shares if share is not None]
     return Timing(
         warm_up_time_s=times[:1],
         epoch_time_s=times[1:],
         input_wait_s=waits[1:],
         page_faults=[after - before for before, after in itertools.pairwise(faults)],
-        others_share=others(),
+        others_share=statistics.mean(known) if known else None,
     )
 
 

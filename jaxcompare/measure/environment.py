@@ -121,6 +121,15 @@ def _peak_bytes(process: str) -> int:
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def available_host_bytes() -> int | None:
+    """Memory that programs may still take, by Linux; None: not known."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), None)
+
+
 def page_faults() -> int:
     """Pages that this process has touched for the first time, or anew after giving them back: the system had to find,
     and mostly to clear, each."""

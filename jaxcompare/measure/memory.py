@@ -1,12 +1,11 @@
 """Memory: what XLA plans to use, what was used at most, what there is."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 
 from jaxcompare.compat import jax as compat
-from jaxcompare.measure.environment import process_peak_bytes
+from jaxcompare.measure.environment import available_host_bytes, process_peak_bytes
 
 
 class MemoryPlan(NamedTuple):
@@ -37,8 +36,4 @@ def available_bytes() -> int | None:
     device = jax.local_devices()[0]
     if device.platform != "cpu":
         return compat.device_memory(device).free
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), None)
+    return available_host_bytes()

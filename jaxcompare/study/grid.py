@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 from jaxcompare.cells import PLAIN, Cell, CellEngine, CellInput, Control
 from jaxcompare.config import InputError, ModelName, Precision, TrainingConfig
@@ -91,19 +90,16 @@ def build_grid(axes: Axes, *, gpu: bool, tuned: Sequence[Cell] | None = None) ->
     """
     default, cells = DEFAULT + (ON_GPUS if gpu else []), []
     guesses = OPPONENTS + (OPPONENTS_ON_GPUS if gpu else OPPONENTS_ON_CPUS) if tuned is None else []
-    opponents: list[tuple[ModelName, CellEngine, dict[str, Any]]] = [
-        (model, engine, {"options": options}) for model, engine, options in guesses
-    ]
-    stages: list[tuple[ModelName, CellEngine, dict[str, Any]]] = [
-        (model, engine, {"options": options}) for model, engine, options in STAGES_ON_CPUS
-    ]
+    stages = STAGES_ON_CPUS if axes.engines is None and axes.inputs is None and not gpu else []
+    opponents, of_float32 = (
+        [Cell(model, engine, options=options) for model, engine, options in ways] for ways in (guesses, stages)
+    )
     beside = list(opponents)
-    in_stages = axes.engines is None and axes.inputs is None and not gpu
     for name in axes.controls or ():
-        model, engines = CONTROLLED[name]
-        ways_of = [(model, engine, ()) for engine in engines]
-        ways_of += [(of, engine, options) for of, engine, options in guesses if of == model and engine in engines]
-        beside += [(of, engine, {"options": under(name, options), "control": name}) for of, engine, options in ways_of]
+        of, engines = CONTROLLED[name]
+        changed = [Cell(of, engine) for engine in engines]
+        changed += [cell for cell in opponents if cell.model == of and cell.engine in engines]
+        beside += [under(name, cell) for cell in changed]
     for model, precision, size in product(axes.models, axes.precisions, axes.batch_sizes):
         ways: list[tuple[CellEngine, CellInput, int]] = []
         if axes.engines is not None or axes.inputs is not None:
@@ -122,9 +118,9 @@ def build_grid(axes: Axes, *, gpu: bool, tuned: Sequence[Cell] | None = None) ->
         cells += [Cell(model, engine, place, precision, size, count) for engine, place, count in ways]
         if size == axes.batch_sizes[0]:
             cells += [
-                Cell(model, engine, place, precision, size, **changes)
-                for of, engine, changes in beside + (stages if in_stages and precision == "float32" else [])
-                if of == model and (place := _place(engine, ways))
+                dataclasses.replace(cell, input=place, precision=precision, batch_size=size)
+                for cell in beside + (of_float32 if precision == "float32" else [])
+                if cell.model == model and (place := _place(cell.engine, ways))
             ]
             cells += with_controls([cell for cell in tuned or () if cell.group == (model, precision)], axes)
     for control in axes.controls or ():
@@ -141,17 +137,15 @@ def with_controls(tuned: Sequence[Cell], axes: Axes) -> list[Cell]:
     """The same, and without dropout where that is a control of their model."""
     name: Control = "no-dropout"
     of, _ = CONTROLLED[name]
-    bare = [
-        dataclasses.replace(cell, control=name, options=under(name, cell.options)) for cell in tuned if cell.model == of
-    ]
+    bare = [under(name, cell) for cell in tuned if cell.model == of]
     return [*tuned, *(bare if name in (axes.controls or ()) else ())]
 
 
-def under(control: Control, options: tuple[Option, ...]) -> tuple[Option, ...]:
-    """An opponent's options where this is changed: without dropout nothing keeps PyTorch from its fused attention."""
-    if control != "no-dropout":
-        return options
-    return tuple("sdpa" if option == "dropout-bits" else option for option in options)
+def under(control: Control, cell: Cell) -> Cell:
+    """A cell with this changed. Without dropout nothing keeps PyTorch from its fused attention."""
+    fused: dict[Option, Option] = {"dropout-bits": "sdpa"} if control == "no-dropout" else {}
+    options = tuple(fused.get(option, option) for option in cell.options)
+    return dataclasses.replace(cell, control=control, options=options)
 
 
 def _place(engine: CellEngine, ways: list[tuple[CellEngine, CellInput, int]]) -> CellInput | None:

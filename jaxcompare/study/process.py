@@ -1,7 +1,8 @@
-"""A fresh process for one call, and its end in one line, however it ends."""
+"""A fresh process for one call, which may pause in its midst, and its end in one line, however it ends."""
 
 import contextlib
 import errno
+import functools
 import os
 import signal
 import tempfile
@@ -24,29 +25,70 @@ class CellFailed(InputError):
     it ends the command as any mistake does."""
 
 
-def in_fresh_process(function: Callable, *arguments: Any) -> Any:
-    """Call `function` in a process of its own, which ends with this call, however that ends.
+class FreshProcess:
+    """A call in a process of its own. Made by `fresh_process`."""
 
-    Raises:
-        CellFailed: it raised an exception, or was killed.
+    def __init__(self, connection: Connection):
+        self._connection = connection
+        self._paused = False
+        self.result: Any = None
+        """What the call returned, once it has."""
+
+    def work(self) -> bool:
+        """Let it work until it pauses or ends. Returns whether it has ended.
+
+        Raises:
+            CellFailed: it raised an exception, or was killed.
+        """
+        try:
+            if self._paused:
+                self._connection.send(GO_ON)
+            said = self._connection.recv()
+        except (EOFError, ConnectionError):
+            raise CellFailed(KILLED) from None
+        self._paused = said == PAUSED
+        if self._paused:
+            return False
+        self.result, failure = said
+        if failure:
+            raise CellFailed(failure)
+        return True
+
+
+PAUSED, GO_ON = "paused", "go on"
+
+
+@contextlib.contextmanager
+def fresh_process(function: Callable, *arguments: Any, pausing: bool = False) -> Iterator[FreshProcess]:
+    """Call `function` in a process that ends with this context, however that ends.
+
+    Args:
+        pausing: `function` is given `pause`, to call wherever others may have their turn.
     """
     spawn = get_context("spawn")
-    ours, theirs = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=_call, args=(theirs, function, arguments))
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=_call, args=(theirs, function, arguments, pausing))
     try:
         with _signals_wait():
             process.start()
         theirs.close()
-        result, failure = ours.recv()
-    except EOFError:
-        raise CellFailed(KILLED) from None
+        yield FreshProcess(ours)
     finally:
         if process.pid is not None:
             process.terminate()
             process.join()
-    if failure:
-        raise CellFailed(failure)
-    return result
+        ours.close()
+
+
+def in_fresh_process(function: Callable, *arguments: Any) -> Any:
+    """What `function` returns, called in a process of its own.
+
+    Raises:
+        CellFailed: it raised an exception, or was killed.
+    """
+    with fresh_process(function, *arguments) as process:
+        process.work()
+        return process.result
 
 
 @contextlib.contextmanager
@@ -74,13 +116,20 @@ def _signals_wait() -> Iterator[None]:
             signal.raise_signal(number)
 
 
-def _call(results: Connection, function: Callable, arguments: tuple[Any, ...]) -> None:
+def _call(connection: Connection, function: Callable, arguments: tuple[Any, ...], pausing: bool) -> None:
     """In the fresh process: send the result, and why there is none. Exceptions stay here: not every one can be sent."""
     end_with_parent()
+    # What it starts is of its group, and other processes of the study are not: see `measure.others`.
+    os.setpgrp()
     # Memory is taken as it is needed, so that the allocator's peak is the program's.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     compat.quiet_loggers()
-    results.send(_outcome(function, arguments))
+
+    def pause() -> None:
+        connection.send(PAUSED)
+        connection.recv()
+
+    connection.send(_outcome(functools.partial(function, pause=pause) if pausing else function, arguments))
 
 
 def _outcome(function: Callable, arguments: tuple[Any, ...]) -> tuple[Any, str]:

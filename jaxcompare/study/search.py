@@ -1,8 +1,8 @@
 """Which way to run a step is the fastest here: a search for each model and framework, by successive halving.
 
-Every candidate trains few steps in a fresh process; the better half goes on with twice as many, until two are left
-(Jamieson and Talwalkar 2016). What compiles finds its programs in the cache of the round before. The finalists become
-cells of the study, whose repeats decide between them, and pass the gate as any other.
+Every candidate trains few steps in a fresh process, all in turn; the better half goes on with twice as many, until two
+are left (Jamieson and Talwalkar 2016). What compiles finds its programs in the cache of the round before. The finalists
+become cells of the study, whose repeats decide between them, and pass the gate as any other.
 """
 
 import dataclasses
@@ -19,19 +19,14 @@ from jaxcompare.cells import Cell, CellEngine
 from jaxcompare.config import ModelName
 from jaxcompare.options import Option
 from jaxcompare.side import Setup
-from jaxcompare.study import worker
 from jaxcompare.study.measured import Measured, as_json, check_one_commit, search_facts
-from jaxcompare.study.process import CellFailed, in_fresh_process
+from jaxcompare.study.turns import time_in_turns
 
 Options = tuple[Option, ...]
 FINALISTS = 2
 
-DISTURBED = 0.05
-"""Of the cores, taken by other work: a candidate is timed again, in up to ATTEMPTS processes."""
-ATTEMPTS = 3
-
-Time = Callable[[Cell, int], float | None]
-"""Of a candidate in a round, from 0 on: seconds an image, None where it failed."""
+Time = Callable[[Sequence[Cell], int], dict[Cell, float]]
+"""Of candidates in a round, from 0 on: seconds an image, of those that did not fail."""
 
 OF_MODEL: dict[ModelName, tuple[Options, ...]] = {"cnn": ((), ("channels-last",)), "vit": ((), ("sdpa",))}
 """PyTorch's, with every engine."""
@@ -105,38 +100,34 @@ def halve(cells: Sequence[Cell], time: Time) -> list[Cell]:
     """The FINALISTS that are left of some, the fastest first; fewer, if fewer could be timed."""
     left, number = list(cells), 0
     while len(left) > FINALISTS or not number:
-        times = {cell: seconds for cell in left if (seconds := time(cell, number)) is not None}
+        times = time(left, number)
         better = max(FINALISTS, math.ceil(len(times) / 2))
         left, number = sorted(times, key=times.__getitem__)[:better], number + 1
     return left
 
 
 def _time(
-    setup: Setup, measured: Measured, log: Callable[[str], None], caches: Path, cell: Cell, number: int
-) -> float | None:
-    """A candidate's seconds an image over 2 ** `number` epochs, the round's, or more; measured now or before."""
-    place = {"cell": as_json(cell), "round": number}
-    if not measured.has("search", place):
-        check_one_commit(measured, [cell])
-        training = dataclasses.replace(setup.training, epochs=1 + 2**number)
-        of_round = dataclasses.replace(setup, training=training)
-        cache = caches / "-".join((cell.model, cell.precision, cell.engine, *cell.options))
-        seconds, share, message = None, None, ""
-        try:
-            timing = _undisturbed(functools.partial(in_fresh_process, worker.time_epochs, cell, of_round, cache, False))
-            seconds, share = statistics.median(timing.epoch_time_s) / len(setup.dataset.train), timing.others_share
+    setup: Setup, measured: Measured, log: Callable[[str], None], caches: Path, cells: Sequence[Cell], number: int
+) -> dict[Cell, float]:
+    """Seconds an image over 2 ** `number` turns, the round's; measured now or before."""
+    missing = [cell for cell in cells if not measured.has("search", {"cell": as_json(cell), "round": number})]
+    if missing:
+        check_one_commit(measured, missing)
+    of_round = dataclasses.replace(setup, training=dataclasses.replace(setup.training, epochs=1 + 2**number))
+
+    def cache_of(cell: Cell) -> Path:
+        return caches / "-".join((cell.model, cell.precision, cell.engine, *cell.options))
+
+    outcomes = time_in_turns(missing, of_round, cache_of, lambda cell: log(f"  {cell.execution}"), cold=False)
+    for cell, outcome in outcomes.items():
+        values = {"image_time_s": None, "others_share": None, "message": str(outcome)}
+        if isinstance(outcome, Timing):
+            seconds = statistics.median(outcome.epoch_time_s) / len(setup.dataset.train)
+            values = {"image_time_s": seconds, "others_share": outcome.others_share, "message": ""}
             log(f"  {cell.execution}: {1e6 * seconds:,.0f} µs per image")
-        except CellFailed as error:
-            message = str(error)
-            log(f"  {cell.execution}: {message}")
-        found = {"image_time_s": seconds, "others_share": share, "message": message}
-        measured.add("search", place | search_facts(setup), found)
-    return next(line["image_time_s"] for line in measured.others["search"] if place.items() <= line.items())
-
-
-def _undisturbed(time: Callable[[], Timing]) -> Timing:
-    """The first timing with little other work beside it; of ATTEMPTS, the one with the least."""
-    timings: list[Timing] = []
-    while len(timings) < ATTEMPTS and not any((one.others_share or 0.0) <= DISTURBED for one in timings):
-        timings.append(time())
-    return min(timings, key=lambda one: one.others_share or 0.0)
+        else:
+            log(f"  {cell.execution}: {outcome}")
+        measured.add("search", {"cell": as_json(cell), "round": number} | search_facts(setup), values)
+    by_cell = {cell: as_json(cell) for cell in cells}
+    lines = [line for line in measured.others["search"] if line["round"] == number and line["image_time_s"] is not None]
+    return {cell: line["image_time_s"] for line in lines for cell in cells if line["cell"] == by_cell[cell]}

@@ -1,10 +1,9 @@
-"""A speed study: gates first, then every cell in turn, again and again; what is measured is on disk at once.
+"""A speed study: gates first, then all cells of a model in turn, again and again; each time is on disk at once.
 
 One measurement is one folder. Called again it goes on; what is there already is not repeated. Other cells need another
 folder: measured later, they would not stand beside these.
 """
 
-import contextlib
 import dataclasses
 import functools
 import random
@@ -17,14 +16,15 @@ from typing import Any
 
 from jaxcompare.cell_records import CellRecord
 from jaxcompare.cells import Cell
-from jaxcompare.config import InputError, ModelName
+from jaxcompare.config import InputError, ModelName, Precision
 from jaxcompare.measure.environment import find_commit
-from jaxcompare.measure.malloc import malloc_settings, single_arena
+from jaxcompare.measure.malloc import malloc_settings
 from jaxcompare.side import Setup
 from jaxcompare.study import worker
 from jaxcompare.study.gates import Gates, Log, gate_of, open_gates
 from jaxcompare.study.measured import Measured, as_json, check_one_commit
 from jaxcompare.study.process import CellFailed, in_fresh_process
+from jaxcompare.study.turns import arena_of, time_in_turns
 
 WORKERS = (0, 2)
 """Of the input pipelines by themselves."""
@@ -61,8 +61,11 @@ def run_study(
     for repeat in range(repeats):
         # After the first round, which is in a table's order, each in another: neighbours are no part of a cell.
         order = random.Random(repeat).sample(missing, len(missing)) if repeat else missing
-        to_do = [cell for cell in order if (cell, repeat) not in done]
-        jobs += [_cell_job(cell, repeat, setup, measured, gates, log) for cell in to_do]
+        groups: dict[Any, list[Cell]] = {}
+        for cell in order:
+            if (cell, repeat) not in done:
+                groups.setdefault(_group(cell), []).append(cell)
+        jobs += [_turns_job(group, repeat, setup, measured, gates, log) for group in groups.values()]
         jobs += _input_jobs(repeat, setup, measured) if details else []
     jobs += _phase_jobs(cells, setup, measured) if details else []
     _run(jobs, log)
@@ -84,29 +87,52 @@ def _run(jobs: Sequence[Job], log: Log) -> None:
         took[job.title] = time.perf_counter() - start
 
 
-def _cell_job(cell: Cell, repeat: int, setup: Setup, measured: Measured, gates: Gates, log: Log) -> Job:
+def _turns_job(cells: Sequence[Cell], repeat: int, setup: Setup, measured: Measured, gates: Gates, log: Log) -> Job:
+    """A fresh process for each of some cells; in the first repeat another, for what compiling takes with a cache."""
+    starts: dict[Cell, str] = {}
+
+    def begin(cell: Cell) -> None:
+        starts[cell] = datetime.now(UTC).isoformat(timespec="seconds")
+        log(f"  {cell.title}")
+
     def run() -> None:
+        refusals = {cell: why for cell in cells if (why := cell.refusal(setup.gpu) or gates[gate_of(cell)][1])}
         # What failed once is not tried again.
-        failed = next((record.message for record in measured.cells if record.cell == cell and record.message), "")
-        refusal = cell.refusal(setup.gpu)
-        parity, refused = ({}, refusal) if refusal else gates[gate_of(cell)]
-        record = measure_cell(cell, repeat, setup, parity, log, refused or failed)
-        measured.add_cell(record)
-        if not record.message:
-            log(f"  {1e6 * record.image_time_s:,.0f} µs per image")
-        elif not failed:
-            raise CellFailed(record.message)
+        refusals |= {record.cell: record.message for record in measured.cells if record.message}
+        to_time = [cell for cell in cells if cell not in refusals]
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            caches = {cell: Path(folder, str(number)) for number, cell in enumerate(to_time)}
+            found = time_in_turns(to_time, setup, caches.__getitem__, begin)
+            for cell in cells:
+                context = describe_cell(cell, repeat, setup, gates)
+                if cell in refusals:
+                    measured.add_cell(CellRecord(**context, message=refusals[cell]))
+                    continue
+                context |= {"started_at": starts[cell]}
+                if isinstance(outcome := found[cell], CellFailed):
+                    log(f"  {cell.title}: not measured: {outcome}")
+                    measured.add_cell(CellRecord(**context, message=str(outcome)))
+                    continue
+                timing = dataclasses.replace(outcome, manifest=outcome.manifest | {"malloc": malloc_settings()})
+                warm = _compile_warm(cell, setup, caches[cell], log) if _is_compiled_warm(cell, repeat) else {}
+                record = CellRecord(**context, **vars(timing), warm_compile_times=warm)
+                measured.add_cell(record)
+                log(f"  {cell.title}: {1e6 * record.image_time_s:,.0f} µs per image")
 
-    return Job(f"{cell.model} {cell.title}{'' if cell.precision == 'float32' else f', {cell.precision}'}", run)
+    model, precision, size = _group(cells[0])
+    kind = "" if precision == "float32" else f", {precision}"
+    return Job(f"{model}{kind}, batches of {size}: {len(cells)} executions in turn", run)
 
 
-def measure_cell(
-    cell: Cell, repeat: int, setup: Setup, parity: dict[str, float], log: Log, message: str = ""
-) -> CellRecord:
-    """A fresh process; in the first repeat another, for what compiling takes with a cache. With a `message`, the reason
-    not to measure, none at all."""
+def _group(cell: Cell) -> tuple[ModelName, Precision, int]:
+    """What is timed in turn."""
+    return cell.model, cell.precision, cell.batch_size
+
+
+def describe_cell(cell: Cell, repeat: int, setup: Setup, gates: Gates) -> dict[str, Any]:
+    """What a record says beside its timing."""
     dataset = setup.dataset
-    context: dict[str, Any] = {
+    return {
         "cell": cell,
         "repeat": repeat,
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -120,29 +146,17 @@ def measure_cell(
         "dataset_title": dataset.title,
         "data_fingerprint": dataset.fingerprint,
         "git_commit": find_commit(),
-        "parity": parity,
+        "parity": {} if cell.refusal(setup.gpu) else gates[gate_of(cell)][0],
     }
-    if message:
-        return CellRecord(**context, message=message)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
-        try:
-            timing = _in_cells_process(worker.time_epochs, cell, setup, Path(cache))
-        except CellFailed as error:
-            return CellRecord(**context, message=str(error))
-        warm = {}
-        if _is_compiled_warm(cell, repeat):
-            try:
-                warm = _in_cells_process(worker.compile_warm, cell, setup, Path(cache))
-            except CellFailed as error:
-                log(f"  no warm compilation: {error}")
-    timing = dataclasses.replace(timing, manifest=timing.manifest | {"malloc": malloc_settings()})
-    return CellRecord(**context, **vars(timing), warm_compile_times=warm)
 
 
-def _in_cells_process(function: Callable, cell: Cell, *arguments: Any) -> Any:
-    """A fresh process, with the allocator that the cell needs."""
-    with single_arena() if cell.engine == "jit" else contextlib.nullcontext():
-        return in_fresh_process(function, cell, *arguments)
+def _compile_warm(cell: Cell, setup: Setup, cache: Path, log: Log) -> dict[str, dict[str, Any]]:
+    try:
+        with arena_of(cell):
+            return in_fresh_process(worker.compile_warm, cell, setup, cache)
+    except CellFailed as error:
+        log(f"  {cell.title}: no warm compilation: {error}")
+        return {}
 
 
 def _is_compiled_warm(cell: Cell, repeat: int) -> bool:
@@ -227,6 +241,7 @@ def save_traces(cells: Sequence[Cell], setup: Setup, folder: Path, log: Log) -> 
         name = "-".join(str(part) for part in (*parts, *options) if part)
         log(f"trace: {folder / name}")
         try:
-            _in_cells_process(worker.save_trace, cell, setup, folder / name)
+            with arena_of(cell):
+                in_fresh_process(worker.save_trace, cell, setup, folder / name)
         except CellFailed as error:
             log(f"  no trace: {error}")

@@ -12,7 +12,7 @@ from jaxcompare.cells import Cell
 from jaxcompare.config import Framework, ModelName, TrainingConfig
 from jaxcompare.data.batch import save_batches
 from jaxcompare.measure.parity import load_reference, measure_deviation, save_reference
-from jaxcompare.side import Setup, Side
+from jaxcompare.side import Pause, Setup, Side
 
 
 def import_side(framework: Framework) -> Side:
@@ -31,11 +31,13 @@ def find_backend(framework: Framework) -> str:
     return import_side(framework).find_backend()
 
 
-def time_epochs(cell: Cell, setup: Setup, cache: Path, cold: bool = True) -> Timing:
+def time_epochs(cell: Cell, setup: Setup, cache: Path, cold: bool = True, pause: Pause = lambda: None) -> Timing:
     begun = time.perf_counter()
     side = import_side(cell.framework)
     import_time_s = time.perf_counter() - begun
-    return dataclasses.replace(side.time_epochs(cell, setup, cache, cold=cold), import_time_s=import_time_s)
+    return dataclasses.replace(
+        side.time_epochs(cell, setup, cache, cold=cold, pause=pause), import_time_s=import_time_s
+    )
 
 
 def compile_warm(cell: Cell, setup: Setup, cache: Path) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from jaxcompare.config import InputError
 from jaxcompare.measure import clock
 from jaxcompare.measure.environment import cpu_cores, describe_environment, process_peak_bytes
 from jaxcompare.options import Option
-from jaxcompare.side import Setup
+from jaxcompare.side import Pause, Setup
 from jaxcompare.torch_side.cell_batches import open_batches
 from jaxcompare.torch_side.cell_step import IMPLEMENTATIONS, MODES, build_step, start, synchronise
 
@@ -23,7 +23,7 @@ OF_UPDATES = (*IMPLEMENTATIONS, "compiled-optimiser")
 ATTENTIONS: dict[Option, str] = {"sdpa": "scaled_dot_product_attention", "dropout-bits": "two products and a softmax"}
 
 
-def time_epochs(cell: Cell, setup: Setup, *, cold: bool = True) -> Timing:
+def time_epochs(cell: Cell, setup: Setup, pause: Pause, *, cold: bool = True) -> Timing:
     """Train epochs on all images and time each, the first with all compilation; see `side.Side.time_epochs`.
 
     The clock is read with the device synchronised, at the start and the end of an epoch only; the loss stays on the
@@ -56,6 +56,7 @@ def time_epochs(cell: Cell, setup: Setup, *, cold: bool = True) -> Timing:
             lambda _: synchronise(device),
             lambda: synchronise(device),
             check,
+            pause,
         )
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
     memory = {"allocator": peak, "plan": None, "process": process_peak_bytes(children=True)}

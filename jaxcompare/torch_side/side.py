@@ -8,7 +8,7 @@ from jaxcompare.cells import Cell
 from jaxcompare.compat import torch as compat
 from jaxcompare.measure.clock import Phases
 from jaxcompare.measure.parity import Outcome, Reference
-from jaxcompare.side import Setup
+from jaxcompare.side import Pause, Setup
 from jaxcompare.torch_side import epochs
 from jaxcompare.torch_side.cell_step import find_device
 from jaxcompare.torch_side.gate import run_gate
@@ -20,9 +20,9 @@ class TorchSide:
     def find_backend(self) -> str:
         return find_device()
 
-    def time_epochs(self, cell: Cell, setup: Setup, cache: Path, *, cold: bool = True) -> Timing:
+    def time_epochs(self, cell: Cell, setup: Setup, cache: Path, *, cold: bool, pause: Pause) -> Timing:
         compat.keep_torch_programs(str(cache))
-        return epochs.time_epochs(cell, setup, cold=cold)
+        return epochs.time_epochs(cell, setup, pause, cold=cold)
 
     def compile_warm(self, cell: Cell, setup: Setup, cache: Path) -> dict[str, dict[str, Any]]:
         compat.keep_torch_programs(str(cache))
