@@ -1,6 +1,7 @@
 """Fresh processes: how they end, and what their allocator is set to."""
 
 import contextlib
+import multiprocessing
 import os
 import platform
 import signal
@@ -57,6 +58,10 @@ def test_a_process_pauses_until_its_turn_has_come():
         pid, group = process.result
         # So what others of a study do is not its own work.
         assert pid == group != os.getpgrp()
+        # Leaving would be work beside the others.
+        time.sleep(0.5)
+        assert pid in [child.pid for child in multiprocessing.active_children()]
+    assert pid not in [child.pid for child in multiprocessing.active_children()]
     with fresh_process(in_processes.dies_in_its_turn, pausing=True) as process:
         assert not process.work()
         with pytest.raises(CellFailed, match="its process was killed"):

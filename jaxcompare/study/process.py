@@ -130,6 +130,8 @@ def _call(connection: Connection, function: Callable, arguments: tuple[Any, ...]
         connection.recv()
 
     connection.send(_outcome(functools.partial(function, pause=pause) if pausing else function, arguments))
+    # To the end of the context: leaving an interpreter is work, and others have their turn.
+    signal.pause()
 
 
 def _outcome(function: Callable, arguments: tuple[Any, ...]) -> tuple[Any, str]:

@@ -2,6 +2,7 @@
 batch, in micro-batches. Replicas are processes: threads would take turns at one generator of dropout."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
@@ -123,3 +124,5 @@ def _serve(
             raise
         except Exception as error:
             batches.send(f"{type(error).__name__}: {error}")
+    # At once: leaving an interpreter is work, and other processes have their turn.
+    os._exit(0)
