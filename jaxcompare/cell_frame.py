@@ -77,7 +77,7 @@ def _row(record: CellRecord) -> dict[str, Any]:
         "image_time_s": record.image_time_s,
         "step_time_s": record.step_time_s,
         "steps": record.steps,
-        "timed_steps": len(record.epoch_time_s) * record.steps,
+        "turns": len(record.epoch_time_s),
         "one_time_s": record.one_time_s,
         "first_run_s": record.first_run_s,
         **{name: getattr(record, name) for name in ("import_time_s", "build_time_s", "startup_s", "warm_startup_s")},

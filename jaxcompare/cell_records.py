@@ -5,7 +5,6 @@
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,7 +30,8 @@ class Timing:
     build_time_s: FromZero | None = None
     """From there to the first epoch, but for compilation: device, images on it, model, optimiser."""
     epoch_time_s: list[Positive] = dataclasses.field(default_factory=list)
-    """Of each epoch after the warm-up, all seeds together; evaluation and compilation are not in it."""
+    """Of each turn after the warm-up, the mean of its epochs; all seeds together. Evaluation and compilation are not in
+    it."""
     warm_up_time_s: list[Positive] = dataclasses.field(default_factory=list)
     """Of each epoch before that."""
     first_step_time_s: list[Positive] = dataclasses.field(default_factory=list)
@@ -39,10 +39,10 @@ class Timing:
     for compiled JAX, whose programs are compiled ahead; JAX op by op finds its operations in the usual cache, once one
     process has compiled them."""
     input_wait_s: list[FromZero] = dataclasses.field(default_factory=list)
-    """Of each epoch after the warm-up: how long the device had nothing to do for want of a batch, as far as known; of
+    """Of each turn, an epoch's mean: how long the device had nothing to do for want of a batch, as far as known; of
     PyTorch, how long the next batch took to come. Empty for plain JAX."""
     page_faults: list[WholeFromZero] = dataclasses.field(default_factory=list)
-    """Of each epoch after the warm-up: pages that the process touched for the first time, or anew after giving them
+    """Of each turn, an epoch's mean: pages that the process touched for the first time, or anew after giving them
     back."""
     others_share: FromZero | None = None
     """Of the cores that the process may run on, the share that other work took during its timed epochs."""
@@ -75,7 +75,8 @@ class CellRecord(Timing):
     command: str
     """That measured it, but for where the images and the results are."""
     epochs: Count
-    """Asked for, the warm-up among them; fast cells are timed for more, epochs of the recipe's length once."""
+    """Asked for, the warm-up among them; each other is a turn, which may have more. Epochs of the recipe's length are
+    timed once."""
     train_images: Count
     epoch_images: Count
     """That an epoch shows: as many, but for controls that go through them again and again."""
@@ -95,9 +96,14 @@ class CellRecord(Timing):
     """Why the cell was not measured; its times are empty then."""
 
     @property
+    def quickest_epoch_s(self) -> float:
+        """Seconds an epoch of the quickest turn: what else a machine does only ever adds to a turn."""
+        return min(self.epoch_time_s)
+
+    @property
     def image_time_s(self) -> float:
-        """Median over epochs of the seconds per training image and seed."""
-        return statistics.median(self.epoch_time_s) / self.epoch_images / self.cell.seeds
+        """Seconds per training image and seed, of the quickest turn."""
+        return self.quickest_epoch_s / self.epoch_images / self.cell.seeds
 
     @property
     def steps(self) -> int:
@@ -107,7 +113,7 @@ class CellRecord(Timing):
     @property
     def step_time_s(self) -> float:
         """Seconds per optimiser step of all seeds."""
-        return statistics.median(self.epoch_time_s) / self.steps
+        return self.quickest_epoch_s / self.steps
 
     @property
     def compile_time_s(self) -> float | None:
@@ -131,7 +137,7 @@ class CellRecord(Timing):
     @property
     def first_run_s(self) -> float:
         """What the first epoch took beyond a later one."""
-        return max(0.0, self.warm_up_time_s[0] - statistics.median(self.epoch_time_s))
+        return max(0.0, self.warm_up_time_s[0] - self.quickest_epoch_s)
 
     @property
     def startup_s(self) -> float | None:

@@ -151,7 +151,7 @@ def test_an_epoch_of_the_recipes_length_has_as_many_steps(setup):
     cell = cell_of("epoch", control="long-epochs")
 
     def record_of(cell):
-        return CellRecord(**describe_cell(cell, 1, setup, {gate_of(cell): ({}, "")}), epoch_time_s=[2.0])
+        return CellRecord(**describe_cell(cell, 1, setup, {gate_of(cell): ({}, "")}), epoch_time_s=[3.0, 2.0, 4.0])
 
     run, record = cell_engine.describe_run(cell, setup), record_of(cell)
     assert (run.epoch_images, run.training.epochs) == (RECIPE_STEPS * 16, 2)

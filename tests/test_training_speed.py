@@ -73,13 +73,13 @@ def processes(request, monkeypatch):
 
 def test_the_command_measures_and_shows(processes, unset_malloc, run_script, capsys, tmp_path):
     """A cell of each framework; the other two kinds say why they are not measured."""
-    words = "--dataset digits --train-size 64 --image-size 8 --batch-sizes 32 --models cnn --epochs 4 --repeats 1"
+    words = "--dataset digits --train-size 64 --image-size 8 --batch-sizes 32 --models cnn --epochs 3 --repeats 1"
     words += f" --engines eager jit step --inputs resident --trace {tmp_path}/trace --out {tmp_path}/out"
     run_script(training_speed, *words.split())
     eager, plain, step, last, on_cores = load_cells(tmp_path / "out" / "cells.jsonl")
     assert eager.command == (
         "python experiments/training_speed.py --models cnn --engines eager jit step --inputs resident --batch-sizes 32 "
-        "--epochs 4 --repeats 1 --dataset digits --train-size 64 --image-size 8"
+        "--epochs 3 --repeats 1 --dataset digits --train-size 64 --image-size 8"
     )
     assert plain.message == "plain JAX makes no batches; give it prepared input"
     assert last.cell.options == ("channels-last",)

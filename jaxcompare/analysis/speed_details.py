@@ -20,17 +20,17 @@ PADDED = ("model", "batch_size", "computed_batch_size", "devices")
 
 
 def conditions(study: SpeedStudy) -> dict[str, Any]:
-    """What the matrix was measured under: any process as `first`, the worst `gates` by precision, timed `steps` a
+    """What the matrix was measured under: any process as `first`, the worst `gates` by precision, `turns` of a
     process, the most that `others` took of the cores, which models' batches were `padded`."""
     frame = measured(in_matrix(study.frame))
-    steps = frame.groupby("cell", sort=False).timed_steps.median()
+    turns = frame.groupby("cell", sort=False).turns.median()
     padded = frame[frame.computed_batch_size.fillna(0) > frame.batch_size]
     gates = frame.groupby("precision", sort=False)[["gate_logits", "gate_gradients", "gate_losses"]].max()
     return {
         "first": frame.iloc[0],
         "repeats": frame.repeat.nunique(),
         "gates": gates.to_dict("index"),
-        "steps": spread(steps),
+        "turns": spread(turns),
         "others": study.others_share(cells_of(frame)),
         "padded": padded[list(PADDED)].drop_duplicates().to_dict("records"),
     }

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import statistics
 import sys
 import time
@@ -98,7 +97,7 @@ def time_epochs(
     pause: Callable[[], Any],
 ) -> Timing:
     """Train and time epochs, by `time_epoch`. The first is warm-up; each other is a turn, which has more epochs until
-    TURN_S seconds are timed.
+    TURN_S seconds are timed, and counts as their mean.
 
     Args:
         run: trains the epoch of a number; its result, perhaps under way still, and the input wait in seconds.
@@ -110,28 +109,32 @@ def time_epochs(
     faults: list[int] = []
     shares: list[float | None] = []
 
-    def train() -> float:
-        epoch = len(times)
-        (result, waited), seconds = time_epoch(functools.partial(run, epoch), wait, settle)
-        times.append(seconds)
-        waits.append(waited)
-        faults.append(page_faults())
-        check(epoch, result)
-        return seconds
+    trained = 0
 
-    train()
+    def train() -> tuple[float, float]:
+        nonlocal trained
+        (result, waited), seconds = time_epoch(functools.partial(run, trained), wait, settle)
+        check(trained, result)
+        trained += 1
+        return seconds, waited
+
+    warm_up_s, _ = train()
     for _ in range(epochs - 1):
         pause()
-        others, timed_s = watch_others(), 0.0
-        while not timed_s or timed_s < TURN_S:
-            timed_s += train()
+        others, before = watch_others(), page_faults()
+        turn = [train()]
+        while sum(seconds for seconds, _ in turn) < TURN_S:
+            turn.append(train())
+        faults.append((page_faults() - before) // len(turn))
         shares.append(others())
+        times.append(statistics.mean(seconds for seconds, _ in turn))
+        waits.append(statistics.mean(waited for _, waited in turn))
     known = [share for share in shares if share is not None]
     return Timing(
-        warm_up_time_s=times[:1],
-        epoch_time_s=times[1:],
-        input_wait_s=waits[1:],
-        page_faults=[after - before for before, after in itertools.pairwise(faults)],
+        warm_up_time_s=[warm_up_s],
+        epoch_time_s=times,
+        input_wait_s=waits,
+        page_faults=faults,
         others_share=statistics.mean(known) if known else None,
     )
 
