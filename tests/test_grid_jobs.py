@@ -3,6 +3,7 @@ command."""
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -181,6 +182,22 @@ def test_a_jobs_process_outlives_the_signal_that_asks_for_room():
     code = "import os, signal; os.kill(os.getpid(), signal.SIGUSR2)"
     assert jobs.Job([sys.executable, "-c", code], None)() == (0, "")
     assert signal.SIGUSR2 not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_job_that_slurm_ends_has_no_result(monkeypatch):
+    """It may be put into the queue again."""
+
+    class Killed(Exception):
+        pass
+
+    def pause():
+        raise Killed
+
+    monkeypatch.setattr(signal, "pause", pause)
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    with pytest.raises(Killed):
+        jobs.Job([sys.executable, "-c", code], None)()
+    assert jobs.Job([sys.executable, "-c", code], os.getpid())() == (-signal.SIGTERM, "")
 
 
 def test_a_job_ends_with_the_command_that_began_it():
