@@ -46,7 +46,7 @@ class Job:
                 if self.parent is not None and not is_alive(self.parent):
                     self.child.terminate()
         print(errors, end="", file=sys.stderr, flush=True)
-        while self.parent is None and self.child.returncode == -signal.SIGTERM:
+        while self.parent is None and self.child.returncode in (-signal.SIGTERM, guard.INTERRUPTED):
             # Slurm ends the job, perhaps to start it anew: a result would say that it is done.
             signal.pause()
         return self.child.returncode, (errors.strip().splitlines() or [""])[-1]

@@ -19,6 +19,7 @@ from submitit.core.utils import FailedJobError, UncompletedJobError
 import data_efficiency
 import full_comparison
 import grid
+import guard
 import jobs
 import training_speed
 from jaxcompare.cell_records import load_cells, load_measurements, save_cells
@@ -184,7 +185,11 @@ def test_a_jobs_process_outlives_the_signal_that_asks_for_room():
     assert signal.SIGUSR2 not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_job_that_slurm_ends_has_no_result(monkeypatch):
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM), ("exit(130)", guard.INTERRUPTED)],
+)
+def test_a_job_that_slurm_ends_has_no_result(code, status, monkeypatch):
     """It may be put into the queue again."""
 
     class Killed(Exception):
@@ -194,10 +199,9 @@ def test_a_job_that_slurm_ends_has_no_result(monkeypatch):
         raise Killed
 
     monkeypatch.setattr(signal, "pause", pause)
-    code = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
     with pytest.raises(Killed):
         jobs.Job([sys.executable, "-c", code], None)()
-    assert jobs.Job([sys.executable, "-c", code], os.getpid())() == (-signal.SIGTERM, "")
+    assert jobs.Job([sys.executable, "-c", code], os.getpid())() == (status, "")
 
 
 def test_a_job_ends_with_the_command_that_began_it():
