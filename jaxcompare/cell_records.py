@@ -63,6 +63,11 @@ class Timing:
     MUST_AGREE. What it says of rounding is proved by the parity gate."""
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def quickest_epoch_s(self) -> float:
+        """Seconds an epoch of the quickest turn: what else a machine does only ever adds to a turn."""
+        return min(self.epoch_time_s)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CellRecord(Timing):
@@ -94,11 +99,6 @@ class CellRecord(Timing):
     that a cell with batches on the device stands for."""
     message: str = ""
     """Why the cell was not measured; its times are empty then."""
-
-    @property
-    def quickest_epoch_s(self) -> float:
-        """Seconds an epoch of the quickest turn: what else a machine does only ever adds to a turn."""
-        return min(self.epoch_time_s)
 
     @property
     def image_time_s(self) -> float:

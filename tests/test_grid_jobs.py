@@ -191,15 +191,8 @@ def test_a_jobs_process_outlives_the_signal_that_asks_for_room():
 )
 def test_a_job_that_slurm_ends_has_no_result(code, status, monkeypatch):
     """It may be put into the queue again."""
-
-    class Killed(Exception):
-        pass
-
-    def pause():
-        raise Killed
-
-    monkeypatch.setattr(signal, "pause", pause)
-    with pytest.raises(Killed):
+    monkeypatch.setattr(signal, "pause", lambda: next(iter(())))
+    with pytest.raises(StopIteration):
         jobs.Job([sys.executable, "-c", code], None)()
     assert jobs.Job([sys.executable, "-c", code], os.getpid())() == (status, "")
 

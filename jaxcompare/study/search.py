@@ -121,7 +121,7 @@ def _time(
     for cell, outcome in outcomes.items():
         values = {"image_time_s": None, "others_share": None, "message": str(outcome)}
         if isinstance(outcome, Timing):
-            seconds = min(outcome.epoch_time_s) / len(setup.dataset.train)
+            seconds = outcome.quickest_epoch_s / len(setup.dataset.train)
             values = {"image_time_s": seconds, "others_share": outcome.others_share, "message": ""}
             log(f"  {cell.execution}: {1e6 * seconds:,.0f} µs per image")
         else:

@@ -1,4 +1,4 @@
-"""A speed study: gates first, then all cells of a model in turn, again and again; each time is on disk at once.
+"""A speed study: gates first, then all cells of a model in turn, again and again; each round is on disk at once.
 
 One measurement is one folder. Called again it goes on; what is there already is not repeated. Other cells need another
 folder: measured later, they would not stand beside these.
