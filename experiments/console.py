@@ -102,8 +102,11 @@ def parse(args_type: type[Args], presets: Mapping[str, Args], words: Sequence[st
         if end.code == 0:
             raise
         text = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", "", complaint.getvalue())
-        # The box's title repeats its content, and its last line points at --help.
-        raise InputError(" ".join(text.split("\n", 1)[-1].split())) from None
+        # The box's title repeats its content, and its last line points at --help: what else a flag is stands there.
+        text = " ".join(text.split("\n", 1)[-1].split())
+        text = re.sub(r" (Got errors|Argument helptext):.*(?= For full helptext)", "", text)
+        text = re.sub(r"no type matching \{None\}\|(\S+) could be instantiated from \[(.*?)\]", r"\2 is no \1", text)
+        raise InputError(text) from None
 
 
 RECORD_FILES = ("runs.jsonl", "cells.jsonl", "study.json")

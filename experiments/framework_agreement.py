@@ -23,6 +23,7 @@ from jaxcompare.records import Experiment, save_records
 
 if TYPE_CHECKING:
     from jaxcompare.data.split import Dataset
+    from jaxcompare.records import RunRecord
 
 EXPERIMENT: Experiment = "framework_agreement"
 KINDS: tuple[tuple[Framework, ExecutionConfig], ...] = (
@@ -48,23 +49,24 @@ class Args:
 
 def run_one(config: RunConfig, dataset: "Dataset", path: Path) -> None:
     """Train in this process, which imports one framework's loop only. A run of JAX goes on from its last checkpoint."""
-    if config.framework == "jax":
-        from jaxcompare.measure.runtime import configure_jax
-        from jaxcompare.training.checkpoints import Checkpoints
-        from jaxcompare.training.fit import fit_seeds
 
-        configure_jax()
-        seeds = [config.training.seed]
-        checkpoints = Checkpoints(training_runs.checkpoints_of(path, config, seeds, dataset.fingerprint))
-        (record,), _ = fit_seeds(config, dataset, seeds, checkpoints=checkpoints)
-    else:
+    def keep(record: "RunRecord") -> None:
+        save_records(path, [dataclasses.replace(record, experiment=EXPERIMENT)])
+
+    if config.framework == "torch":
         from jaxcompare.torch_side.fit import fit
 
-        checkpoints = None
-        record, _ = fit(config, dataset)
-    save_records(path, [dataclasses.replace(record, experiment=EXPERIMENT)])
-    if checkpoints:
-        checkpoints.remove()
+        fit(config, dataset, on_epoch=keep)
+        return
+    from jaxcompare.measure.runtime import configure_jax
+    from jaxcompare.training.checkpoints import Checkpoints
+    from jaxcompare.training.fit import fit_seeds
+
+    configure_jax()
+    seeds = [config.training.seed]
+    checkpoints = Checkpoints(training_runs.checkpoints_of(path, config, seeds, dataset.fingerprint))
+    fit_seeds(config, dataset, seeds, on_epoch=lambda records: keep(*records), checkpoints=checkpoints)
+    checkpoints.remove()
 
 
 def main(args: Args) -> None:

@@ -103,9 +103,21 @@ def run(
     except RuntimeError:
         raise InputError("--executor slurm: there is no srun here; run this where sbatch works") from None
     if where == "slurm":
+        check_accounting()
         options = dict(one.split("=", 1) for one in slurm)
         return follow(start_on_slurm(executor, names, at_once, time_limit, options, alone), len(names))
     return follow(start_here(executor, names, 1 if alone else at_once), len(names))
+
+
+def check_accounting() -> None:
+    """Refuse a cluster where nobody could say that a job was killed: submitit asks Slurm's accounting alone."""
+    try:
+        subprocess.run(["sacct", "--noheader", "--allocations"], check=True, capture_output=True, text=True)
+    except subprocess.CalledProcessError as error:
+        why = (error.stderr.strip().splitlines() or ["exit status 1"])[-1]
+        raise InputError(
+            f"--executor slurm: sacct fails here ({why}), and how a job ended is read from it; run each --job by sbatch"
+        ) from None
 
 
 Jobs = dict[str, "submitit.Job[tuple[int, str]]"]

@@ -1,7 +1,6 @@
 """An experiment as independent jobs: their names, how their ends are told, and that together they are the plain
 command."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -12,8 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import synthetic
-import synthetic_speed
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
 import data_efficiency
@@ -22,12 +19,8 @@ import grid
 import guard
 import jobs
 import training_speed
-from jaxcompare.cell_records import load_cells, load_measurements, save_cells
-from jaxcompare.cells import Cell
-from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig
-from jaxcompare.lines import save_lines
-from jaxcompare.records import load_records, save_records
-from jaxcompare.study import measured
+from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
+from jaxcompare.records import load_records
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = [
@@ -86,6 +79,17 @@ def test_mistakes_are_one_line(module, words, message, fail_script, monkeypatch,
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     monkeypatch.setenv("PYTHONPATH", "")
     assert message in fail_script(module, *words, "--out", tmp_path / "out")
+
+
+def test_slurm_without_accounting_is_refused(fail_script, monkeypatch, tmp_path):
+    """There nobody would say that a job was killed."""
+    for name, body in (("srun", ""), ("sacct", "echo Slurm accounting storage is disabled >&2; exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", "")
+    error = fail_script(data_efficiency, "--executor", "slurm", "--out", tmp_path / "out")
+    assert "sacct fails here (Slurm accounting storage is disabled)" in error
 
 
 # How they are followed.
@@ -204,66 +208,6 @@ def test_a_job_ends_with_the_command_that_began_it():
     status, _ = jobs.Job([sys.executable, "-c", "import time; time.sleep(60)"], parent.pid)()
     assert status < 0
     assert time.monotonic() - begun < 20
-
-
-# What they leave.
-
-
-def test_records_are_merged_once_however_often(tmp_path):
-    runs = [synthetic.run(model, 1000, seed, 0.5) for model in ("cnn", "vit") for seed in (1, 2)]
-    names = ["cnn-1000", "vit-1000"]
-    for name, own in zip(names, (runs[:2], runs[2:]), strict=True):
-        save_records(tmp_path / "jobs" / name / "runs.jsonl", own)
-        (tmp_path / "jobs" / name / "weights").mkdir()
-        (tmp_path / "jobs" / name / "weights" / f"{name}.npz").write_bytes(b"weights")
-    earlier = dataclasses.replace(runs[0], status="interrupted")
-    save_records(tmp_path / "runs.jsonl", [earlier])
-    for _ in range(2):
-        assert grid.merge_runs(tmp_path, [*names, "not-begun"]) == runs
-        assert load_records(tmp_path / "runs.jsonl") == runs
-    assert sorted(path.name for path in (tmp_path / "weights").iterdir()) == [f"{name}.npz" for name in names]
-    assert grid.merge_runs(tmp_path / "empty", names) == []
-
-
-def test_measurements_are_merged_once_however_often(tmp_path):
-    parts = [tmp_path / model for model in ("cnn", "vit")]
-    for part in parts:
-        part.mkdir()
-        save_cells(part / "cells.jsonl", [synthetic_speed.timed(Cell(part.name, "step"), 1.0)])
-        save_lines(part / "costs.jsonl", [synthetic_speed.costs(part.name) | {"git_commit": None}])
-        save_lines(part / "inputs.jsonl", [input_of(part.name)])
-    for _ in range(2):
-        measured.merge(tmp_path, parts)
-        assert [record.cell.model for record in load_cells(tmp_path / "cells.jsonl")] == ["cnn", "vit"]
-        found = load_measurements(tmp_path)
-        assert [line["model"] for line in found["costs"]] == ["cnn", "vit"]
-        assert [line["images_per_s"] for line in found["inputs"]] == [3.0]
-        assert (tmp_path / "cells.csv").read_text().count("\n") == 3
-
-
-def test_measurements_that_cannot_stand_together_are_not_merged(tmp_path):
-    cnn, vit = (synthetic_speed.timed(Cell(model, "step"), 1.0) for model in ("cnn", "vit"))
-    (tmp_path / "part").mkdir()
-    with pytest.raises(InputError, match="none of the jobs has measured a cell"):
-        measured.merge(tmp_path, [tmp_path / "part"])
-    save_cells(tmp_path / "cells.jsonl", [vit])
-    before = (tmp_path / "cells.jsonl").read_text()
-    elsewhere = dataclasses.replace(vit, environment=vit.environment | {"cpu": "another"})
-    for cells, message in (
-        ([cnn], "holds vit JAX step.*, which none of the jobs measures"),
-        ([cnn, dataclasses.replace(vit, git_commit="def")], "the jobs' commit differs"),
-        ([cnn, elsewhere], "the jobs' cpu differs"),
-    ):
-        save_cells(tmp_path / "part" / "cells.jsonl", cells)
-        with pytest.raises(InputError, match=message):
-            measured.merge(tmp_path, [tmp_path / "part"])
-        assert (tmp_path / "cells.jsonl").read_text() == before
-
-
-def input_of(model):
-    environment = synthetic.record().environment
-    values = {"images": 9, "images_per_s": float(len(model)), "environment": environment, "git_commit": None}
-    return {"pipeline": "recipe", "repeat": 0, "workers": 0} | values
 
 
 @pytest.mark.slow
