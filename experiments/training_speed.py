@@ -13,8 +13,10 @@ fails is a row that says why; the others go on.
     python experiments/training_speed.py --dataset folder --data-dir DIR     CIFAR-10
     python experiments/training_speed.py --dataset folder --data-dir DIR --tune --repeats 5
                                                                              a search first, and closer intervals
-    python experiments/training_speed.py --dataset folder --data-dir DIR --batch-sizes 128 16 32 512 --seeds 4
-                                                                             and a sweep, and several seeds in a program
+    python experiments/training_speed.py --dataset folder --data-dir DIR --batch-sizes 128 16 32 512 --train-size 512
+                                                                             and a sweep
+    python experiments/training_speed.py --dataset folder --data-dir DIR --seeds 4
+                                                                             and several seeds in a program
     python experiments/training_speed.py --dataset folder --data-dir DIR --controls no-dropout long-epochs
                                                                              and what the ratios owe to those
     python experiments/training_speed.py --precisions tf32 --train-size 49920          on a GPU
@@ -71,14 +73,14 @@ class Args:
     controls: tuple[Control, ...] | None = None
     """Beside the matrix: the ViT without dropout (`no-dropout`), whose masks the frameworks draw in different ways; the
     CNN's step and epoch over epochs of the recipe's 391 steps (`long-epochs`)."""
-    data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=512))
+    data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=256))
     epochs: int = 4
     """Epochs of each process, 2 or more. The first is warm-up and not counted; each other is a turn, which has more
     until half a second is timed. The quickest turn counts: on a machine with other tenants take 9."""
     seed: int = 42
     """Of initialisation, data and dropout."""
     details: bool = True
-    """Measure the phases of a step, and the input pipelines by themselves, too."""
+    """Measure the phases of a step, the input pipelines by themselves, and compiling with a cache, too."""
     repeats: int = 3
     """Fresh processes per cell, 1 or more. From 2 on ratios have intervals, from 10 on the bootstrap's."""
     tune: bool = False

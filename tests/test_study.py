@@ -133,6 +133,7 @@ def test_details_can_be_left_out(calls, tmp_path):
         "costs": 1,
         "search": 0,
     }
+    assert "compile_warm" not in dict(calls)
     assert training_speed.command_of(dataclasses.replace(training_speed.Args(), details=False)).endswith(
         " --no-details"
     )

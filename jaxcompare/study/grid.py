@@ -15,7 +15,6 @@ DEFAULT: list[tuple[CellEngine, CellInput]] = [
     ("compile", "resident"),
     ("traced", "prepared"),
     ("jit", "prepared"),
-    ("step", "arrays"),
     ("step", "resident"),
     ("epoch", "resident"),
 ]
@@ -26,6 +25,7 @@ ON_GPUS: list[tuple[CellEngine, CellInput]] = [
     ("eager", "arrays"),
     ("step", "recipe"),
     ("step", "host"),
+    ("step", "arrays"),
 ]
 """More of them where there is a GPU: on a CPU what is in host memory is on the device, and a pipeline is measured by
 itself."""

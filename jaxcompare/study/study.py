@@ -41,7 +41,8 @@ class Job:
 def run_study(
     cells: Sequence[Cell], repeats: int, setup: Setup, measured: Measured, log: Log, *, details: bool = True
 ) -> None:
-    """Measure what is missing, and add it to `measured`; without `details` neither phases nor input pipelines alone.
+    """Measure what is missing, and add it to `measured`; without `details` neither phases, nor input pipelines alone, nor
+    compiling with a cache.
 
     Raises:
         InputError: another commit began the measurement, or no cell of it can be measured.
@@ -65,7 +66,8 @@ def run_study(
         for cell in order:
             if (cell, repeat) not in done:
                 groups.setdefault(_group(cell), []).append(cell)
-        jobs += [_turns_job(group, repeat, setup, measured, gates, log) for group in groups.values()]
+        warm = details and not repeat
+        jobs += [_turns_job(group, repeat, setup, measured, gates, log, warm=warm) for group in groups.values()]
         jobs += _input_jobs(repeat, setup, measured) if details else []
     jobs += _phase_jobs(cells, setup, measured) if details else []
     _run(jobs, log)
@@ -87,8 +89,10 @@ def _run(jobs: Sequence[Job], log: Log) -> None:
         took[job.title] = time.perf_counter() - start
 
 
-def _turns_job(cells: Sequence[Cell], repeat: int, setup: Setup, measured: Measured, gates: Gates, log: Log) -> Job:
-    """A fresh process for each of some cells; in the first repeat another, for what compiling takes with a cache."""
+def _turns_job(
+    cells: Sequence[Cell], repeat: int, setup: Setup, measured: Measured, gates: Gates, log: Log, *, warm: bool
+) -> Job:
+    """A fresh process for each of some cells; `warm`: and another, for what compiling takes with a cache."""
     starts: dict[Cell, str] = {}
 
     def begin(cell: Cell) -> None:
@@ -114,8 +118,8 @@ def _turns_job(cells: Sequence[Cell], repeat: int, setup: Setup, measured: Measu
                     measured.add_cell(CellRecord(**context, message=str(outcome)))
                     continue
                 timing = dataclasses.replace(outcome, manifest=outcome.manifest | {"malloc": malloc_settings()})
-                warm = _compile_warm(cell, setup, caches[cell], log) if _is_compiled_warm(cell, repeat) else {}
-                record = CellRecord(**context, **vars(timing), warm_compile_times=warm)
+                times = _compile_warm(cell, setup, caches[cell], log) if warm and _is_compiled_warm(cell) else {}
+                record = CellRecord(**context, **vars(timing), warm_compile_times=times)
                 measured.add_cell(record)
                 log(f"  {cell.title}: {1e6 * record.image_time_s:,.0f} µs per image")
 
@@ -159,9 +163,9 @@ def _compile_warm(cell: Cell, setup: Setup, cache: Path, log: Log) -> dict[str, 
         return {}
 
 
-def _is_compiled_warm(cell: Cell, repeat: int) -> bool:
-    """Whether its warm compilation is measured too: one run, of batches on the device, once; no ratio is made of it."""
-    return cell.compiled and cell.same_step and cell.on_device and cell.seeds == 1 and repeat == 0
+def _is_compiled_warm(cell: Cell) -> bool:
+    """Whether its warm compilation is measured too: one run, of batches on the device. No ratio is made of it."""
+    return cell.compiled and cell.same_step and cell.on_device and cell.seeds == 1
 
 
 def _prepare_batches(cells: Sequence[Cell], setup: Setup) -> None:
