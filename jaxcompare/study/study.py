@@ -41,7 +41,7 @@ class Job:
 def run_study(
     cells: Sequence[Cell], repeats: int, setup: Setup, measured: Measured, log: Log, *, details: bool = True
 ) -> None:
-    """Measure what is missing, and add it to `measured`; without `details` neither phases, nor input pipelines alone, nor
+    """Measure what is missing, and add it to `measured`; without `details` neither phases nor input pipelines alone nor
     compiling with a cache.
 
     Raises:
