@@ -122,10 +122,15 @@ class Checkpoints:
         """The runs are complete."""
         if self._folder.exists():
             # Whether the last one could be written no longer matters.
-            with contextlib.suppress(InputError), self._explained():
-                self._manager.wait_until_finished()
-                self._manager.close()
-            shutil.rmtree(self._folder)
+            for end in (self._manager.wait_until_finished, self._manager.close):
+                with contextlib.suppress(InputError), self._explained():
+                    end()
+            # Of what could not be written, orbax's threads may still write more.
+            for _ in range(20):
+                shutil.rmtree(self._folder, ignore_errors=True)
+                if not self._folder.exists():
+                    break
+                time.sleep(0.1)
             with contextlib.suppress(OSError):  # another program's are there
                 self._folder.parent.rmdir()
 
