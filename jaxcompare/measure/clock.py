@@ -108,7 +108,6 @@ def time_epochs(
     waits: list[float] = []
     faults: list[int] = []
     shares: list[float | None] = []
-
     trained = 0
 
     def train() -> tuple[float, float]:

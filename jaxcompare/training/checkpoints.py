@@ -125,12 +125,11 @@ class Checkpoints:
             for end in (self._manager.wait_until_finished, self._manager.close):
                 with contextlib.suppress(InputError), self._explained():
                     end()
-            # Of what could not be written, orbax's threads may still write more.
-            for _ in range(20):
-                shutil.rmtree(self._folder, ignore_errors=True)
-                if not self._folder.exists():
-                    break
-                time.sleep(0.1)
+            try:
+                shutil.rmtree(self._folder)
+            except OSError:  # orbax's threads may still write of what could not be written
+                time.sleep(1)
+                shutil.rmtree(self._folder)
             with contextlib.suppress(OSError):  # another program's are there
                 self._folder.parent.rmdir()
 
