@@ -24,7 +24,14 @@ from jaxcompare.cells import Cell
 from jaxcompare.config import InputError
 from jaxcompare.report.html import build_page
 from jaxcompare.report.results import Results
-from jaxcompare.report.speed_tables import contrast_table, detail_tables, speed_table, speed_tables, verdict_lines
+from jaxcompare.report.speed_tables import (
+    allocator_table,
+    contrast_table,
+    detail_tables,
+    speed_table,
+    speed_tables,
+    verdict_lines,
+)
 from jaxcompare.report.tables import Table
 from jaxcompare.study.measured import as_json
 
@@ -34,7 +41,7 @@ PHASES = "Where a step's time"
 
 def table_of(study, title):
     """By how its title begins; without rows if it is not there."""
-    tables = [*speed_tables(study), *detail_tables(study)]
+    tables = [*speed_tables(study), *detail_tables(study), allocator_table(study)]
     return next((table for table in tables if table.title.startswith(title)), Table((), [], []))
 
 
@@ -122,7 +129,7 @@ def test_what_the_notes_say_follows_the_records():
 
 def test_no_note_of_a_table_is_long():
     made = speed(synthetic.both_models(), synthetic.both_models(), under_malloc(synthetic.both_models()))
-    for table in [*speed_tables(made), *detail_tables(made)]:
+    for table in [*speed_tables(made), *detail_tables(made), allocator_table(made)]:
         assert all(len(note.split()) <= 60 for note in table.notes), table.title
 
 

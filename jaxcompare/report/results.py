@@ -27,7 +27,7 @@ from jaxcompare.report.run_tables import (
     efficiency_tables,
     summary_table,
 )
-from jaxcompare.report.speed_tables import detail_tables, speed_tables, verdict_lines
+from jaxcompare.report.speed_tables import allocator_table, detail_tables, speed_tables, verdict_lines
 from jaxcompare.report.tables import Table
 from jaxcompare.run_frame import per_run, to_frame
 
@@ -101,6 +101,7 @@ class Results:
             tables["framework_agreement"] = [agreement_table(self.agreement)]
         if self.speed:
             tables["training_speed"] = speed_tables(self.speed)
+            tables["training_speed_allocator"] = [allocator_table(self.speed)]
             tables["training_speed_details"] = detail_tables(self.speed)
         return {name: some for name, found in tables.items() if (some := [table for table in found if table.rows])}
 

@@ -194,7 +194,6 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
     pays = [cell.on_device and (cell.compiled or _plain_eager(cell)) for cell in matrix.cell]
     begun = [f"{when:%Y-%m-%d %H:%M UTC}" for when in study.begun] if study.when else []
     again = say("repeated", study.when, begun), say("missed", [one for one in study.repeated if not one.confirmed])
-    malloc = say("allocator", [measured(f).malloc.iloc[0] for f in (study.frame, study.other_malloc) if len(f)])
     beside = speed_details.work_beside(study.search)
     others = "best", "plain", "without dropout", "seeds", "control", "interaction"
     costs = say("costs", study.costs), say("roofs", speed_details.ceilings(study.frame))
@@ -204,7 +203,6 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
         contrast_table(study, "What else the ratios say", "other_ratios", *others),
         make_table("The search", speed_details.candidates(study.search), CANDIDATES, say("search", beside)),
         make_table("Measured again", study.repetition, REPEATED, *again),
-        make_table("What the allocator's settings change", study.allocated, ALLOCATOR, malloc),
         make_table("From the import to the end of the first step", matrix[pays], COMPILE, say("compile")),
         _phases_table(study),
         _batch_table(study),
@@ -213,6 +211,12 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
         make_table("Input pipelines", pipelines, PIPELINES, say("pipelines", study.inputs)),
     ]
     return [table for table in tables if table.rows]
+
+
+def allocator_table(study: SpeedStudy) -> Table:
+    """A row per cell that was measured under other settings of the allocator too."""
+    settings = [measured(frame).malloc.iloc[0] for frame in (study.frame, study.other_malloc) if len(measured(frame))]
+    return make_table("What the allocator's settings change", study.allocated, ALLOCATOR, say("allocator", settings))
 
 
 def _plain_eager(cell: Cell) -> bool:

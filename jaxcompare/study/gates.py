@@ -38,7 +38,7 @@ def open_gates(cells: Sequence[Cell], setup: Setup, log: Log) -> Gates:
     Nothing is timed yet, so two processes run at once.
     """
     # The slowest first: none is left alone at the end.
-    gates = sorted(dict.fromkeys(map(gate_of, cells)), key=lambda gate: gate.engine not in ("op", "traced"))
+    gates = sorted(dict.fromkeys(map(gate_of, cells)), key=lambda gate: gate.engine not in ("op", "traced", "compile"))
     if gates:
         log(f"parity gates: {len(gates)} sides against PyTorch in float64, two at a time")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:

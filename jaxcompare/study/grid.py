@@ -43,18 +43,17 @@ CONTROLLED: dict[Control, tuple[ModelName, tuple[CellEngine, ...]]] = {
 """The model that a control changes, and the engines that it is measured with, on the device; their opponents too. Of a
 slow model's steps, dispatch is less: of the recipe's epochs the quick one's are measured."""
 
-OPPONENTS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [("cnn", "eager", ("channels-last",))]
-"""Measured wherever their engine is: PyTorch may be at its fastest there."""
-
 OPPONENTS_ON_CPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [
     ("cnn", "eager", ("channels-last", "fused", "replicas")),
     ("vit", "eager", ("dropout-bits", "fused", "replicas")),
 ]
 OPPONENTS_ON_GPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [
+    ("cnn", "eager", ("channels-last",)),
     ("cnn", "compile", ("channels-last",)),
     ("cnn", "compile", ("channels-last", "reduce-overhead")),
     ("vit", "compile", ("reduce-overhead",)),
 ]
+"""Measured wherever their engine is, without a search: PyTorch may be at its fastest there."""
 
 STAGES_ON_CPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [("cnn", "step", ("im2col",))]
 """Of the default matrix: between plain jit and this package's step. In float32: below it this package's convolutions
@@ -89,7 +88,7 @@ def build_grid(axes: Axes, *, gpu: bool, tuned: Sequence[Cell] | None = None) ->
         InputError: no engine that is measured can carry a control.
     """
     default, cells = DEFAULT + (ON_GPUS if gpu else []), []
-    guesses = OPPONENTS + (OPPONENTS_ON_GPUS if gpu else OPPONENTS_ON_CPUS) if tuned is None else []
+    guesses = [] if tuned is not None else OPPONENTS_ON_GPUS if gpu else OPPONENTS_ON_CPUS
     stages = STAGES_ON_CPUS if axes.engines is None and axes.inputs is None and not gpu else []
     opponents, of_float32 = (
         [Cell(model, engine, options=options) for model, engine, options in ways] for ways in (guesses, stages)
