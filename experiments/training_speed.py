@@ -9,7 +9,7 @@ Before a side is timed it passes a parity gate: from shared weights and batches,
 10 steps are PyTorch's in float64, within its precision's tolerance. A side that does not pass has no time. A cell that
 fails is a row that says why; the others go on.
 
-    python experiments/training_speed.py --preset quick                      scikit-learn's digits, 5 minutes on 2 cores
+    python experiments/training_speed.py --preset quick                      scikit-learn's digits, 4 minutes on 2 cores
     python experiments/training_speed.py --dataset folder --data-dir DIR     CIFAR-10
     python experiments/training_speed.py --dataset folder --data-dir DIR --tune --repeats 5
                                                                              a search first, and closer intervals
