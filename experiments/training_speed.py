@@ -22,8 +22,8 @@ fails is a row that says why; the others go on.
     python experiments/training_speed.py --precisions tf32 --train-size 49920          on a GPU
 
 --tune searches for the fastest options of each framework first. On a GPU there are more cells: torch.compile with CUDA
-graphs, and inputs that are copied. Every cell has a fresh process, which runs one framework. On a CPU all processes
-of a model train an epoch each in turn, so that a machine that drifts slows every side alike. Keep other work off the
+graphs, and inputs that are copied. Every cell has a fresh process, which runs one framework. On a CPU the
+processes of a model train in turn, so that a machine that drifts slows every side alike. Keep other work off the
 machine. Stopped at any point, the same command goes on.
 """
 
@@ -221,9 +221,9 @@ def check_args(args: Args) -> None:
         raise InputError(f"--repeats: must be at least 1, not {args.repeats}")
     if args.epochs < 2:
         raise InputError("--epochs: must be more than 1: the first is warm-up")
-    for flag, values, least in (("--batch-sizes", args.batch_sizes, 1), ("--seeds", args.seeds or (1,), 1)):
-        if not values or min(values) < least:
-            raise InputError(f"{flag}: must be at least {least}, not {values}")
+    for flag, values in (("--batch-sizes", args.batch_sizes), ("--seeds", args.seeds or (1,))):
+        if not values or min(values) < 1:
+            raise InputError(f"{flag}: must be at least 1, not {values}")
     for flag in ("engines", "inputs", "precisions", "batch_sizes", "seeds", "controls"):
         values = getattr(args, flag)
         if values is not None and (not values or len(set(values)) < len(values)):

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -162,3 +163,12 @@ def test_the_summary_has_what_was_measured():
     elsewhere = [runs[0], dataclasses.replace(runs[1], environment=runs[1].environment | {"cpu": "another"})]
     assert [row["Seconds an epoch"] for row in table(elsewhere)] == ["-"] * 2
     assert "summary" not in Results(speed=speed).tables
+
+
+def test_no_experiment_is_left_out_of_what_the_package_may_not_import():
+    (contract,) = (
+        found
+        for found in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+        if found["name"] == "The package does not know its experiments"
+    )
+    assert contract["forbidden_modules"] == sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))

@@ -16,7 +16,7 @@ from jaxcompare.data.datasets import load_dataset
 from jaxcompare.data.split import training_subset
 from jaxcompare.jax_side import epochs as jax_epochs
 from jaxcompare.jax_side import side as jax_side
-from jaxcompare.measure.parity import Deviation
+from jaxcompare.measure.parity import Deviation, load_reference
 from jaxcompare.models import layers
 from jaxcompare.side import Setup
 from jaxcompare.study import gates, worker
@@ -37,6 +37,8 @@ def reference(request, shallow, tmp_path_factory):
         patch.setattr(worker, "_sleep_when_idle", lambda: None)
         patch.setattr(jax_side, "configure_jax", lambda **_: None)
         worker.make_reference(request.param, SETUP, path)
+        # Of batches of the recipe's size, not the cells': here of all images there are.
+        assert load_reference(path).labels.shape[1] == 40
         yield request.param, path
 
 

@@ -20,10 +20,11 @@ FASTEST = ("channels-last", "foreach"), ("im2col", "slices-16")
 def asked(monkeypatch):
     """(cell, epochs, cold) of every process: of FASTEST's cells an epoch takes a second, of others more; all that is
     compiled by PyTorch fails."""
-    found = []
+    found, caches = [], {}
 
     def answer(_, cell, setup, cache, cold):
         found.append((cell, setup.training.epochs, cold))
+        caches.setdefault(cell, set()).add(cache.name)
         if cell.engine == "compile":
             raise CellFailed("no compiler")
         slower = 0.0 if cell.options in FASTEST else 1 + len(cell.title) / 100
@@ -31,7 +32,9 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(turns, "fresh_process", in_place_of_fresh_process(answer))
     monkeypatch.setattr(measured, "find_commit", lambda: "abc")
-    return found
+    yield found
+    # A cell's cache is its own, and the same in every round.
+    assert [len(of_cell) for of_cell in caches.values()] == [1] * len(set().union(*caches.values()))
 
 
 def run(folder, setup=SETUP):

@@ -207,7 +207,7 @@ def test_controls_are_held_against_the_same_cell_without():
     vit, vit_step = (dataclasses.replace(cell, model="vit") for cell in (EAGER, STEP))
     bare, bare_step = (dataclasses.replace(cell, control="no-dropout") for cell in (vit, vit_step))
     made = speed([*study(), *study({vit: 400.0, vit_step: 200.0, bare: 250.0, bare_step: 225.0, LAST: 40.0})])
-    found = {one.cell: (one.other, one.ratio.value) for one in made.of("control")}
+    found = {one.cell: (one.other, one.ratio.value) for one in made.of("change")}
     assert found == {
         bare: (vit, pytest.approx(0.625)),
         bare_step: (vit_step, pytest.approx(1.125)),

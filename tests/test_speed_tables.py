@@ -152,7 +152,7 @@ def test_contrasts_have_one_layout():
     ) in table.rows
     assert ("CNN", "all", RECIPE.title, EPOCH.title, "16.0 (16.0 to 16.0)", "-", "100 %") in table.rows
     level = speed(scattered({EAGER: (100, 100, 100), Cell("cnn", "eager", options=("channels-last",)): (90, 100, 110)}))
-    (control,) = contrast_table(level, "title", "other_ratios", "control").rows
+    (control,) = contrast_table(level, "title", "other_ratios", "change").rows
     assert "undecided" in control[-1]
     both = contrast_table(speed(synthetic.both_models()), "title", "other_ratios", "interaction")
     assert [row[0] for row in both.rows] == ["both"] * 5

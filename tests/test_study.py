@@ -51,7 +51,7 @@ class Calls(list):
         found = self.answers[function.__name__]
         if callable(found):
             found = found(arguments[0])
-        if isinstance(found, Exception):
+        if isinstance(found, BaseException):
             raise found
         return found
 
@@ -102,6 +102,16 @@ def test_repeats_go_round_and_what_fails_is_a_row(calls, tmp_path):
     assert [len(found.others[name]) for name in ("inputs", "phases", "costs")] == [8, 2, 1]
     assert lines.count(f"  {CELLS[1].title}: not measured: no compiler") == 1
     assert any("about 1 min left" in line for line in lines)
+
+
+def test_every_round_after_the_first_has_an_order_of_its_own(calls, tmp_path):
+    cells = [Cell("cnn", engine) for engine in ("eager", "jit", "step", "chunk", "epoch")]
+    run(tmp_path, cells, repeats=3)
+    timed = [cell for name, cell in calls if name == "time_epochs"]
+    rounds = [tuple(timed[first : first + 5]) for first in (0, 5, 10)]
+    assert rounds[0] == tuple(cells)
+    assert len(set(rounds)) == 3
+    assert {frozenset(of_round) for of_round in rounds} == {frozenset(cells)}
 
 
 def test_a_cell_whose_gate_is_refused_is_not_timed(calls, tmp_path):
@@ -187,6 +197,11 @@ def test_a_measurement_goes_on_where_it_stopped(calls, tmp_path, monkeypatch):
     calls.clear()
     run(tmp_path)
     assert calls == []
+    # What was timed does not wait for what compiling takes with a cache.
+    calls.answers["compile_warm"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "other", CELLS[2::-2])
+    assert [record.cell for record in load_cells(tmp_path / "other" / "cells.jsonl")] == CELLS[2::-2]
     # Cells measured later would not stand beside these.
     with pytest.raises(InputError, match="holds cnn PyTorch eager, resident input, which this call does not measure"):
         run(tmp_path, [Cell("cnn", "step")])

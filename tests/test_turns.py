@@ -95,6 +95,10 @@ def test_on_a_gpu_and_with_a_loader_a_process_runs_from_end_to_end(happened):
     run(recipe, STEP)
     assert of(happened) == [("eager", 0), ("step", 2), ("step", 1), ("step", 0)]
     happened.clear()
+    # This package's host pipeline has no workers.
+    run(dataclasses.replace(EAGER, input="host"), STEP)
+    assert of(happened) == [(engine, left) for left in (2, 1, 0) for engine in ("eager", "step")]
+    happened.clear()
     run(EAGER, STEP, setup=dataclasses.replace(SETUP, gpu=True))
     assert of(happened) == [("eager", 0), ("step", 0)]
 

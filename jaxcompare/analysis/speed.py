@@ -65,7 +65,7 @@ def baseline(cells: Sequence[Cell], cell: Cell) -> Cell | None:
 
 
 def best(
-    frame: pd.DataFrame, like: Cell, framework: Framework, *engines: str, with_options: bool = True
+    frame: pd.DataFrame, like: Cell, framework: Framework, *, eager: bool = False, with_options: bool = True
 ) -> Cell | None:
     """The quickest way of a framework to train a cell's model: by the median, of all in the matrix that passed the gate
     and take the same steps, a single run whose batches are there before they are needed; where both frameworks have
@@ -73,7 +73,7 @@ def best(
 
     Args:
         like: gives model and precision.
-        engines: only these; all if not given.
+        eager: PyTorch's eager alone.
         with_options: those too that change how a step is run.
     """
     found = measured(in_matrix(frame))
@@ -84,8 +84,8 @@ def best(
     alike = resident.framework.nunique() == 2
     found = resident if alike else found[may & found.input.isin([*ON_DEVICE, "arrays"])]
     may = found.framework == framework
-    if engines:
-        may &= found.engine.isin(engines)
+    if eager:
+        may &= found.engine == "eager"
     if not with_options:
         may &= found.options == ""
     return _fastest(found[may])
@@ -97,8 +97,8 @@ def _fastest(rows: pd.DataFrame) -> Cell | None:
 
 
 def best_eager(frame: pd.DataFrame, like: Cell) -> Cell | None:
-    """What compiling has to beat: PyTorch eager in its quickest layout."""
-    return best(frame, like, "torch", "eager")
+    """What compiling has to beat: PyTorch eager with its quickest options."""
+    return best(frame, like, "torch", eager=True)
 
 
 def verdict_pairs(frame: pd.DataFrame) -> list[Pair]:
@@ -117,7 +117,7 @@ def plain_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
         (ours,), (theirs,) = verdict.above, verdict.below
         if ours.options or theirs.options:
             plain = best(frame, ours, "jax", with_options=False)
-            eager = best(frame, ours, "torch", "eager", with_options=False)
+            eager = best(frame, ours, "torch", eager=True, with_options=False)
             if plain and eager:
                 yield Pair("plain", "without options", (plain,), (eager,))
 
@@ -180,8 +180,8 @@ def stage_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
 
 
 def interaction_pairs(frame: pd.DataFrame) -> Iterator[Pair]:
-    """For each compiled way that both models were run in: the ViT's times as fast as PyTorch eager, in the same layout,
-    over the CNN's."""
+    """For each compiled way that both models were run in: the ViT's times as fast as PyTorch eager, with the same
+    options, over the CNN's."""
     cells = cells_of(comparable(frame))
     for cnn in (cell for cell in cells if cell.model == "cnn" and cell.compiled):
         vit = dataclasses.replace(cnn, model="vit")
@@ -194,7 +194,7 @@ def pairs(frame: pd.DataFrame) -> list[Pair]:
     """All that a study compares, by kind: `over eager` as the recipe has it, `over the best` of PyTorch; the `best`
     of JAX over that, the same of `plain` cells, without options, and `without dropout`; several `seeds` in one program
     over one; each `stage` from the recipe's loop to JAX's program of an epoch (time before it over time after), the
-    `whole` way and what stands `beside` it; a cell under a `control`, or with options, over itself without; the
+    `whole` way and what stands `beside` it; a cell with a `change`, a control or options, over itself without; the
     `interaction`, times as fast as PyTorch eager, of the ViT over the CNN."""
     found = measured(at_main_size(frame))
     cells = cells_of(found)
@@ -211,5 +211,5 @@ def pairs(frame: pd.DataFrame) -> list[Pair]:
             pairs.append(Pair("seeds", f"{cell.seeds} seeds in one program", (cell,), (single,)))
         if cell.changes:
             plain = dataclasses.replace(cell, control=None, options=cell.options if cell.control else ())
-            pairs.append(Pair("control", cell.changes, (cell,), (plain,)))
+            pairs.append(Pair("change", cell.changes, (cell,), (plain,)))
     return pairs

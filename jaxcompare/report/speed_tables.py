@@ -195,7 +195,7 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
     begun = [f"{when:%Y-%m-%d %H:%M UTC}" for when in study.begun] if study.when else []
     again = say("repeated", study.when, begun), say("missed", [one for one in study.repeated if not one.confirmed])
     beside = speed_details.work_beside(study.search)
-    others = "best", "plain", "without dropout", "seeds", "control", "interaction"
+    others = "best", "plain", "without dropout", "seeds", "change", "interaction"
     costs = say("costs", study.costs), say("roofs", speed_details.ceilings(study.frame))
     pipelines = speed_details.pipelines(study.inputs).reset_index()
     tables = [

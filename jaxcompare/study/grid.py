@@ -40,8 +40,8 @@ CONTROLLED: dict[Control, tuple[ModelName, tuple[CellEngine, ...]]] = {
     "no-dropout": ("vit", ("eager", "compile", "traced", "jit", "step")),
     "long-epochs": ("cnn", ("step", "epoch")),
 }
-"""The model that a control changes, and the engines that it is measured with, on the device; their opponents too. Of a
-slow model's steps, dispatch is less: of the recipe's epochs the quick one's are measured."""
+"""The model that a control changes, and the engines that it is measured with, on the device; their opponents too. Long
+epochs are the CNN's, whose short steps show dispatch most."""
 
 OPPONENTS_ON_CPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [
     ("cnn", "eager", ("channels-last", "fused", "replicas")),

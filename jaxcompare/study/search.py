@@ -108,10 +108,9 @@ def halve(cells: Sequence[Cell], time: Time) -> list[Cell]:
 def _time(
     setup: Setup, measured: Measured, log: Callable[[str], None], caches: Path, cells: Sequence[Cell], number: int
 ) -> dict[Cell, float]:
-    """Seconds an image over 2 ** `number` turns, the round's; measured now or before."""
+    """Seconds an image in the quickest of 2 ** `number` turns, the round's; measured now or before."""
     missing = [cell for cell in cells if not measured.has("search", {"cell": as_json(cell), "round": number})]
-    if missing:
-        check_one_commit(measured, missing)
+    check_one_commit(measured, missing)
     of_round = dataclasses.replace(setup, training=dataclasses.replace(setup.training, epochs=1 + 2**number))
 
     def cache_of(cell: Cell) -> Path:

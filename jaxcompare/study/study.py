@@ -1,4 +1,5 @@
-"""A speed study: gates first, then all cells of a model in turn, again and again; each round is on disk at once.
+"""A speed study: gates and costs first; then in every repeat the cells of a model, precision and batch size in turn, on
+disk when the last of them is done, and the input pipelines; phases last.
 
 One measurement is one folder. Called again it goes on; what is there already is not repeated. Other cells need another
 folder: measured later, they would not stand beside these.
@@ -118,10 +119,15 @@ def _turns_job(
                     measured.add_cell(CellRecord(**context, message=str(outcome)))
                     continue
                 timing = dataclasses.replace(outcome, manifest=outcome.manifest | {"malloc": malloc_settings()})
-                times = _compile_warm(cell, setup, caches[cell], log) if warm and _is_compiled_warm(cell) else {}
-                record = CellRecord(**context, **vars(timing), warm_compile_times=times)
+                record = CellRecord(**context, **vars(timing))
                 measured.add_cell(record)
                 log(f"  {cell.title}: {1e6 * record.image_time_s:,.0f} µs per image")
+            # What was timed is on disk before this begins.
+            for place, record in enumerate(measured.cells):
+                if warm and record.cell in caches and not record.message and _is_compiled_warm(record.cell):
+                    times = _compile_warm(record.cell, setup, caches[record.cell], log)
+                    measured.cells[place] = dataclasses.replace(record, warm_compile_times=times)
+                    measured.save_cells()
 
     model, precision, size = _group(cells[0])
     kind = "" if precision == "float32" else f", {precision}"
@@ -156,8 +162,7 @@ def describe_cell(cell: Cell, repeat: int, setup: Setup, gates: Gates) -> dict[s
 
 def _compile_warm(cell: Cell, setup: Setup, cache: Path, log: Log) -> dict[str, dict[str, Any]]:
     try:
-        with arena_of(cell):
-            return in_fresh_process(worker.compile_warm, cell, setup, cache)
+        return in_fresh_process(worker.compile_warm, cell, setup, cache)
     except CellFailed as error:
         log(f"  {cell.title}: no warm compilation: {error}")
         return {}
@@ -216,7 +221,8 @@ def _phase_jobs(cells: Sequence[Cell], setup: Setup, measured: Measured) -> list
     return [
         Job(f"{cell.model} {cell.title}: phases of a step", functools.partial(run, cell))
         for cell in cells
-        if (cell.engine in ("eager", "step"), cell.input, cell.seeds) == (True, "resident", 1)
+        if cell.engine in ("eager", "step")
+        and (cell.input, cell.seeds) == ("resident", 1)
         and (cell.batch_size, cell.control, cell.options) == (cells[0].batch_size, None, ())
         and is_missing(cell)
     ]

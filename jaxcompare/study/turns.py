@@ -2,7 +2,7 @@
 warm-up; then one after another trains a turn's epochs, until none is left.
 
 What slows a machine for a while slows every cell alike: ratios hold where times do not. Processes of a GPU, which is
-nobody else's, and those with a loader, whose workers would go on meanwhile, run from end to end.
+nobody else's, and those with the recipe's loader, whose workers would go on meanwhile, run from end to end.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ def time_in_turns(
                 cell = waiting.pop(0)
                 begin(cell)
                 with arena_of(cell):
-                    pausing = not setup.gpu and cell.input not in ("recipe", "host")
+                    pausing = not setup.gpu and cell.input != "recipe"
                     call = fresh_process(worker.time_epochs, cell, setup, cache_of(cell), cold, pausing=pausing)
                     process = stack.enter_context(call)
                 if work(cell, process):

@@ -1,4 +1,4 @@
-"""What a fresh process does: one cell, one gate, one phase table. It trains in one framework, imported only here."""
+"""What a fresh process does. It trains in one framework, imported only here."""
 
 import dataclasses
 import os
