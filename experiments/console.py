@@ -105,8 +105,15 @@ def parse(args_type: type[Args], presets: Mapping[str, Args], words: Sequence[st
         # The box's title repeats its content, and its last line points at --help: what else a flag is stands there.
         text = " ".join(text.split("\n", 1)[-1].split())
         text = re.sub(r" (Got errors|Argument helptext):.*(?= For full helptext)", "", text)
+        text = re.sub(r"^Error parsing \w+: (.*) For full helptext.*", r"\1", text)
+        text = re.sub(r"(?<=Expected one of \().*(?=\))", _sorted, text)
         text = re.sub(r"no type matching \{None\}\|(\S+) could be instantiated from \[(.*?)\]", r"\2 is no \1", text)
         raise InputError(text) from None
+
+
+def _sorted(choices: re.Match[str]) -> str:
+    """As tyro has them they are a set's; None is what a flag is that is not given."""
+    return ", ".join(sorted(set(choices[0].split(", ")) - {"'None'"}))
 
 
 RECORD_FILES = ("runs.jsonl", "cells.jsonl", "study.json")

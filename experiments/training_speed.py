@@ -222,8 +222,8 @@ def check_args(args: Args) -> None:
     if args.epochs < 2:
         raise InputError("--epochs: must be more than 1: the first is warm-up")
     for flag, values in (("--batch-sizes", args.batch_sizes), ("--seeds", args.seeds or (1,))):
-        if not values or min(values) < 1:
-            raise InputError(f"{flag}: must be at least 1, not {values}")
+        if values and min(values) < 1:
+            raise InputError(f"{flag}: must be at least 1, not {min(values)}")
     for flag in ("engines", "inputs", "precisions", "batch_sizes", "seeds", "controls"):
         values = getattr(args, flag)
         if values is not None and (not values or len(set(values)) < len(values)):

@@ -42,7 +42,7 @@ class Picture:
 def panels(count: int, width: float = 6.0, height: float = 4.4, *, rows: int = 1) -> tuple[Figure, Sequence[Axes]]:
     """A figure of panels side by side, each of a size in inches."""
     # Laid out for the SVG; in the PNG letters are a little wider, and long labels would be cut off.
-    layout = ConstrainedLayoutEngine(w_pad=0.12)
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
     figure = Figure(figsize=(width * max(count, 1.3), height * rows), layout=layout)
     return figure, list(np.ravel(figure.subplots(rows, count)))
 

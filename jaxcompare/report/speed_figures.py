@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -36,7 +37,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "compile": {"color": "#e69f00", "marker": "s", "linestyle": (0, (8, 2))},
     "op": {"color": "#808080", "marker": "v", "linestyle": (0, (1, 3))},
     "traced": {"color": "#808080", "marker": "<", "linestyle": (0, (1, 1))},
-    "jit": {"color": "#56b4e9", "marker": "d", "linestyle": (0, (5, 1))},
+    "jit": {"color": "#56b4e9", "marker": "d", "linestyle": (0, (6, 2, 1, 2, 1, 2))},
     "step": {"color": "#0072b2", "marker": "^", "linestyle": "--"},
     "chunk": {"color": "#009e73", "marker": "P", "linestyle": "-."},
     "epoch": {"color": "#d55e00", "marker": "X", "linestyle": ":"},
@@ -48,7 +49,7 @@ CHANGED_MARKERS = {"eager": "*", "compile": "p"}
 
 def style_of(cell: Cell) -> dict[str, Any]:
     """A cell's; where something is changed of it, its engine's with another marker and dash."""
-    changed = {"marker": CHANGED_MARKERS.get(cell.engine, "h"), "linestyle": (0, (3, 1, 1, 1))}
+    changed = {"marker": CHANGED_MARKERS.get(cell.engine, "h"), "linestyle": (0, (5, 1))}
     return STYLES[cell.engine] | (changed if cell.changes else {})
 
 
@@ -66,7 +67,7 @@ def break_even_curves(study: SpeedStudy) -> Figure:
     frame = leading(study.frame)
     cells = [cell for cell in cells_of(frame) if cell.compiled or cell.engine == "eager"]
     of_panel = list(dict.fromkeys(cell.group for cell in cells))
-    figure, axes_of = panels(len(of_panel), height=6.0)  # room for legends
+    figure, axes_of = panels(len(of_panel), height=6.4)  # room for legends
     for axes, group in zip(axes_of, of_panel, strict=True):
         _cumulative_seconds(axes, study, [cell for cell in cells if cell.group == group])
         axes.set_title(model_label(*group))
@@ -76,21 +77,34 @@ def break_even_curves(study: SpeedStudy) -> Figure:
 
 def _cumulative_seconds(axes: Axes, study: SpeedStudy, cells: Sequence[Cell]) -> None:
     """One model's lines, until half as far again as the last crossing; the legend says where each crosses."""
-    paid = {one.cell: one for one in study.break_evens if one.cell in cells and 0 < one.steps[0] < math.inf}
-    last = 1.5 * max((one.steps[0] for one in paid.values()), default=200.0)
+    paid = {one.cell: one for one in study.break_evens if one.cell in cells}
+    crossings = [one.steps[0] for one in paid.values() if 0 < one.steps[0] < math.inf]
+    steps = np.geomspace(1, 1.5 * max(crossings, default=200.0), 100)
     for row in _rows(study, cells):
         once, step, style = row.one_time_s.middle, row.step_time_s.middle, style_of(row.cell)
         label = engine_label(row.cell)
         if one := paid.get(row.cell):
             crossing = one.steps[0]
-            label += f": {crossing:,.0f} steps{'' if one.over.direction else ', undecided'}"
-            dot = {"color": style["color"], "marker": style["marker"], "edgecolor": "black", "linewidth": 0.6}
-            axes.scatter(crossing, once + crossing * step, s=36, zorder=3, **dot)
-        axes.plot((0, last), (once, once + last * step), label=label, **style | {"marker": None, "linewidth": 2})
-    axes.set(xlabel="optimiser steps", ylabel="cumulative seconds, with compilation", xlim=(0, last))
-    axes.set_ylim(0)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+            label += f": {number(',.0f')(one.reach(one.steps))}"
+            if crossing in crossings:
+                dot = {"color": style["color"], "marker": style["marker"], "edgecolor": "black", "linewidth": 0.6}
+                axes.scatter(crossing, once + crossing * step, s=36, zorder=3, **dot)
+        axes.plot(steps, once + steps * step, label=label, **style | {"marker": None, "linewidth": 2})
+    log_scale(axes, "xy")
+    axes.xaxis.set_major_locator(LogLocator())
+    axes.set(
+        xlabel="optimiser steps (log scale)",
+        ylabel="cumulative seconds, with compilation (log scale)",
+        xlim=(steps[0], steps[-1]),
+    )
+    axes.legend(
+        fontsize=8,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.16),
+        handlelength=4,
+        title="Break-even, steps",
+        title_fontsize=8,
+    )
 
 
 def speed_matrix(study: SpeedStudy) -> Figure:

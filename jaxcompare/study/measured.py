@@ -57,7 +57,11 @@ def load_measured(folder: Path, setup: Setup, cells_asked: Sequence[Cell]) -> Me
         for name, there, here in (
             # A cell that failed has none.
             ("--malloc", record.manifest.get("malloc", malloc) or "default", malloc or "default"),
-            ("what is in the images (--dataset, --image-size)", record.data_fingerprint, setup.dataset.fingerprint),
+            (
+                "what is in the images (--dataset, --image-size)",
+                record.data_fingerprint[:12],
+                setup.dataset.fingerprint[:12],
+            ),
             ("--train-size", record.train_images, len(setup.dataset.train)),
             ("--seed", record.seed, setup.training.seed),
             ("--epochs", record.epochs, setup.training.epochs),
