@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from jaxcompare.torch_side.models import BitDropout, BitDropoutAttention, build_model
+from jaxcompare.torch_side.models import BitDropout, BitDropoutAttention, DotProductAttention, build_model
 
 
 def test_it_keeps_as_many_as_it_should_and_scales_them():
@@ -28,10 +28,11 @@ def test_it_changes_nothing_in_evaluation_or_at_rate_0():
     assert BitDropout(0.0)(ones) is ones
 
 
-def test_attention_is_multi_head_attention_and_drops_its_probabilities():
+@pytest.mark.parametrize("attention", [DotProductAttention, BitDropoutAttention])
+def test_attention_is_multi_head_attention_and_drops_its_probabilities(attention):
     torch.manual_seed(0)
     reference = nn.MultiheadAttention(32, 4, dropout=0.5, batch_first=True).eval()
-    ours = BitDropoutAttention(32, 4, dropout=0.5, batch_first=True).eval()
+    ours = attention(32, 4, dropout=0.5, batch_first=True).eval()
     ours.load_state_dict(reference.state_dict())
     tokens = torch.randn(3, 7, 32)
     expected = reference(tokens, tokens, tokens, need_weights=False)[0].detach()

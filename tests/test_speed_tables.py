@@ -125,6 +125,14 @@ def test_what_the_notes_say_follows_the_records():
     (verdict,) = verdict_lines(speed([*records, disturbed]))
     assert "34 %" in verdict
     assert "%" not in verdict_lines(speed([*records, last]))[0]
+    # What stands beside the best counts too.
+    bare = [
+        timed(dataclasses.replace(cell, model="vit", control="no-dropout"), ms)
+        for cell, ms in ((EAGER, 9.0), (STEP, 8.0))
+    ]
+    both = [timed(dataclasses.replace(cell, model="vit"), ms) for cell, ms in ((EAGER, 9.0), (STEP, 8.0))]
+    busy = [dataclasses.replace(record, others_share=0.34) for record in bare]
+    assert ["34 %" in verdict_lines(speed([*both, *some]))[0] for some in (bare, busy)] == [False, True]
 
 
 def test_no_note_of_a_table_is_long():

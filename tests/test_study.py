@@ -114,6 +114,15 @@ def test_every_round_after_the_first_has_an_order_of_its_own(calls, tmp_path):
     assert {frozenset(of_round) for of_round in rounds} == {frozenset(cells)}
 
 
+def test_a_control_takes_its_turns_apart(calls, tmp_path):
+    cells = [Cell("vit", "eager"), Cell("vit", "step", control="no-dropout"), Cell("vit", "step")]
+    _, lines = run(tmp_path, cells, repeats=1)
+    assert [line.partition("] ")[2] for line in lines if line.endswith("in turn")] == [
+        "vit, batches of 128: 2 executions in turn",
+        "vit, no-dropout, batches of 128: 1 executions in turn",
+    ]
+
+
 def test_a_cell_whose_gate_is_refused_is_not_timed(calls, tmp_path):
     opened = calls.answers["pass_gate"]
     calls.answers["pass_gate"] = lambda gate: opened | {"logits": 0.5 * (gate.engine == "step")}

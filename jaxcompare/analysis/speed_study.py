@@ -185,12 +185,14 @@ class SpeedStudy:
 
     @cached_property
     def allocated(self) -> pd.DataFrame:
-        """A row a cell that was measured under the allocator's other settings too: Ratios over PyTorch eager `here` and
-        `there`, the factor from the one to the other, page faults an epoch here and there."""
+        """A row a cell that was measured under the allocator's other settings too: Ratios over the best of PyTorch's
+        among them `here` and `there`, the factor from the one to the other, page faults an epoch here and there."""
         there, rows = image_times(self.other_malloc), []
-        for cell in (cell for cell in cells_of(at_main_size(self.frame)) if {cell} <= set(self.times) & set(there)):
-            eager = baseline(cells_of(self.frame), cell)
-            pair = Pair("over eager", "", (cell,), (eager,)) if eager and eager != cell and eager in there else None
+        both = at_main_size(self.frame)
+        both = both[both.cell.isin(set(self.times) & set(there))] if len(there) else both[:0]
+        for cell in cells_of(both):
+            fastest = best(both, cell, "torch")
+            pair = Pair("over the best", "", (cell,), (fastest,)) if fastest and fastest != cell else None
             faults = [spread(frame.page_faults[frame.cell == cell]) for frame in (self.frame, self.other_malloc)]
             over = [ratio(times, pair) for times in (self.times, there)] if pair else [ITSELF, ITSELF]
             rows.append((cell, *over, change(self.times, there, pair) if pair else None, *faults))

@@ -59,7 +59,7 @@ REPEATED: Columns = {
 }
 
 ALLOCATOR: Columns = CELL | {
-    "Over PyTorch eager": ("here", ratio_text),
+    "Over the best of PyTorch": ("here", ratio_text),
     "The same, second setting": ("there", ratio_text),
     "Change": ("change", ratio_text),
     "Page faults an epoch": ("faults_here", number(",.0f")),
@@ -150,13 +150,13 @@ def verdict_lines(study: SpeedStudy) -> list[str]:
         say(
             "best",
             one,
-            plain.get(one.cell.group),
-            without.get(one.cell.group),
+            *beside,
             again,
             study.when,
-            study.others_share([*one.pair.above, *one.pair.below]),
+            study.others_share([cell for said in (one, *beside) if said for cell in said.pair.above + said.pair.below]),
         )
         for one, again in study.verdicts
+        for beside in [(plain.get(one.cell.group), without.get(one.cell.group))]
     ]
 
 
@@ -215,8 +215,9 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
 
 def allocator_table(study: SpeedStudy) -> Table:
     """A row per cell that was measured under other settings of the allocator too."""
-    settings = [measured(frame).malloc.iloc[0] for frame in (study.frame, study.other_malloc) if len(measured(frame))]
-    return make_table("What the allocator's settings change", study.allocated, ALLOCATOR, say("allocator", settings))
+    found = [measured(frame) for frame in (study.frame, study.other_malloc)]
+    said = [(of.malloc.iloc[0], of.repeat.nunique()) for of in found if len(of)]
+    return make_table("What the allocator's settings change", study.allocated, ALLOCATOR, say("allocator", said))
 
 
 def _plain_eager(cell: Cell) -> bool:

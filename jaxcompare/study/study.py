@@ -1,5 +1,5 @@
-"""A speed study: gates and costs first; then in every repeat the cells of a model, precision and batch size in turn, on
-disk when the last of them is done, and the input pipelines; phases last.
+"""A speed study: gates and costs first; then in every repeat the cells of a model, precision, batch size and control in
+turn, on disk when the last of them is done, and the input pipelines; phases last.
 
 One measurement is one folder. Called again it goes on; what is there already is not repeated. Other cells need another
 folder: measured later, they would not stand beside these.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcompare.cell_records import CellRecord
-from jaxcompare.cells import Cell
+from jaxcompare.cells import Cell, Control
 from jaxcompare.config import InputError, ModelName, Precision
 from jaxcompare.measure.environment import find_commit
 from jaxcompare.measure.malloc import malloc_settings
@@ -129,14 +129,14 @@ def _turns_job(
                     measured.cells[place] = dataclasses.replace(record, warm_compile_times=times)
                     measured.save_cells()
 
-    model, precision, size = _group(cells[0])
-    kind = "" if precision == "float32" else f", {precision}"
-    return Job(f"{model}{kind}, batches of {size}: {len(cells)} executions in turn", run)
+    model, precision, size, control = _group(cells[0])
+    kind = ", ".join([model, *([precision] if precision != "float32" else []), *([control] if control else [])])
+    return Job(f"{kind}, batches of {size}: {len(cells)} executions in turn", run)
 
 
-def _group(cell: Cell) -> tuple[ModelName, Precision, int]:
-    """What is timed in turn."""
-    return cell.model, cell.precision, cell.batch_size
+def _group(cell: Cell) -> tuple[ModelName, Precision, int, Control | None]:
+    """What is timed in turn. Of a control apart: the fewer there are, the sooner memory holds all."""
+    return cell.model, cell.precision, cell.batch_size, cell.control
 
 
 def describe_cell(cell: Cell, repeat: int, setup: Setup, gates: Gates) -> dict[str, Any]:
