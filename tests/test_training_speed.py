@@ -76,14 +76,14 @@ def test_the_command_measures_and_shows(processes, unset_malloc, run_script, cap
     words = "--dataset digits --train-size 64 --image-size 8 --batch-sizes 32 --models cnn --epochs 3 --repeats 1"
     words += f" --engines eager jit step --inputs resident --trace {tmp_path}/trace --out {tmp_path}/out"
     run_script(training_speed, *words.split())
-    eager, plain, step, last, on_cores = load_cells(tmp_path / "out" / "cells.jsonl")
+    eager, plain, step, on_cores = load_cells(tmp_path / "out" / "cells.jsonl")
     assert eager.command == (
         "python experiments/training_speed.py --models cnn --engines eager jit step --inputs resident --batch-sizes 32 "
         "--epochs 3 --repeats 1 --dataset digits --train-size 64 --image-size 8"
     )
     assert plain.message == "plain JAX makes no batches; give it prepared input"
-    assert last.cell.options == ("channels-last",)
-    for record in (eager, step, last, on_cores):
+    assert on_cores.cell.options == ("channels-last", "fused", "replicas")
+    for record in (eager, step, on_cores):
         assert record.message == ""
         assert max(record.parity.values()) < 5e-3
         assert min(record.image_time_s, record.ceiling_flops_per_s, record.copy_bytes_per_s) > 0
@@ -97,7 +97,7 @@ def test_the_command_measures_and_shows(processes, unset_malloc, run_script, cap
     assert "JAX plain jit, resident input, batches of 32: not measured (plain JAX makes no batches" in out
     assert list((tmp_path / "out" / "figures").glob("*.png"))
     assert (tmp_path / "trace" / "cnn-step-resident-float32-32-1" / "train_step.hlo.txt").exists()
-    assert (tmp_path / "trace" / "cnn-eager-resident-float32-32-1-channels-last" / "trace.json").exists()
+    assert (tmp_path / "trace" / "cnn-eager-resident-float32-32-1-channels-last-fused-replicas" / "trace.json").exists()
 
 
 @pytest.mark.parametrize(
