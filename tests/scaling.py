@@ -1,6 +1,7 @@
 """What does another device bring? Measures a step on one and on two cores as devices, and sets beside it what a ring of
 GPUs would take by a stated model; prints the tables of docs/clusters.md: `python tests/scaling.py`."""
 
+import os
 import statistics
 import time
 from typing import NamedTuple, get_args
@@ -43,7 +44,8 @@ class Measured(NamedTuple):
 
 
 def measure(model: ModelName, devices: int, batch_size: int) -> Measured:
-    """In this process, which starts JAX."""
+    """In this process, which starts JAX, on as many cores as devices."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:devices])
     compat.set_cpu_devices(devices)
     rng, images = np.random.default_rng(0), 4 * batch_size
     split = Split(rng.integers(0, 256, (images, 32, 32, 3), np.uint8), rng.integers(0, 10, images).astype(np.int32))
