@@ -1,7 +1,6 @@
 """The speed study's tables show what was computed."""
 
 import dataclasses
-from html import unescape
 
 import pytest
 import synthetic_speed as synthetic
@@ -22,8 +21,6 @@ from synthetic_speed import (
 
 from jaxcompare.cells import Cell
 from jaxcompare.config import InputError
-from jaxcompare.report.html import build_page
-from jaxcompare.report.results import Results
 from jaxcompare.report.speed_tables import (
     allocator_table,
     contrast_table,
@@ -125,14 +122,6 @@ def test_what_the_notes_say_follows_the_records():
     (verdict,) = verdict_lines(speed([*records, disturbed]))
     assert "34 %" in verdict
     assert "%" not in verdict_lines(speed([*records, last]))[0]
-    # What stands beside the best counts too.
-    bare = [
-        timed(dataclasses.replace(cell, model="vit", control="no-dropout"), ms)
-        for cell, ms in ((EAGER, 9.0), (STEP, 8.0))
-    ]
-    both = [timed(dataclasses.replace(cell, model="vit"), ms) for cell, ms in ((EAGER, 9.0), (STEP, 8.0))]
-    busy = [dataclasses.replace(record, others_share=0.34) for record in bare]
-    assert ["34 %" in verdict_lines(speed([*both, *some]))[0] for some in (bare, busy)] == [False, True]
 
 
 def test_no_note_of_a_table_is_long():
@@ -203,24 +192,6 @@ def test_the_allocators_settings_stand_side_by_side():
     assert table_of(speed(study()), "What the allocator").rows == []
 
 
-@pytest.mark.parametrize(
-    ("again", "begun", "said"),
-    [
-        ({COMPILE: 75.0, STEP: 45.0}, "2026-01-03", "faster; later study 0.60 (0.60 to 0.60), faster."),
-        ({COMPILE: 75.0, STEP: 90.0}, "2025-12-31", "faster; earlier study 1.20 (1.20 to 1.20), slower."),
-        ({EAGER: 1.0}, "2026-01-03", "faster; the later study did not measure it."),
-    ],
-)
-def test_a_verdict_says_what_another_study_found(again, begun, said):
-    other = [dataclasses.replace(r, started_at=f"{begun}T00:00:00+00:00") for r in study(again)]
-    made = speed(study({COMPILE: 75.0, STEP: 50.0, EAGER: 100.0}), other)
-    (line,) = verdict_lines(made)
-    assert "0.67 (0.67 to 0.67)" in line
-    assert line.endswith(said)
-    assert len(line.split()) <= 25
-    assert line in unescape(build_page(Results(speed=made), []))
-
-
 # Details.
 
 
@@ -285,17 +256,6 @@ def test_input_pipelines_have_medians_and_paired_ratios():
     )
     with pytest.raises(InputError, match="a measurement is missing"):
         table_of(speed(study(), inputs=records[:-1]), "Input pipelines")
-
-
-def test_a_verdict_of_what_was_tuned_has_that_without_options_beside_it():
-    tuned = dataclasses.replace(EAGER, options=("channels-last", "fused"))
-    (line,) = verdict_lines(speed(study({EAGER: 100.0, tuned: 40.0, STEP: 50.0})))
-    assert "JAX's best time over PyTorch's: 1.25" in line
-    assert "; without options 0.50." in line
-    assert "without" not in verdict_lines(speed(study({EAGER: 100.0, STEP: 50.0})))[0]
-    bare = {dataclasses.replace(cell, control="no-dropout"): 60.0 for cell in (EAGER, STEP)}
-    (line,) = verdict_lines(speed(study({EAGER: 100.0, STEP: 50.0} | bare)))
-    assert "; without dropout 1.00, undecided" in line
 
 
 def test_the_search_is_a_table_of_every_candidate():

@@ -189,7 +189,7 @@ class SpeedStudy:
         among them `here` and `there`, the factor from the one to the other, page faults an epoch here and there."""
         there, rows = image_times(self.other_malloc), []
         both = at_main_size(self.frame)
-        both = both[both.cell.isin(set(self.times) & set(there))] if len(there) else both[:0]
+        both = both[both.cell.isin(set(self.times) & set(there))]
         for cell in cells_of(both):
             fastest = best(both, cell, "torch")
             pair = Pair("over the best", "", (cell,), (fastest,)) if fastest and fastest != cell else None
