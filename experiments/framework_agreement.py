@@ -5,9 +5,10 @@ on the device; and their differences with intervals. Initialisation and dropout 
 generator, so seeds differ as seeds do.
 
     python experiments/framework_agreement.py --dataset folder --data-dir DIR
+    python experiments/framework_agreement.py --models cnn --train-size None --epochs 20 --seeds 1   the whole recipe
 
-About an hour on 2 CPU cores at the defaults (5,000 images, 10 epochs, 4 seeds). Expect differences of about a point,
-as between seeds. Times in these records are of no use: nothing keeps other work off the machine.
+The first takes about an hour on 2 CPU cores (5,000 images, 10 epochs, 4 seeds). Expect differences of about a point, as
+between seeds. Times in these records are of no use: nothing keeps other work off the machine.
 """
 
 import dataclasses
@@ -37,6 +38,8 @@ KINDS: tuple[tuple[Framework, ExecutionConfig], ...] = (
 class Args:
     """Train the same runs in JAX, with host and with device input, and in PyTorch, and compare their accuracies."""
 
+    models: tuple[ModelName, ...] = get_args(ModelName)
+    """Which models to train."""
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_size=5000, subsets="independent"))
     training: TrainingConfig = dataclasses.field(default_factory=lambda: TrainingConfig(epochs=10))
     seeds: int = 4
@@ -70,6 +73,7 @@ def run_one(config: RunConfig, dataset: "Dataset", path: Path) -> None:
 
 
 def main(args: Args) -> None:
+    console.check_models(args.models)
     seeds = console.seeds(args.training.seed, args.seeds)
     console.check_out(args.out, "runs.jsonl", fresh=args.fresh)
     from jaxcompare.data.datasets import load_dataset
@@ -85,7 +89,7 @@ def main(args: Args) -> None:
     path = args.out / "runs.jsonl"
     configs = [
         RunConfig(framework, model, data, args.training, execution).with_seed(seed)
-        for seed, (framework, execution), model in product(seeds, KINDS, get_args(ModelName))
+        for seed, (framework, execution), model in product(seeds, KINDS, args.models)
     ]
     training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, "input", fresh=args.fresh)
     for number, config in enumerate(configs, 1):

@@ -2,8 +2,8 @@
 
     python experiments/report.py runs/full_comparison runs/data_efficiency
 
-Takes seconds, and needs no device. Merges the folders' records (other seeds, other machines), refuses to mix recipes
-or commits, and writes report.html, summary.json and figures/ to --out; prints every table.
+Takes seconds, and needs no device. Merges the folders' records (other seeds, other machines), refuses to mix recipes, or
+commits within a pair, and writes report.html, summary.json and figures/ to --out; prints every table.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ class Args:
 
     results: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders written by full_comparison.py, data_efficiency.py, framework_agreement.py, training_speed.py or
-    representations.py. Of those by training_speed.py the first is reported; a second one confirms it or does not; one
-    with other --malloc stands beside it."""
+    representations.py. Of data_efficiency.py's the first is reported; other --subsets or --budget stand beside it. Of
+    training_speed.py's the first is reported; a second one confirms it or does not; other --malloc stands beside it."""
     out: Path = Path("runs/report")
     """Folder for report.html, summary.json and figures/."""
     fill: tuple[Path, ...] = ()

@@ -25,6 +25,9 @@ def test_an_agreement_is_of_differences_paired_by_seed():
     assert (apart.found[0].verdict, apart.found[0].mean) == ("excluded", pytest.approx(21))
     same = agreements(runs_of([dataclasses.replace(r, history=agreeing()[0].history) for r in agreeing()]))
     assert [found.verdict for found in same.found] == ["shown"] * 4
+    more = [dataclasses.replace(r, train_images=500) for r in agreeing() if r.config.model == "cnn"]
+    several = agreements(runs_of([*more, *agreeing()]))
+    assert (list(several.train_images), list(several.model)) == ([100] * 4 + [500] * 2, [*rows.model, "cnn", "cnn"])
     one = agreements(runs_of([r for r in agreeing() if r.config.training.seed == 0]))
     assert [(found.interval, found.verdict) for found in one.found] == [(None, "not shown")] * 4
     assert one.needed.isna().all()
@@ -34,7 +37,7 @@ def test_runs_that_are_no_agreement_are_refused():
     runs = agreeing()
     short = dataclasses.replace(runs[0].config, training=TrainingConfig(epochs=5))
     for wrong, message in (
-        ([*runs, dataclasses.replace(runs[0], config=short)], "epochs is 20 in one, 5 in another"),
+        ([*runs, dataclasses.replace(runs[0], config=short)], r"cnn: complete seeds are \[42?\] of"),
         (
             [dataclasses.replace(runs[0], status="diverged"), *runs[1:]],
             r"cnn: complete seeds are \[1\] of .*\[0, 1\]",

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import synthetic
+from scipy import stats
 from synthetic import on_another, record, runs_of, sweep_of
 
 from jaxcompare.analysis.data_efficiency import analyse
@@ -76,18 +77,21 @@ def test_times_beside_other_work_do_not_count():
         assert per_run(frame).epoch_time_s[0] == pytest.approx(of_first, nan_ok=True)
         assert by_model(per_run(frame)).epoch_time_s[0].middle == of_model
         assert per_run(frame).best[0] == per_run(to_frame(records)).best[0]
-        assert times_as_trained(frame).empty == (of_first != 10)
+        assert times_as_trained(frame).cnn[0.3].of == (2 if of_first == 10 else 1)
     all_beside = [
         dataclasses.replace(r, history=dataclasses.replace(r.history, others_share=[1.0] * 2)) for r in records
     ]
     assert by_model(runs_of(all_beside)).epoch_time_s[0] is None
     assert outcome_of(all_beside).faster is None
-    assert sweep_of(synthetic.sweep({10_000: 0.3, 20_000: 0.4}, {10_000: 0.2, 20_000: 0.5})).seconds
-    busy = [
-        dataclasses.replace(r, history=dataclasses.replace(r.history, others_share=[0.2, 0.0]))
-        for r in synthetic.sweep({10_000: 0.3, 20_000: 0.4}, {10_000: 0.2, 20_000: 0.5})
-    ]
-    assert sweep_of(busy).seconds is None
+    sweep = synthetic.sweep({10_000: 0.3, 20_000: 0.4}, {10_000: 0.2, 20_000: 0.5})
+    for busy, sizes in ((), [10_000, 20_000]), ((20_000,), [10_000]), ((10_000, 20_000), []):
+        records = [
+            dataclasses.replace(r, history=dataclasses.replace(r.history, others_share=[0.2, 0.0]))
+            if r.train_images in busy
+            else r
+            for r in sweep
+        ]
+        assert list(sweep_of(records).seconds.index) == sizes
     # Of less than a second it is not known.
     short = dataclasses.replace(history, epoch_time_s=[0.9, 1.0], others_share=[0.5, 0.5])
     assert short.times_alone() == pytest.approx([0.9, math.nan], nan_ok=True)
@@ -125,6 +129,14 @@ def test_times_are_compared_only_if_measured_alike():
     assert outcome_of(synthetic.comparison(cnn_time_s=50.0, vit_time_s=10.0)).faster == ("vit", pytest.approx(5))
     first, *others = synthetic.comparison()
     assert outcome_of([on_another(first), *others]).faster is None
+    # Of several machines, the one with most runs; of equals, the first.
+    here, there = synthetic.comparison(seeds=3), synthetic.comparison(seeds=3, cnn_time_s=1.0)
+    for moved, times in ((1, 5), (2, 50)):
+        several = [on_another(t) if t.config.training.seed < moved else h for h, t in zip(here, there, strict=True)]
+        assert outcome_of(several).faster == ("cnn", pytest.approx(times))
+        assert by_model(runs_of(several)).environment[0]["cpu"] == ("CPU" if times == 5 else "another")
+    for change in ({"git_commit": "other"}, {"execution": {"seeds": 2}}):
+        assert outcome_of([dataclasses.replace(first, **change), *others]).faster is None
     assert outcome_of(synthetic.comparison(cnn_time_s=50.2)).faster is None
 
 
@@ -179,8 +191,8 @@ def test_the_summary_has_the_promised_keys():
     summary = summarise(runs_of([record("cnn"), record("vit", status="diverged", history=History())]))
     assert summary["models"]["cnn"] == {
         "params": 620_362,
-        "best_test_accuracy": 0.5,
-        "final_test_accuracy": 0.5,
+        "best_test_accuracy": {"mean": 0.5, "interval": None},
+        "final_test_accuracy": {"mean": 0.5, "interval": None},
         "epoch_time_s": 3.0,
         "compile_time_s": 3.5,
         "compiled": "cold",
@@ -190,12 +202,17 @@ def test_the_summary_has_the_promised_keys():
     }
     lost = summary["models"]["vit"]
     assert (lost["best_test_accuracy"], lost["epochs"], lost["status"]) == (None, 0, "diverged")
+    assert summary["difference"] is None
     json.dumps(summary, allow_nan=False)
+    assert summarise(runs_of(synthetic.comparison(seeds=3)))["difference"]["mean"] == pytest.approx(0.1)
 
 
-def test_several_seeds_are_their_mean_and_range():
+def test_several_seeds_are_their_mean_and_interval():
     rows = by_model(runs_of(synthetic.comparison(seeds=3))).set_index("model")
-    assert dataclasses.astuple(rows.best.cnn)[:3] == pytest.approx((0.752, 0.75, 0.754))
+    interval = stats.t.interval(0.95, 2, 0.752, 0.002 / math.sqrt(3))
+    assert (rows.best.cnn.mean, rows.best.cnn.interval.low, rows.best.cnn.interval.high) == pytest.approx(
+        (0.752, *interval)
+    )
     assert rows.epoch_time_s.vit == Spread(50, 50, 50)
 
 
@@ -210,6 +227,8 @@ def test_time_to_accuracy_is_that_of_the_first_epoch_that_reaches_it():
     low = dataclasses.replace(one, config=one.config.with_seed(43), history=History(*[[0.3, 0.4]] * 6, [0.0] * 2))
     assert times_as_trained(to_frame([one, low])).cnn[0.5] == (6.0, 9.5, 1, 2)
     assert times_as_trained(to_frame([one, on_another(other)])).empty
+    elsewhere = on_another(dataclasses.replace(low, history=History(*[[0.9, 0.9]] * 6, [0.0] * 2)))
+    assert times_as_trained(to_frame([one, elsewhere])).cnn[0.5] == (6.0, 9.5, 1, 1)
 
 
 # Sentences: of all that is said, what can be held against numbers.

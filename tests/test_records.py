@@ -255,6 +255,9 @@ def test_runs_of_other_commits_and_on_other_numbers_of_images_are_no_comparison(
         mixed = synthetic.runs_of([*good[:-1], dataclasses.replace(good[-1], **{name: value})])
         with pytest.raises(InputError, match=f"{name.removeprefix('git_')}.*{value}"):
             check(mixed)
+        # What is not compared with each other, here the other seeds, may be of another commit.
+        pairs = [dataclasses.replace(r, git_commit=OTHER) if r.config.training.seed else r for r in good]
+        check(synthetic.runs_of(pairs))
         # Runs of two experiments, and of the two frameworks' agreement, may be of several commits and sizes.
         several = name in ("git_commit", "train_images")
         with contextlib.nullcontext() if several else pytest.raises(InputError, match=name):

@@ -16,7 +16,7 @@ from synthetic import agreeing, record
 
 from console import RECORD_FILES
 from jaxcompare.analysis.comparison import check_comparable
-from jaxcompare.analysis.statistics import Estimate, Interval, Spread
+from jaxcompare.analysis.statistics import Estimate, Interval, Spread, estimate_fraction
 from jaxcompare.config import ExecutionConfig, InputError, TrainingConfig
 from jaxcompare.lines import summary_json
 from jaxcompare.measure.cost import layer_costs
@@ -57,7 +57,7 @@ def comparison(records):
 
 def test_the_comparison_table_has_means_and_ranges():
     cnn = comparison(two_seeds())["CNN"]
-    assert list(cnn.values())[:4] == ["CNN", "620,362", "2 of 20", "45.00 (40.00 to 50.00) %"]
+    assert list(cnn.values())[:4] == ["CNN", "620,362", "2 of 20", "45.00 (0.00 to 100.00) %"]
     rows = comparison(RECORDS)
     assert list(rows["CNN"].values())[2:] == ["2 of 20", "50.00 %", "50.00 %", "3.0", "3.5 (cold)"]
     assert list(rows["ViT"].values())[2:] == ["1 of 20", "40.00 %", "40.00 %", "2.0", "3.5 (cold)"]
@@ -70,7 +70,14 @@ def test_figures_have_means_and_each_seed():
     frame = to_frame(two_seeds())
     figure = training_curves(frame)
     assert figure.axes[1].lines[2].get_ydata().tolist() == pytest.approx([35, 45])
-    assert [bar.get_height() for bar in complete_comparison(frame).axes[1].patches] == pytest.approx([45, 45])
+    of_last = estimate_fraction([0.5, 0.4]).interval
+    band = figure.axes[1].collections[0].get_paths()[0].vertices
+    at_last = band[band[:, 0] == 2, 1]
+    assert (at_last.min(), at_last.max()) == pytest.approx((100 * of_last.low, 100 * of_last.high))
+    bars = complete_comparison(frame).axes[1]
+    assert [bar.get_height() for bar in bars.patches] == pytest.approx([45, 45])
+    (low, high), *_ = (line[:, 1] for bar in bars.collections for line in bar.get_segments())
+    assert (low, high) == pytest.approx((100 * of_last.low, 100 * of_last.high))
     check_comparable(per_run(frame))
     with pytest.raises(InputError, match="seeds are"):
         check_comparable(per_run(to_frame(two_seeds()[:3])))
@@ -100,7 +107,7 @@ def test_times_to_accuracy_stand_beside_each_other():
 
 def test_an_agreement_is_a_row_a_model():
     table = agreement_table(per_run(to_frame(agreeing())))
-    assert table.rows[0][2:] == ("61.00", "59.50", "+1.50", "-1.657 to +4.657", "not shown", "2", "2", "3")
+    assert table.rows[0][4:] == ("61.00", "59.50", "+1.50", "-1.657 to +4.657", "not shown", "2", "2", "3")
     assert table.notes[-1] == say("chance", 4, 0.9)
     one = agreement_table(per_run(to_frame([r for r in agreeing() if r.config.training.seed == 0])))
     assert {row[-4:-2] for row in one.rows} == {("one seed, no interval", "not shown")}

@@ -1,6 +1,7 @@
 """Whether two ways of training learn alike, within a margin."""
 
 import dataclasses
+from itertools import product
 from statistics import fmean
 
 import pandas as pd
@@ -25,28 +26,45 @@ AGREEMENTS = (
 """What must learn alike, and within how many points of accuracy: margins fixed before JAX's runs were made."""
 
 
+def recipes(runs: pd.DataFrame) -> list[pd.DataFrame]:
+    """The runs of each number of images and epochs, fewest first."""
+    return [of for _, of in runs.groupby(["train_images", "epochs"])]
+
+
 def agreements(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a comparison and model: both sides' mean best accuracies in per cent; whether the mean of
+    """A row a recipe, comparison and model: both sides' mean best accuracies in per cent; whether the mean of
     their paired differences is shown to lie within the margin; `needed`: seeds that would show it, where these do not.
 
     Raises:
-        InputError: runs of different recipes, several of one seed, or seeds that one side lacks.
+        InputError: runs of recipes that differ by more than images and epochs, several of one seed, or seeds that one
+            side lacks.
     """
-    check_one_recipe(runs, "input")
     rows = []
-    for one, other, margin in AGREEMENTS:
-        for model in runs.model.unique():
-            first, second = (_best_by_seed(runs, model, arm) for arm in (one, other))
+    for recipe, (one, other, margin) in product(recipes(runs), AGREEMENTS):
+        check_one_recipe(recipe, "input")
+        for model in recipe.model.unique():
+            first, second = (_best_by_seed(recipe, model, arm) for arm in (one, other))
             if not len(first) or list(first.index) != list(second.index):
                 seeds = " and ".join(f"{list(side.index)} of {name}" for side, name in ((first, one), (second, other)))
                 raise InputError(f"{model}: complete seeds are {seeds}; train the missing ones")
             differences = (first - second).tolist()
             found = find_equivalence(differences, margin)
             lacking = found.verdict == "not shown" and found.interval
-            needed = seeds_needed(differences, margin) if lacking else None
-            rows.append((model, (one, other), margin, fmean(first), fmean(second), found, len(differences), needed))
-    columns = ["model", "arms", "margin", "first", "second", "found", "seeds", "needed"]
-    return pd.DataFrame(rows, columns=columns).astype({"needed": "Int64"})
+            rows.append(
+                {
+                    "model": model,
+                    "train_images": recipe.train_images.iloc[0],
+                    "config": recipe.config.iloc[0],
+                    "arms": (one, other),
+                    "margin": margin,
+                    "first": fmean(first),
+                    "second": fmean(second),
+                    "found": found,
+                    "seeds": len(differences),
+                    "needed": seeds_needed(differences, margin) if lacking else None,
+                }
+            )
+    return pd.DataFrame(rows).astype({"needed": "Int64"})
 
 
 def _best_by_seed(runs: pd.DataFrame, model: str, arm: Arm) -> pd.Series:

@@ -37,11 +37,13 @@ def check_one_recipe(runs: pd.DataFrame, *but: str) -> None:
 
 
 def check_one_commit(runs: pd.DataFrame) -> None:
-    """Raise InputError unless all complete runs are of one commit: what another trained may differ by more than its
-    config says."""
-    commits = runs.git_commit[runs.status == "complete"].map(str).unique()
-    if len(commits) > 1:
-        raise InputError(f"runs of different commits: {' and '.join(commits)}; train all at one")
+    """Raise InputError unless the complete runs that are compared, the models of one seed and size, are of one commit:
+    what another trained may differ by more than its config says."""
+    complete = runs[runs.status == "complete"]
+    for (size, seed), commits in complete.git_commit.map(str).groupby([complete.train_images, complete.seed]):
+        if commits.nunique() > 1:
+            both = " and ".join(commits.unique())
+            raise InputError(f"{size:,} images, seed {seed}: runs of different commits: {both}; train all at one")
 
 
 def differing(one: Mapping[str, object], other: Mapping[str, object], *but: str) -> tuple[str, object, object] | None:
@@ -49,7 +51,19 @@ def differing(one: Mapping[str, object], other: Mapping[str, object], *but: str)
     return next(((name, one[name], other[name]) for name in one if name not in but and one[name] != other[name]), None)
 
 
-def executed_alike(runs: pd.DataFrame) -> bool:
-    """Whether the times of runs can stand beside each other: one engine, one machine, as many seeds in a program."""
-    ways = runs[["engine", "shared_by", "devices", "cpu", "cpu_cores", "device", "jax"]]
-    return len(ways.drop_duplicates()) == 1
+EXECUTION = ["engine", "shared_by", "devices", "cpu", "cpu_cores", "device", "jax", "git_commit"]
+"""Columns of what decides a run's time, beside its recipe."""
+
+
+def timed_alike(runs: pd.DataFrame, time: str = "epoch_time_s") -> pd.DataFrame:
+    """Those runs whose times can stand beside each other: of one machine, engine and commit, as many seeds in a
+    program. Of several such sets that hold every model of which there are times, the one of most runs; of equals the
+    first.
+
+    Args:
+        runs: a row a run.
+        time: the column that a run needs a value of.
+    """
+    timed = runs[runs[time].notna()]
+    sets = [one for _, one in timed.groupby(EXECUTION, sort=False, dropna=False)]
+    return max((one for one in sets if one.model.nunique() == timed.model.nunique()), key=len, default=timed[:0])

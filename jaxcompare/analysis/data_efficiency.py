@@ -8,10 +8,10 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from jaxcompare.analysis.comparison import check_one_commit, check_one_recipe, executed_alike
+from jaxcompare.analysis.comparison import check_one_commit, check_one_recipe, timed_alike
 from jaxcompare.analysis.crossover import Crossover, crossover_size
 from jaxcompare.analysis.outcome import MODELS, Metric, leader, plain
-from jaxcompare.analysis.statistics import Estimate, PowerLaw, estimate, fit_power_law
+from jaxcompare.analysis.statistics import Estimate, PowerLaw, estimate, estimate_fraction, fit_power_law
 from jaxcompare.config import InputError, ModelName
 
 
@@ -48,11 +48,11 @@ class Sweep:
         return {m: rows.pivot(index="seed", columns="train_images", values=column).to_numpy() for m, rows in of_models}
 
     @cached_property
-    def seconds(self) -> dict[ModelName, list[float]] | None:
-        """In the epochs of a run, by model and at each size, mean over seeds; None if not executed alike, or if an
-        epoch has no time."""
-        alike = executed_alike(self.runs) and self.runs.time_s.notna().all()
-        return {model: table.mean(axis=0).tolist() for model, table in self.values("time_s").items()} if alike else None
+    def seconds(self) -> pd.DataFrame:
+        """In the epochs of a run, mean over seeds, by size (index) and model (columns): where every model has runs
+        that `timed_alike` has, each epoch with a time; empty without them."""
+        timed = timed_alike(self.runs, "time_s")
+        return timed.pivot_table("time_s", "train_images", "model").reindex(columns=self.models).dropna()
 
     @cached_property
     def analyses(self) -> "dict[Metric, Efficiency]":
@@ -121,19 +121,11 @@ class Efficiency:
         return self.crossover.leads[place]
 
 
-def _fraction(estimate: Estimate) -> Estimate:
-    """Without the part of the interval that no accuracy can have."""
-    if estimate.interval is None:
-        return estimate
-    low, high = max(0.0, estimate.interval.low), min(1.0, estimate.interval.high)
-    return dataclasses.replace(estimate, interval=dataclasses.replace(estimate.interval, low=low, high=high))
-
-
 def analyse(sweep: Sweep, metric: Metric = "best") -> Efficiency:
     """Means, paired differences, crossover and power laws."""
     values, sizes = sweep.values(metric), sweep.sizes
     estimates: dict[str, list[Estimate]] = {
-        model: [_fraction(estimate(column.tolist())) for column in table.T] for model, table in values.items()
+        model: [estimate_fraction(column.tolist()) for column in table.T] for model, table in values.items()
     }
     errors = {model: 1 - table for model, table in values.items()}
     fitted = len(sizes) >= 3 and all((table > 0).all() for table in errors.values())
@@ -153,8 +145,7 @@ def analyse(sweep: Sweep, metric: Metric = "best") -> Efficiency:
 def summarise_sweep(sweep: Sweep) -> dict[str, Any]:
     """The numbers of a sweep: `summary.json`. Accuracies and differences are fractions, times seconds; leads are in the
     order of the sizes looked at, and a change is the two sizes that it lies between, and the new leader."""
-    config, nothing = sweep.first.config, dict.fromkeys(sweep.models, [None] * len(sweep.sizes))
-    seconds = (sweep.seconds or nothing).items()
+    config, seconds = sweep.first.config, sweep.seconds.reindex(index=sweep.sizes, columns=sweep.models)
     summary = {
         "dataset": sweep.first.dataset,
         "epochs": config.training.epochs,
@@ -163,7 +154,7 @@ def summarise_sweep(sweep: Sweep) -> dict[str, Any]:
         "sizes": sweep.sizes,
         "seeds": sweep.seeds,
         "left_out": sweep.left_out.to_dict("records"),
-        "training_time_s": {model: dict(zip(sweep.sizes, of_model, strict=True)) for model, of_model in seconds},
+        "training_time_s": seconds.to_dict(),
     }
     for metric, found in sweep.analyses.items():
         summary[metric] = {

@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from jaxcompare.analysis.comparison import executed_alike
-from jaxcompare.analysis.statistics import Estimate, Interval, Spread, estimate
+from jaxcompare.analysis.comparison import timed_alike
+from jaxcompare.analysis.statistics import Estimate, Interval, Spread, estimate, estimate_fraction
 from jaxcompare.config import ModelName
 
 Metric = Literal["best", "final"]
@@ -65,14 +65,16 @@ class Outcome:
         return self.by_seed(column).mean().to_dict()
 
     @cached_property
-    def faster(self) -> tuple[ModelName, float] | None:
-        """The model with less time an epoch, and how many times as long the other takes.
+    def seconds(self) -> pd.Series:
+        """An epoch's, by model, mean over the runs that `timed_alike` has; empty without them."""
+        return timed_alike(self.runs).groupby("model").epoch_time_s.mean()
 
-        None if the runs were not executed alike, or if the two take the same time to within rounding (1 %).
-        """
-        seconds = self.by_seed("epoch_time_s").mean()
-        times = seconds.max() / seconds.min()
-        return (seconds.idxmin(), times) if executed_alike(self.runs) and times >= 1.01 else None
+    @cached_property
+    def faster(self) -> tuple[ModelName, float] | None:
+        """The model with less time an epoch, and how many times as long the other takes. None: no times that can stand
+        beside each other, or the same to within rounding (1 %)."""
+        times = self.seconds.max() / self.seconds.min()
+        return (self.seconds.idxmin(), times) if times >= 1.01 else None
 
     @cached_property
     def why(self) -> Why:
@@ -94,54 +96,58 @@ def find_outcome(runs: pd.DataFrame) -> Outcome | None:
     return Outcome(paired) if len(paired) else None
 
 
+TIMES = "epoch_time_s", "compile_time_s"
+
+
 def by_model(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a model, in the order of the runs: what a full comparison comes to. Spreads are over seeds, with the mean
-    in the middle; None where a run has no such number."""
-    rows = []
+    """A row a model, in the order of the runs: what a full comparison comes to. Accuracies are an `Estimate`, times a
+    `Spread` with the mean in the middle, of the runs that `timed_alike` has, as `environment` and `compiled` are; None
+    where there is no such number."""
+    timed, rows = timed_alike(runs), []
     for model, of_model in runs.groupby("model", sort=False):
-        lost = of_model[of_model.status != "complete"]
+        lost, of_times = of_model[of_model.status != "complete"], timed[timed.model == model]
         rows.append(
             {
                 "model": model,
-                **of_model.iloc[0][["params", "epochs", "compiled", "environment"]],
+                **of_model.iloc[0][["params", "epochs"]],
                 "done": of_model.done.min(),
                 "lost": dict(zip(lost.seed, lost.status, strict=True)),
                 "seeds": dict(zip(of_model.seed, of_model.best, strict=True)),
-                **{name: _mean_and_range(of_model[name]) for name in NUMBERS},
+                **{name: _accuracy(of_model[name]) for name in ("best", "final")},
+                **{name: _mean_and_range(of_times[name]) for name in TIMES},
+                **{name: next(iter(of_times[name]), None) for name in ("compiled", "environment")},
             }
         )
     return pd.DataFrame(rows)
 
 
-NUMBERS = ("best", "final", "epoch_time_s", "compile_time_s")
+def _accuracy(values: pd.Series) -> Estimate | None:
+    return None if values.isna().any() else estimate_fraction(values.tolist())
 
 
 def _mean_and_range(values: pd.Series) -> Spread | None:
-    """Times of epochs beside other work are left out; None where a run has no epoch."""
-    if values.name == "epoch_time_s":
-        values = values.dropna()
-    return None if values.isna().any() or values.empty else Spread(values.mean(), values.min(), values.max())
+    return None if values.empty else Spread(values.mean(), values.min(), values.max())
 
 
 def summarise(runs: pd.DataFrame) -> dict[str, Any]:
-    """What a full comparison comes to, by model: `summary.json`. Accuracies are fractions, means over seeds; None:
-    nothing was measured."""
-    names = {"best": "best_test_accuracy", "final": "final_test_accuracy"}
-    return {
-        "models": {
-            one.model: {
-                "params": int(one.params),
-                **{names.get(name, name): found.middle if (found := getattr(one, name)) else None for name in NUMBERS},
-                "compiled": one.compiled,
-                "epochs": int(one.done),
-                "status": next(iter(one.lost.values()), "complete"),
-                "seeds": plain(one.seeds),
-            }
-            for one in by_model(runs).itertuples()
-        },
-        "dataset": runs.dataset.iloc[0],
-        "train_images": int(runs.train_images.iloc[0]),
+    """What a full comparison comes to, by model: `summary.json`. Accuracies are fractions; None: nothing was
+    measured."""
+    outcome = find_outcome(runs)
+    models = {
+        one.model: {
+            "params": int(one.params),
+            "best_test_accuracy": one.best,
+            "final_test_accuracy": one.final,
+            **{name: found.middle if (found := getattr(one, name)) else None for name in TIMES},
+            "compiled": one.compiled,
+            "epochs": int(one.done),
+            "status": next(iter(one.lost.values()), "complete"),
+            "seeds": one.seeds,
+        }
+        for one in by_model(runs).itertuples()
     }
+    summary = {"models": models, "difference": outcome.difference() if outcome else None}
+    return plain(summary | {"dataset": runs.dataset.iloc[0], "train_images": int(runs.train_images.iloc[0])})
 
 
 def plain(value: Any) -> Any:

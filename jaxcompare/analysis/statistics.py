@@ -160,6 +160,15 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(float(np.mean(np.sort(values))), mean_interval(values))
 
 
+def estimate_fraction(values: Sequence[float]) -> Estimate:
+    """The same of fractions: without the part of the interval that none can have."""
+    found = estimate(values)
+    if found.interval is None:
+        return found
+    low, high = max(0.0, found.interval.low), min(1.0, found.interval.high)
+    return dataclasses.replace(found, interval=dataclasses.replace(found.interval, low=low, high=high))
+
+
 def find_equivalence(differences: Sequence[float], margin: float) -> Equivalence:
     """Two one-sided t tests, each at 5 %: is the mean of paired differences above -margin, and is it below +margin?
 

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from jaxcompare.analysis.comparison import executed_alike
+from jaxcompare.analysis.comparison import timed_alike
+from jaxcompare.run_frame import per_run
 
 TARGETS = (0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 0.95)
 """Test accuracies whose times are looked for."""
@@ -23,14 +24,13 @@ class Reached(NamedTuple):
 
 
 def times_as_trained(frame: pd.DataFrame) -> pd.DataFrame:
-    """A `Reached` by target (index) and model (columns), None where no run got so far. Empty if the runs were executed
-    differently or an epoch has no time, so that they cannot stand beside each other.
+    """A `Reached` by target (index) and model (columns), None where no run got so far: of the runs that `timed_alike`
+    has, each epoch with a time; empty without them.
 
     Args:
         frame: a row a run and epoch.
     """
-    if not executed_alike(frame) or frame.epoch_time_s.isna().any():
-        return pd.DataFrame()
+    frame = frame[frame.run.isin(timed_alike(per_run(frame), "time_s").index)]
     frame = frame.assign(seconds=frame.groupby("run").epoch_time_s.cumsum())
     times: dict[str, dict[float, Reached]] = {}
     for model, rows in frame.groupby("model", sort=False):

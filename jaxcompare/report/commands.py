@@ -25,9 +25,9 @@ def training_commands(runs: pd.DataFrame) -> list[str]:
     sizes = sorted({*runs.train_images, *filter(None, [config.epoch_images])})
     if script == "data_efficiency":
         words += ["--sizes", *map(str, sizes), *(["--budget", "steps"] if config.epoch_images else [])]
-    else:
-        words += ["--train-size", str(config.data.train_size)] if config.data.train_size else []
-    if script != "framework_agreement" and runs.model.nunique() == 1:
+    elif config.data.train_size or script == "framework_agreement":
+        words += ["--train-size", str(config.data.train_size)]
+    if runs.model.nunique() == 1:
         words += ["--models", runs.model.iloc[0]]
     words += ["--epochs", str(config.training.epochs)]
     # Without a size nothing is drawn, and the agreement draws independently unless asked otherwise.

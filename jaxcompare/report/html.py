@@ -8,6 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from jaxcompare import __version__
+from jaxcompare.analysis.agreement import recipes
 from jaxcompare.analysis.contrast import measured
 from jaxcompare.cell_frame import environment_of
 from jaxcompare.lines import summary_json
@@ -110,6 +111,6 @@ def _layer_tables(runs: pd.DataFrame) -> list[Table]:
 
 
 def _commands(results: Results) -> list[str]:
-    parts = (results.compared, results.sweep.runs if results.sweep else results.compared[:0], results.agreement)
+    parts = (results.compared, *(sweep.runs for sweep in results.sweeps), *recipes(results.agreement))
     lines = [line for runs in parts for line in training_commands(runs)]
     return lines + (speed_commands(results.speed) if results.speed else [])

@@ -16,7 +16,7 @@ from jaxcompare.analysis.representations import STUDY, Representations, read_rep
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.cell_frame import to_frame as frame_of_cells
 from jaxcompare.cell_records import CellRecord, load_cells, load_measurements
-from jaxcompare.config import InputError
+from jaxcompare.config import InputError, RunConfig
 from jaxcompare.records import RunRecord, load_records
 from jaxcompare.report.answers import answer_questions, verdict
 from jaxcompare.report.learned import learned_blocks
@@ -26,6 +26,7 @@ from jaxcompare.report.run_tables import (
     comparison_table,
     efficiency_tables,
     summary_table,
+    variants_table,
 )
 from jaxcompare.report.speed_tables import allocator_table, detail_tables, speed_tables, verdict_lines
 from jaxcompare.report.tables import Table
@@ -41,7 +42,8 @@ class Results:
 
     comparison: pd.DataFrame = dataclasses.field(default_factory=lambda: to_frame([]))
     """A row a run and epoch, see `run_frame`."""
-    sweep: Sweep | None = None
+    sweeps: Sequence[Sweep] = ()
+    """The one that is reported; then those with other subsets, or another budget, that stand beside it."""
     agreement: pd.DataFrame = dataclasses.field(default_factory=lambda: per_run(to_frame([])))
     """A row a run."""
     speed: SpeedStudy | None = None
@@ -52,6 +54,11 @@ class Results:
     def compared(self) -> pd.DataFrame:
         """The full comparison, a row a run."""
         return per_run(self.comparison)
+
+    @property
+    def sweep(self) -> Sweep | None:
+        """The one that is reported."""
+        return self.sweeps[0] if self.sweeps else None
 
     @property
     def efficiency(self) -> Efficiency | None:
@@ -86,7 +93,7 @@ class Results:
     @cached_property
     def runs(self) -> pd.DataFrame:
         """Every run, a row each."""
-        return together(self.compared, self.sweep.runs if self.sweep else self.agreement[:0], self.agreement)
+        return together(self.compared, *(sweep.runs for sweep in self.sweeps), self.agreement)
 
     @cached_property
     def tables(self) -> dict[str, list[Table]]:
@@ -96,7 +103,7 @@ class Results:
             tables["summary"] = [summary_table(self.compared, self.speed)]
             tables["full_comparison"] = [comparison_table(self.compared), accuracy_time_table(self.comparison)]
         if self.sweep:
-            tables["data_efficiency"] = efficiency_tables(self.sweep)
+            tables["data_efficiency"] = [*efficiency_tables(self.sweep), variants_table(self.sweeps)]
         if len(self.agreement):
             tables["framework_agreement"] = [agreement_table(self.agreement)]
         if self.speed:
@@ -124,7 +131,8 @@ class Results:
             summary["full_comparison"] = summarise(self.compared)
             summary["predictions"] = [dataclasses.asdict(score) for score in self.scores]
         if self.sweep:
-            summary["data_efficiency"] = summarise_sweep(self.sweep)
+            summary["data_efficiency"], *variants = map(summarise_sweep, self.sweeps)
+            summary["data_efficiency_variants"] = variants
         if self.speed:
             summary["training_speed"] = self.speed.summary()
         return summary
@@ -159,16 +167,24 @@ def gather(folders: Sequence[Path]) -> Results:
         studies += [(folder, cells)] if cells else []
     titles = {learned.study["data_fingerprint"]: learned.study["dataset"]} if learned else {}
     _check_same_images([*records, *(cell for _, cells in studies for cell in cells)], titles)
-    # The folders' order decides nothing of runs; of two speed studies, the first is the one that tables are of.
+    # The first of several sweeps, and of speed studies, is the one reported; else the folders' order decides nothing.
+    variants = list(dict.fromkeys(_variant(r.config) for r in records if r.experiment == "data_efficiency"))
     records.sort(key=lambda r: (MODELS.index(r.config.model), r.train_images, r.config.training.seed))
     frames = {name: to_frame([r for r in records if r.experiment == name]) for name in EXPERIMENTS}
     compared, swept, agreeing = (per_run(frame) for frame in frames.values())
     check_comparable(compared)
+    of_variant = swept.config.map(_variant)
+    sweeps = [build_sweep(swept[of_variant == variant]) for variant in variants]
     # What one page puts side by side is of one recipe, but for what the experiments differ in by their design.
-    check_one_recipe(together(compared[:1], swept[:1]), "train_size", "subsets", "epochs", "epoch_images")
-    sweep = build_sweep(swept) if len(swept) else None
+    firsts = together(compared[:1], *(sweep.runs[:1] for sweep in sweeps))
+    check_one_recipe(firsts, "train_size", "subsets", "epochs", "epoch_images")
     speed = SpeedStudy(*map(frame_of_cells, _tell_apart(studies)), **others) if studies else None
-    return Results(frames["full_comparison"], sweep, agreeing, speed, learned)
+    return Results(frames["full_comparison"], sweeps, agreeing, speed, learned)
+
+
+def _variant(config: RunConfig) -> tuple[object, ...]:
+    """What sweeps may differ in that stand side by side."""
+    return config.data.subsets, config.epoch_images
 
 
 def together(*frames: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Training runs as figures: curves by epoch, accuracy by size and by seconds, the models beside each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,11 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
-from jaxcompare.analysis.comparison import executed_alike
+from jaxcompare.analysis.comparison import timed_alike
 from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.outcome import Metric
+from jaxcompare.analysis.statistics import Estimate, estimate, estimate_fraction
 from jaxcompare.report.figure import COLOURS, HATCHES, LINES, add_title, log_ticks, panels, say_instead
-from jaxcompare.report.text import LABELS, seconds_text
+from jaxcompare.report.text import LABELS, device_text, seconds_text
 from jaxcompare.report.words import say
 from jaxcompare.run_frame import per_run
 
@@ -24,26 +25,28 @@ ACCURACY: dict[Metric, str] = {
 
 def training_curves(frame: pd.DataFrame) -> Figure:
     """Figure 1: training loss and test accuracy against epoch, and mean seconds per epoch. Of several seeds, the mean,
-    and each as a faint line."""
+    its 95 % interval at each epoch (band), and each as a faint line."""
     figure, (loss, accuracy, seconds) = panels(3, 4.0, 3.8)
-    for axes, column, unit, title, label in (
-        (loss, "train_loss", 1, "Training loss", "cross-entropy (nats)"),
-        (accuracy, "test_accuracy", 100, "Test accuracy", "accuracy (%)"),
+    for axes, column, of_seeds, unit, title, label in (
+        (loss, "train_loss", estimate, 1, "Training loss", "cross-entropy (nats)"),
+        (accuracy, "test_accuracy", estimate_fraction, 100, "Test accuracy", "accuracy (%)"),
     ):
         for model, rows in frame.groupby("model", sort=False):
             # As far as all seeds came.
-            curves = unit * rows.pivot(index="epoch", columns="run", values=column).dropna()
+            curves = rows.pivot(index="epoch", columns="run", values=column).dropna()
             if curves.shape[1] > 1:
-                axes.plot(curves, color=COLOURS[model], alpha=0.3, linewidth=0.8)
+                _, *ends = unit * _ends(of_seeds(values.tolist()) for _, values in curves.iterrows())
+                axes.fill_between(curves.index, *ends, color=COLOURS[model], alpha=0.2, linewidth=0)
+                axes.plot(unit * curves, color=COLOURS[model], alpha=0.35, linewidth=0.8)
             style = LINES[model] | {"color": COLOURS[model], "markersize": 3.5}
-            axes.plot(curves.index, curves.mean(axis=1), label=_label(per_run(rows), " "), **style)
+            axes.plot(curves.index, unit * curves.mean(axis=1), label=_label(per_run(rows), " "), **style)
         axes.set(title=title, xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
     runs = per_run(frame)
     _time_bars(seconds, runs)
-    add_title(figure, say("title_of_runs", runs.iloc[0], sorted(runs.seed.unique())))
+    add_title(figure, say("title_of_runs", runs))
     return figure
 
 
@@ -61,7 +64,7 @@ def _accuracy_by_size(axes: Axes, efficiency: Efficiency) -> None:
     sweep = efficiency.sweep
     each = sweep.values(efficiency.metric)
     for model in sweep.models:
-        means, lows, highs = _per_cent(efficiency.estimates[model])
+        means, lows, highs = 100 * _ends(efficiency.estimates[model])
         if len(sweep.seeds) > 1:
             style = {"color": COLOURS[model], "alpha": 0.35, "linewidth": 0.8}
             labels = [f"{LABELS[model]}, each seed", *[""] * (len(sweep.seeds) - 1)]
@@ -82,33 +85,35 @@ def _accuracy_by_size(axes: Axes, efficiency: Efficiency) -> None:
 
 def _accuracy_by_seconds(axes: Axes, efficiency: Efficiency) -> None:
     sweep = efficiency.sweep
-    if sweep.seconds is None:
-        say_instead(
-            axes, "Accuracy by training time", "not shown: the runs were executed\ndifferently, or beside other work"
-        )
+    if sweep.seconds.empty:
+        say_instead(axes, "Accuracy by training time", NO_TIMES)
         return
+    timed = timed_alike(sweep.runs, "time_s").iloc[0]
     for model, seconds in sweep.seconds.items():
-        means, lows, highs = _per_cent(efficiency.estimates[model])
+        means, lows, highs = 100 * _ends(efficiency.estimates[model][seconds.index])
         reach = [means - lows, highs - means] if len(sweep.seeds) > 1 else None
         style = LINES[model] | {"color": COLOURS[model], "label": LABELS[model], "capsize": 3}
         axes.errorbar(seconds, means, yerr=reach, **style)
-        for size, x, y in zip(sweep.sizes, seconds, means, strict=True):
+        for size, x, y in zip(seconds.index, seconds, means, strict=True):
             axes.annotate(f"{size:,}", (x, y), (5, -10), textcoords="offset points", fontsize=7)
-    share = f", share of {sweep.first.shared_by} seeds" if sweep.first.shared_by > 1 else ""
+    share = f", share of {timed.shared_by} seeds" if timed.shared_by > 1 else ""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     label = f"seconds in epochs, compilation excluded{share} (log scale)"
-    axes.set(title="Accuracy by training time", xlabel=label, ylabel=ACCURACY[efficiency.metric])
+    title = f"Accuracy by training time\n{device_text(timed.environment)}"
+    axes.set(title=title, xlabel=label, ylabel=ACCURACY[efficiency.metric])
     axes.margins(x=0.15)
     axes.grid(alpha=0.3, which="both")
     axes.legend(title="labels: training images", loc="lower right")
 
 
-def _per_cent(estimates: pd.Series) -> list[np.ndarray]:
+def _ends(estimates: Iterable[Estimate]) -> np.ndarray:
     """Means, and ends of the intervals; without an interval, the mean for both."""
-    ends = [[getattr(one.interval, end, one.mean) for one in estimates] for end in ("low", "high")]
-    return [100 * np.array(values) for values in ([one.mean for one in estimates], *ends)]
+    ends = [
+        (one.mean, *((one.interval.low, one.interval.high) if one.interval else [one.mean] * 2)) for one in estimates
+    ]
+    return np.array(ends).reshape(-1, 3).T
 
 
 def complete_comparison(frame: pd.DataFrame, efficiency: Efficiency | None = None) -> Figure:
@@ -117,7 +122,7 @@ def complete_comparison(frame: pd.DataFrame, efficiency: Efficiency | None = Non
     runs = per_run(frame)
     _bars(params, runs, "Parameters", "millions", runs.params / 1e6, "{:.3f}".format)
     title = "Best test accuracy\n(epoch chosen on the test images)"
-    _bars(accuracy, runs, title, "accuracy (%)", 100 * runs.best, "{:.1f}".format)
+    _bars(accuracy, runs, title, "accuracy (%)", runs.best, "{:.1f}".format, estimate_fraction, 100)
     _time_bars(seconds, runs)
     if efficiency:
         _accuracy_by_size(by_size, efficiency)
@@ -126,7 +131,7 @@ def complete_comparison(frame: pd.DataFrame, efficiency: Efficiency | None = Non
         by_size.set_title(f"Data efficiency\n({epochs} epochs, {repeats})")
     else:
         say_instead(by_size, "Data efficiency", "not measured with these runs:\nsee data_efficiency.py")
-    add_title(figure, "Complete comparison: " + say("title_of_runs", runs.iloc[0], sorted(runs.seed.unique())))
+    add_title(figure, "Complete comparison: " + say("title_of_runs", runs))
     return figure
 
 
@@ -138,18 +143,27 @@ def _label(runs: pd.DataFrame, separator: str) -> str:
 
 
 def _bars(
-    axes: Axes, runs: pd.DataFrame, title: str, label: str, values: pd.Series, number: Callable[[float], str]
+    axes: Axes,
+    runs: pd.DataFrame,
+    title: str,
+    label: str,
+    values: pd.Series,
+    number: Callable[[float], str],
+    of_seeds: Callable[[Sequence[float]], Estimate] = estimate,
+    unit: float = 1,
 ) -> None:
-    """A bar a model: the mean over its seeds, and a dot for each where there are several."""
+    """A bar a model: the mean over its seeds with its 95 % interval, and a dot for each where they differ."""
     for place, (model, rows) in enumerate(runs.groupby("model", sort=False)):
         of_model = values[rows.index]
-        mean, several = of_model.mean(), of_model.nunique() > 1
+        several = of_model.nunique() > 1
+        mean, low, high = unit * _ends([of_seeds(of_model.tolist())]).ravel()
         axes.bar(place, mean, color=COLOURS[model], hatch=HATCHES[model], edgecolor="white", width=0.55)
         if several:
-            places = place + 0.55 * np.linspace(-0.2, 0.2, len(of_model))
-            axes.plot(places, of_model, "o", color="black", markersize=3)
+            axes.errorbar(place - 0.14, mean, [[mean - low], [high - mean]], color="black", capsize=5, linewidth=1)
+            places = place + np.linspace(-0.02, 0.2, len(of_model))
+            axes.plot(places, unit * of_model, "o", color="black", markersize=3)
         text = ("mean " if several else "") + number(mean)
-        axes.annotate(text, (place, of_model.max()), (0, 4), textcoords="offset points", ha="center")
+        axes.annotate(text, (place, max(high, unit * of_model.max())), (0, 5), textcoords="offset points", ha="center")
     labels = [_label(rows, "\n") for _, rows in runs.groupby("model", sort=False)]
     axes.set_xticks(range(len(labels)), labels)
     axes.set(title=title, ylabel=label)
@@ -158,10 +172,15 @@ def _bars(
     axes.set_axisbelow(True)
 
 
+NO_TIMES = "not shown: the runs were executed\ndifferently, or beside other work"
+
+
 def _time_bars(axes: Axes, runs: pd.DataFrame) -> None:
-    if not executed_alike(runs) or runs.groupby("model").epoch_time_s.count().min() == 0:
-        say_instead(axes, "Time per epoch", "not shown: the runs were executed\ndifferently, or beside other work")
+    timed = timed_alike(runs)
+    if timed.model.nunique() < runs.model.nunique():
+        say_instead(axes, "Time per epoch", NO_TIMES)
         return
-    seeds = runs.shared_by.iloc[0]
+    seeds = timed.shared_by.iloc[0]
     label = f"mean seconds, share of {seeds} seeds" if seeds > 1 else "mean seconds"
-    _bars(axes, runs, "Time per epoch", label, runs.epoch_time_s, seconds_text)
+    title = f"Time per epoch\n{device_text(timed.environment.iloc[0])}"
+    _bars(axes, timed, title, label, timed.epoch_time_s, seconds_text)

@@ -1,16 +1,17 @@
 """Tables of training runs: the full comparison, data efficiency, the frameworks' agreement, predictions."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pandas as pd
 
 from jaxcompare.analysis.agreement import Arm, agreements, origins
-from jaxcompare.analysis.comparison import executed_alike
+from jaxcompare.analysis.comparison import timed_alike
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep
 from jaxcompare.analysis.outcome import Metric, by_model
 from jaxcompare.analysis.predictions import Score
 from jaxcompare.analysis.speed_study import SpeedStudy
-from jaxcompare.analysis.statistics import TOST_LEVEL, Equivalence
+from jaxcompare.analysis.statistics import TOST_LEVEL, Equivalence, Spread
 from jaxcompare.analysis.targets import times_as_trained
 from jaxcompare.config import ModelName
 from jaxcompare.report.crossover_words import describe_crossover
@@ -19,6 +20,7 @@ from jaxcompare.report.text import (
     FRAMEWORKS,
     LABELS,
     device_text,
+    epochs_text,
     number,
     per_cent,
     percent_text,
@@ -28,6 +30,7 @@ from jaxcompare.report.text import (
     verdict_word,
 )
 from jaxcompare.report.words import say
+from jaxcompare.run_frame import per_run
 
 METRIC_TITLES: dict[Metric, str] = {
     "best": "Test accuracy in per cent, best epoch, chosen on the test images",
@@ -39,27 +42,29 @@ def summary_table(runs: pd.DataFrame, speed: SpeedStudy | None) -> Table:
     """Size, accuracy and time of each model of a full comparison and, where a speed study has it, the best time of JAX
     over the best of PyTorch, in the precision that the study has first."""
     best = {one.cell.model: one.ratio for one in reversed(speed.of("best"))} if speed else {}
-    rows = _rows(runs)
+    runs = _complete(runs)
+    rows = by_model(runs)
     rows["ratio"] = rows.model.map(best)
     columns = {
         "Model": ("model", LABELS.__getitem__),
         "Parameters": ("params", "{:,}".format),
         "Best test accuracy": ("best", percent_text),
         "Last epoch's": ("final", percent_text),
-        "Seconds an epoch": ("seconds", seconds_text),
+        "Seconds an epoch": ("epoch_time_s", _mean_seconds),
         "JAX's time over PyTorch's, best of each": ("ratio", lambda one: f"{ratio_text(one)}: {verdict_word(one)}"),
-        "Trained on": ("environment", device_text),
+        "Timed on": ("environment", device_text),
     }
     if not best:
         del columns["JAX's time over PyTorch's, best of each"]
     timed = speed.frame.iloc[0] if speed and best else None
-    note = say("summary", runs.iloc[0], runs.seed.nunique(), timed, speed.repeats if speed else 0)
+    note = say("summary", runs, timed_alike(runs), timed, speed.repeats if speed else 0)
     return make_table("", rows, columns, note, counted=("model",))
 
 
 def comparison_table(runs: pd.DataFrame) -> Table:
     """One row per model: the full comparison."""
-    rows = _rows(runs)
+    runs = _complete(runs)
+    rows = by_model(runs)
     rows["compile"] = list(zip(rows.compile_time_s, rows.compiled, strict=True))
     rows["came"] = list(zip(rows.done, rows.epochs, strict=True))
     columns = {
@@ -68,19 +73,21 @@ def comparison_table(runs: pd.DataFrame) -> Table:
         "Epochs": ("came", lambda came: "{} of {}".format(*came)),
         "Best test accuracy¹": ("best", percent_text),
         "Final": ("final", percent_text),
-        "Seconds per epoch²": ("seconds", seconds_text),
-        "Compile, s³": ("compile", lambda one: f"{one[0].middle:.1f} ({one[1]})"),
+        "Seconds per epoch²": ("epoch_time_s", _mean_seconds),
+        "Compile, s³": ("compile", lambda one: f"{one[0].middle:.1f} ({one[1]})" if one[0] else "-"),
     }
-    notes = say("compared", runs.iloc[0], sorted(runs.seed.unique())), say("compared_columns", runs.iloc[0])
+    notes = say("compared", runs), say("compared_columns", runs, timed_alike(runs))
     return make_table("The full comparison", rows, columns, *notes, machines(runs))
 
 
-def _rows(runs: pd.DataFrame) -> pd.DataFrame:
-    """With mean `seconds` an epoch, where they may stand beside each other. Of a model with complete runs, of these."""
-    complete = runs.groupby("model").status.transform(lambda of: (of == "complete") | (of != "complete").all())
-    runs = runs[complete.astype(bool)]
-    rows, alike = by_model(runs), executed_alike(runs)
-    return rows.assign(seconds=[times.middle if times and alike else None for times in rows.epoch_time_s])
+def _mean_seconds(times: Spread) -> str:
+    return seconds_text(times.middle)
+
+
+def _complete(runs: pd.DataFrame) -> pd.DataFrame:
+    """Of a model with complete runs, these."""
+    of_model = runs.groupby("model").status
+    return runs[of_model.transform(lambda status: (status == "complete") | (status != "complete").all()).astype(bool)]
 
 
 def accuracy_time_table(frame: pd.DataFrame) -> Table:
@@ -89,7 +96,7 @@ def accuracy_time_table(frame: pd.DataFrame) -> Table:
     columns: Columns = {"Test accuracy": ("target", per_cent)} | {
         f"{LABELS[model]}, s (with compilation)": (model, reached_text(",.1f")) for model in times
     }
-    note = say("time_to_accuracy")
+    note = say("time_to_accuracy", frame, timed_alike(per_run(frame), "time_s"))
     return make_table("Time to accuracy", times.reset_index(names="target"), columns, note, absent="not reached")
 
 
@@ -125,6 +132,28 @@ def efficiency_tables(sweep: Sweep) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
+def variants_table(sweeps: Sequence[Sweep]) -> Table:
+    """Sweeps side by side, at the sizes of all but the first: a row a size and sweep. Of one sweep it is empty."""
+    sizes = {size for sweep in sweeps[1:] for size in sweep.sizes}
+    best = [sweep.analyses["best"] for sweep in sweeps]
+    rows = [
+        {"size": size, "config": one.sweep.first.config, "seeds": len(one.sweep.seeds), **one.estimates.loc[size]}
+        for size in sorted(sizes)
+        for one in best
+        if size in one.sweep.sizes
+    ]
+    columns: Columns = {
+        "Training images": ("size", "{:,}".format),
+        "Subsets": ("config", lambda config: config.data.subsets),
+        "Trained for": ("config", epochs_text),
+        "Seeds": ("seeds", str),
+    }
+    columns |= {LABELS[model]: (model, number(".2f", 100)) for model in sweeps[0].models}
+    columns |= {"CNN - ViT, points": ("difference", number("+.2f", 100))}
+    machine = machines(pd.concat([sweep.runs for sweep in sweeps[1:]])) if rows else ""
+    return make_table(f"Other subsets and budgets. {METRIC_TITLES['best']}", pd.DataFrame(rows), columns, machine)
+
+
 def _arms(arms: tuple[Arm, Arm]) -> str:
     return " / ".join(f"{FRAMEWORKS[arm.framework]}, {arm.input} input" for arm in arms)
 
@@ -137,6 +166,8 @@ def _interval(found: Equivalence) -> str:
 
 AGREEMENT: Columns = {
     "Model": ("model", LABELS.__getitem__),
+    "Training images": ("train_images", "{:,}".format),
+    "Trained for": ("config", epochs_text),
     "Compared": ("arms", _arms),
     "First, %": ("first", "{:.2f}".format),
     "Second, %": ("second", "{:.2f}".format),
@@ -150,11 +181,8 @@ AGREEMENT: Columns = {
 
 
 def agreement_table(runs: pd.DataFrame) -> Table:
-    """Mean best accuracies of two kinds of runs of one recipe, and whether they are shown to be alike within a margin.
-
-    Raises:
-        InputError: runs of different recipes, several of one seed, or seeds that one side lacks.
-    """
+    """Mean best accuracies of two kinds of runs, and whether they are shown to be alike within a margin; see
+    `agreements`, for errors too."""
     rows = agreements(runs)
     columns = {title: column for title, column in AGREEMENT.items() if title != "Needed" or rows.needed.notna().any()}
     notes = say("agreement", runs.iloc[0], "Needed" in columns), say("origins", origins(runs))
@@ -185,5 +213,6 @@ def _points(gap: float | None) -> str:
 
 
 def machines(runs: pd.DataFrame) -> str:
-    """A sentence for each machine and set of versions that runs were made on."""
-    return " ".join(dict.fromkeys(say("machine", environment) for environment in runs.environment))
+    """A sentence for each machine, set of versions and commit that runs were made with."""
+    made = zip(runs.environment, runs.git_commit, strict=True)
+    return " ".join(dict.fromkeys(say("machine", environment, commit) for environment, commit in made))

@@ -136,7 +136,7 @@ def speed_table(study: SpeedStudy) -> Table:
         found = speed_details.conditions(study)
         precisions = ", ".join(found["gates"])
         notes += [say("speed", found, precisions, interval_method(found["repeats"], "repeats"))]
-        notes += [say("conditions", found), say("machine", environment_of(found["first"]))]
+        notes += [say("conditions", found), say("machine", environment_of(found["first"]), found["first"].git_commit)]
     # Where nothing was measured, columns are missing.
     rows = cells[cells.matrix].reindex(columns=list(dict.fromkeys(column for column, _ in SPEED.values())))
     return make_table("Speed: every execution beside PyTorch eager", rows, SPEED, *notes)
