@@ -114,7 +114,8 @@ def main(args: Args) -> None:
 
     configure_jax(deterministic=args.execution.deterministic)
     screen = Console(highlight=False, soft_wrap=True)
-    training_runs.describe(screen, describe_environment("jax"), seeds)
+    (_, own), *_ = grid.choose_programs(args.jobs, build_configs(args), seeds)
+    training_runs.describe(screen, describe_environment("jax"), own)
     dataset = load_dataset(args.data)
     check_sizes(args, len(dataset.train))
     execution, reason = choose_execution(args.execution, dataset.train, seeds=len(seeds), workers=args.data.workers)

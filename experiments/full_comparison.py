@@ -108,7 +108,8 @@ def main(args: Args) -> None:
 
     configure_jax(deterministic=args.execution.deterministic)
     screen = Console(highlight=False, soft_wrap=True)
-    training_runs.describe(screen, describe_environment("jax"), seeds)
+    (_, own), *_ = grid.choose_programs(args.jobs, configs, seeds)
+    training_runs.describe(screen, describe_environment("jax"), own)
     dataset = load_dataset(data)
     training_subset(dataset, data, args.training.seed)  # a size above the data's ends here
     execution, reason = choose_execution(args.execution, dataset.train, seeds=len(seeds), workers=args.data.workers)
