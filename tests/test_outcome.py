@@ -135,6 +135,10 @@ def test_times_are_compared_only_if_measured_alike():
         several = [on_another(t) if t.config.training.seed < moved else h for h, t in zip(here, there, strict=True)]
         assert outcome_of(several).faster == ("cnn", pytest.approx(times))
         assert by_model(runs_of(several)).environment[0]["cpu"] == ("CPU" if times == 5 else "another")
+    # Only seed 2 has times of both models on one machine.
+    busy = dataclasses.replace(here[-1].history, others_share=[0.5] * 2)
+    alone = [*map(on_another, here[:2]), here[2], *(dataclasses.replace(r, history=busy) for r in here[3:5]), here[5]]
+    assert outcome_of(alone).faster == ("cnn", pytest.approx(5))
     for change in ({"git_commit": "other"}, {"execution": {"seeds": 2}}):
         assert outcome_of([dataclasses.replace(first, **change), *others]).faster is None
     assert outcome_of(synthetic.comparison(cnn_time_s=50.2)).faster is None
