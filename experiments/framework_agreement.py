@@ -5,7 +5,7 @@ on the device; and their differences with intervals. Initialisation and dropout 
 generator, so seeds differ as seeds do.
 
     python experiments/framework_agreement.py --dataset folder --data-dir DIR
-    python experiments/framework_agreement.py --models cnn --train-size None --epochs 20 --seeds 1   the whole recipe
+    python experiments/framework_agreement.py --models cnn --train-size None --epochs 20 --seeds 1 --out runs/whole
 
 The first takes about an hour on 2 CPU cores (5,000 images, 10 epochs, 4 seeds). Expect differences of about a point, as
 between seeds. Times in these records are of no use: nothing keeps other work off the machine.

@@ -3,7 +3,7 @@
     python experiments/report.py runs/full_comparison runs/data_efficiency
 
 Takes seconds, and needs no device. Merges the folders' records (other seeds, other machines), refuses to mix recipes
-or, within a pair, commits, and writes report.html, summary.json and figures/ to --out; prints every table.
+or, of two models with one seed, commits. Writes report.html, summary.json and figures/ to --out; prints every table.
 """
 
 import dataclasses

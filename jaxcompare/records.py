@@ -149,6 +149,12 @@ def after_epoch(record: RunRecord, **values: float) -> RunRecord:
     return dataclasses.replace(record, status="complete") if epoch == record.config.training.epochs else record
 
 
+def short_commit(commit: str) -> str:
+    """Seven digits, and whether the source was changed since."""
+    digits, changes, _ = commit.partition("+changes")
+    return digits[:7] + changes
+
+
 def find_complete(path: Path, experiment: Experiment, config: RunConfig, data_fingerprint: str) -> RunRecord | None:
     """The complete record of an experiment's run of this config on these images, if the file holds one."""
     for record in load_records(path) if path.exists() else []:

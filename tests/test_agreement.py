@@ -35,12 +35,12 @@ def test_an_agreement_is_of_differences_paired_by_seed():
 
 def test_runs_that_are_no_agreement_are_refused():
     runs = agreeing()
-    short = dataclasses.replace(runs[0].config, training=TrainingConfig(epochs=5))
+    short = dataclasses.replace(runs[0].config, training=TrainingConfig(epochs=5, batch_size=64))
     for wrong, message in (
-        ([*runs, dataclasses.replace(runs[0], config=short)], r"cnn: complete seeds are \[42?\] of"),
+        ([*runs, dataclasses.replace(runs[0], config=short)], "batch_size is 128 in one, 64 in another"),
         (
             [dataclasses.replace(runs[0], status="diverged"), *runs[1:]],
-            r"cnn: complete seeds are \[1\] of .*\[0, 1\]",
+            r"cnn, 100 images, 20 epochs: complete seeds are \[1\] of .*\[0, 1\]",
         ),
         ([*runs, runs[0]], "cnn: several runs of .* from one seed"),
     ):

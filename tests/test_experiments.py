@@ -280,8 +280,7 @@ def test_an_agreements_run_in_jax_goes_on_from_its_checkpoint(toy, run_script, m
     monkeypatch.setattr(Checkpoints, "keep", stop)
     monkeypatch.setattr("jaxcompare.study.process.in_fresh_process", lambda function, *words: function(*words))
     monkeypatch.setattr(framework_agreement, "KINDS", framework_agreement.KINDS[:1])
-    monkeypatch.setattr(framework_agreement, "get_args", lambda _: ("cnn",))
-    words = (framework_agreement, *TINY, "--epochs", "2", "--seeds", "1", "--out", tmp_path)
+    words = (framework_agreement, *TINY, "--models", "cnn", "--epochs", "2", "--seeds", "1", "--out", tmp_path)
     with pytest.raises(SystemExit):
         run_script(*words)
     with contextlib.suppress(SystemExit):  # of one kind there is no table
@@ -294,6 +293,5 @@ def test_an_agreements_run_in_jax_goes_on_from_its_checkpoint(toy, run_script, m
 def test_an_agreements_run_that_diverges_is_said(toy, fail_script, monkeypatch, tmp_path):
     monkeypatch.setattr("jaxcompare.study.process.in_fresh_process", lambda function, *words: function(*words))
     monkeypatch.setattr(framework_agreement, "KINDS", framework_agreement.KINDS[:1])
-    monkeypatch.setattr(framework_agreement, "get_args", lambda _: ("cnn",))
-    words = (framework_agreement, *TINY, "--epochs", "2", "--seeds", "1", "--lr", "1e30", "--out", tmp_path)
-    assert "try a lower --lr" in fail_script(*words)
+    words = (framework_agreement, *TINY, "--models", "cnn", "--epochs", "2", "--seeds", "1", "--lr", "1e30")
+    assert "try a lower --lr" in fail_script(*words, "--out", tmp_path)

@@ -1,6 +1,7 @@
 """Folders of records become one set of results: what may stand side by side, and what is refused."""
 
 import dataclasses
+import re
 
 import pytest
 import synthetic
@@ -9,6 +10,7 @@ from jaxcompare.config import InputError
 from jaxcompare.records import save_records
 from jaxcompare.report.html import build_page
 from jaxcompare.report.results import gather
+from jaxcompare.report.run_tables import machines
 
 SIZES = {1000: 0.5, 10_000: 0.6, 100_000: 0.65}
 VIT = {1000: 0.3, 10_000: 0.5, 100_000: 0.75}
@@ -58,9 +60,15 @@ def test_sweeps_of_other_subsets_and_budgets_stand_beside_the_first(tmp_path):
     ]
     assert [row[-1].split(" ")[0] for row in table.rows] == ["+20.00", "+22.00", "-5.00", "+10.00", "+12.00"]
     assert [sweep["subsets"] for sweep in results.summary["data_efficiency_variants"]] == ["independent", "nested"]
-    assert build_page(results, []).count("<pre>python experiments/data_efficiency.py") == 3
+    commands = re.findall("<pre>python experiments/data_efficiency.py(.*?)</pre>", build_page(results, []))
+    assert [command.partition("--out ")[2] for command in commands] == [
+        "",
+        *(f"runs/data_efficiency_{i}" for i in (2, 3)),
+    ]
+    assert len(results.runs) == len([*first, *drawn, *steps])
+    assert table.notes[0] == machines(results.sweeps[1].runs)
     alone = gather([tmp_path / "drawn"])
-    assert "data_efficiency_variants" in alone.summary
+    assert alone.summary["data_efficiency_variants"] == []
     assert not [table for table in alone.tables["data_efficiency"] if "Subsets" in table.header]
     # The first folder's is reported.
     assert gather([tmp_path / "steps", tmp_path / "first"]).sweep.sizes == [1000]
@@ -74,3 +82,15 @@ def test_sweeps_of_another_recipe_are_refused(tmp_path):
         save_records(tmp_path / name / "runs.jsonl", records)
     with pytest.raises(InputError, match="image_size is 32 in one, 16 in another"):
         gather([tmp_path / "first", tmp_path / "other"])
+
+
+@pytest.mark.parametrize("models", [("cnn", "cnn"), ("cnn", "both"), ("both", "vit")])
+def test_a_sweep_of_one_model_stands_beside_another(models, tmp_path):
+    for name, kept in zip(("nested", "independent"), models, strict=True):
+        records = changed(synthetic.sweep(SIZES, VIT), subsets=name)
+        records = [r for r in records if kept in ("both", r.config.model)]
+        save_records(tmp_path / name / "runs.jsonl", records)
+    table = gather([tmp_path / "nested", tmp_path / "independent"]).tables["data_efficiency"][-1]
+    both = "both" in models
+    assert table.header[4:] == (("CNN", "ViT", "CNN - ViT, points") if both else ("CNN",))
+    assert sum(row.count("-") for row in table.rows) == (6 if both else 0)

@@ -12,7 +12,6 @@ from synthetic import on_another, record, runs_of, sweep_of
 from jaxcompare.analysis.data_efficiency import analyse
 from jaxcompare.analysis.outcome import by_model, find_outcome, summarise
 from jaxcompare.analysis.predictions import score_predictions
-from jaxcompare.analysis.statistics import Spread
 from jaxcompare.analysis.targets import times_as_trained
 from jaxcompare.records import History, Prediction
 from jaxcompare.report.answers import answer_questions, verdict
@@ -75,13 +74,14 @@ def test_times_beside_other_work_do_not_count():
         changed = [dataclasses.replace(records[0], history=beside), *records[1:]]
         frame = to_frame(changed)
         assert per_run(frame).epoch_time_s[0] == pytest.approx(of_first, nan_ok=True)
-        assert by_model(per_run(frame)).epoch_time_s[0].middle == of_model
+        assert by_model(per_run(frame)).epoch_time_s[0] == of_model
         assert per_run(frame).best[0] == per_run(to_frame(records)).best[0]
         assert times_as_trained(frame).cnn[0.3].of == (2 if of_first == 10 else 1)
     all_beside = [
         dataclasses.replace(r, history=dataclasses.replace(r.history, others_share=[1.0] * 2)) for r in records
     ]
-    assert by_model(runs_of(all_beside)).epoch_time_s[0] is None
+    assert math.isnan(by_model(runs_of(all_beside)).epoch_time_s[0])
+    assert by_model(runs_of(all_beside)).compiled[0] == "cold"
     assert outcome_of(all_beside).faster is None
     sweep = synthetic.sweep({10_000: 0.3, 20_000: 0.4}, {10_000: 0.2, 20_000: 0.5})
     for busy, sizes in ((), [10_000, 20_000]), ((20_000,), [10_000]), ((10_000, 20_000), []):
@@ -217,7 +217,10 @@ def test_several_seeds_are_their_mean_and_interval():
     assert (rows.best.cnn.mean, rows.best.cnn.interval.low, rows.best.cnn.interval.high) == pytest.approx(
         (0.752, *interval)
     )
-    assert rows.epoch_time_s.vit == Spread(50, 50, 50)
+    assert rows.epoch_time_s.vit == 50
+    *others, last = synthetic.comparison(seeds=3)
+    lost = by_model(runs_of([*others, dataclasses.replace(last, status="diverged", history=History())]))
+    assert (lost.best[1].mean, lost.lost[1]) == (pytest.approx(0.651), {2: "diverged"})
 
 
 def test_time_to_accuracy_is_that_of_the_first_epoch_that_reaches_it():

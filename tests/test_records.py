@@ -248,7 +248,7 @@ ONE, OTHER = "1" * 40, "2" * 40
 def test_runs_of_other_commits_and_on_other_numbers_of_images_are_no_comparison(name, value):
     import synthetic
 
-    runs = synthetic.comparison(git_commit=ONE)
+    runs = synthetic.comparison(seeds=2, git_commit=ONE)
     sweep = synthetic.sweep({100: 0.5, 200: 0.6}, {100: 0.4, 200: 0.5}, seeds=2, git_commit=ONE)
     for check, good in ((check_comparable, runs), (build_sweep, sweep))[: 1 if name == "train_images" else 2]:
         check(synthetic.runs_of(good))

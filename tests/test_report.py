@@ -55,7 +55,7 @@ def comparison(records):
     return {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
 
 
-def test_the_comparison_table_has_means_and_ranges():
+def test_the_comparison_table_has_means_and_intervals():
     cnn = comparison(two_seeds())["CNN"]
     assert list(cnn.values())[:4] == ["CNN", "620,362", "2 of 20", "45.00 (0.00 to 100.00) %"]
     rows = comparison(RECORDS)
@@ -81,6 +81,31 @@ def test_figures_have_means_and_each_seed():
     check_comparable(per_run(frame))
     with pytest.raises(InputError, match="seeds are"):
         check_comparable(per_run(to_frame(two_seeds()[:3])))
+
+
+def test_figures_are_drawn_of_runs_that_did_not_end():
+    endless = History([2.0, math.inf], [0.3] * 2, [0.4, 0.1], [2.0] * 2, [0.1] * 2, [0.0] * 2, [0.0] * 2)
+    for history, count in ((History(), 0), (endless, 1)):
+        lost = [dataclasses.replace(r, status="diverged", history=history) for r in two_seeds()[2:]]
+        frame = to_frame([*two_seeds()[:2], *lost])
+        assert len(training_curves(frame).axes[0].lines[-1].get_ydata()) == count
+        assert len(complete_comparison(frame).axes[1].patches) == 1 + count
+        # Of a model with complete runs, these.
+        figure = complete_comparison(to_frame([*two_seeds()[:3], lost[1]]))
+        assert [bar.get_height() for bar in figure.axes[1].patches] == pytest.approx([45, 50])
+
+
+def test_times_say_which_runs_they_are_of():
+    runs = two_seeds()
+    pooled = [r if i % 2 else dataclasses.replace(r, execution={"seeds": 1}) for i, r in enumerate(runs)]
+    away = [r if i % 2 else synthetic.on_another(r) for i, r in enumerate(runs)]
+    shared = [dataclasses.replace(r, execution={"seeds": 2}) for r in runs]
+    for records, expected in (
+        (pooled, "training only. ³"),
+        (away, "training only, of seed 42 on 2 cores of another. ³"),
+        (shared, "training only, a share of 2 seeds. ³"),
+    ):
+        assert expected in comparison_table(per_run(to_frame(records))).notes[1]
 
 
 def test_times_of_runs_executed_differently_are_not_shown():

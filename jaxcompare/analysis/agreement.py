@@ -9,6 +9,7 @@ import pandas as pd
 from jaxcompare.analysis.comparison import check_one_recipe
 from jaxcompare.analysis.statistics import find_equivalence, seeds_needed
 from jaxcompare.config import Framework, InputError, InputPlace
+from jaxcompare.records import short_commit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +40,16 @@ def agreements(runs: pd.DataFrame) -> pd.DataFrame:
         InputError: runs of recipes that differ by more than images and epochs, several of one seed, or seeds that one
             side lacks.
     """
+    check_one_recipe(runs, "input", "train_size", "epochs")
     rows = []
     for recipe, (one, other, margin) in product(recipes(runs), AGREEMENTS):
-        check_one_recipe(recipe, "input")
         for model in recipe.model.unique():
             first, second = (_best_by_seed(recipe, model, arm) for arm in (one, other))
             if not len(first) or list(first.index) != list(second.index):
                 seeds = " and ".join(f"{list(side.index)} of {name}" for side, name in ((first, one), (second, other)))
-                raise InputError(f"{model}: complete seeds are {seeds}; train the missing ones")
+                images, epochs = recipe[["train_images", "epochs"]].iloc[0]
+                of = f"{model}, {images:,} images, {epochs} epochs"
+                raise InputError(f"{of}: complete seeds are {seeds}; train the missing ones")
             differences = (first - second).tolist()
             found = find_equivalence(differences, margin)
             lacking = found.verdict == "not shown" and found.interval
@@ -77,8 +80,16 @@ def _best_by_seed(runs: pd.DataFrame, model: str, arm: Arm) -> pd.Series:
 
 
 def origins(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """Commits, libraries and processors, of which not all runs have the same."""
+    """Commits, libraries and processors, of which not all runs of a recipe have the same."""
+    different: dict[str, list[str]] = {}
+    for recipe in recipes(runs):
+        for name, values in _origins(recipe).items():
+            different[name] = sorted({*different.get(name, []), *values})
+    return different
+
+
+def _origins(runs: pd.DataFrame) -> dict[str, list[str]]:
     versions = pd.DataFrame([environment["versions"] for environment in runs.environment], dtype=object)
-    of = {"commits": runs.git_commit.fillna("unknown").str[:7], **versions, "processors": runs.cpu}
+    of = {"commits": runs.git_commit.fillna("unknown").map(short_commit), **versions, "processors": runs.cpu}
     different = {name: sorted(set(values.map(str))) for name, values in of.items()}
     return {name: values for name, values in different.items() if len(values) > 1}

@@ -76,7 +76,8 @@ def build_sweep(runs: pd.DataFrame) -> Sweep:
     paired = counts[counts == complete.model.nunique()].reset_index().groupby("train_images").seed.agg(set)
     sizes, seeds = _largest_block(paired.to_dict())
     if not seeds:
-        raise InputError("data efficiency: no seed is complete for every model at any size; train the missing runs")
+        of = f"data efficiency, {runs.config.iloc[0].data.subsets} subsets"
+        raise InputError(f"{of}: no seed is complete for every model at any size; train the missing runs")
     kept = complete[complete.train_images.isin(sizes) & complete.seed.isin(seeds)]
     left_out = runs.drop(kept.index)[["model", "train_images", "seed", "status"]]
     order = pd.Series(range(len(MODELS)), MODELS)

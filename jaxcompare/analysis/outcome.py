@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from jaxcompare.analysis.comparison import timed_alike
-from jaxcompare.analysis.statistics import Estimate, Interval, Spread, estimate, estimate_fraction
+from jaxcompare.analysis.statistics import Estimate, Interval, estimate, estimate_fraction
 from jaxcompare.config import ModelName
 
 Metric = Literal["best", "final"]
@@ -96,16 +96,21 @@ def find_outcome(runs: pd.DataFrame) -> Outcome | None:
     return Outcome(paired) if len(paired) else None
 
 
-TIMES = "epoch_time_s", "compile_time_s"
+def counted(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that a comparison's numbers are of: of a model with complete ones, these."""
+    of_model = runs.groupby("model").status
+    return runs[of_model.transform(lambda status: (status == "complete") | (status != "complete").all()).astype(bool)]
 
 
 def by_model(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a model, in the order of the runs: what a full comparison comes to. Accuracies are an `Estimate`, times a
-    `Spread` with the mean in the middle, of the runs that `timed_alike` has, as `environment` and `compiled` are; None
-    where there is no such number."""
-    timed, rows = timed_alike(runs), []
-    for model, of_model in runs.groupby("model", sort=False):
-        lost, of_times = of_model[of_model.status != "complete"], timed[timed.model == model]
+    """A row a model, in the order of the runs that are `counted`: what a full comparison comes to. Accuracies are an
+    `Estimate`; times, with `environment` and `compiled`, means of the runs that `timed_alike` has; None where there is
+    no such number. `lost` are the runs that did not end."""
+    rows = []
+    timed, compiled = (timed_alike(counted(runs), name) for name in ("epoch_time_s", "compile_time_s"))
+    for model, of_model in counted(runs).groupby("model", sort=False):
+        lost = runs[(runs.model == model) & (runs.status != "complete")]
+        times, compile_times = timed[timed.model == model], compiled[compiled.model == model]
         rows.append(
             {
                 "model": model,
@@ -114,8 +119,10 @@ def by_model(runs: pd.DataFrame) -> pd.DataFrame:
                 "lost": dict(zip(lost.seed, lost.status, strict=True)),
                 "seeds": dict(zip(of_model.seed, of_model.best, strict=True)),
                 **{name: _accuracy(of_model[name]) for name in ("best", "final")},
-                **{name: _mean_and_range(of_times[name]) for name in TIMES},
-                **{name: next(iter(of_times[name]), None) for name in ("compiled", "environment")},
+                "epoch_time_s": times.epoch_time_s.mean(),
+                "environment": next(iter(times.environment), None),
+                "compile_time_s": compile_times.compile_time_s.mean(),
+                "compiled": next(iter(compile_times.compiled), None),
             }
         )
     return pd.DataFrame(rows)
@@ -123,10 +130,6 @@ def by_model(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _accuracy(values: pd.Series) -> Estimate | None:
     return None if values.isna().any() else estimate_fraction(values.tolist())
-
-
-def _mean_and_range(values: pd.Series) -> Spread | None:
-    return None if values.empty else Spread(values.mean(), values.min(), values.max())
 
 
 def summarise(runs: pd.DataFrame) -> dict[str, Any]:
@@ -138,7 +141,8 @@ def summarise(runs: pd.DataFrame) -> dict[str, Any]:
             "params": int(one.params),
             "best_test_accuracy": one.best,
             "final_test_accuracy": one.final,
-            **{name: found.middle if (found := getattr(one, name)) else None for name in TIMES},
+            "epoch_time_s": one.epoch_time_s,
+            "compile_time_s": one.compile_time_s,
             "compiled": one.compiled,
             "epochs": int(one.done),
             "status": next(iter(one.lost.values()), "complete"),

@@ -23,7 +23,7 @@ def score_predictions(runs: pd.DataFrame) -> list[Score]:
     """Every prediction that the runs of a full comparison were made with, beside all complete runs.
 
     By the rules of the verdict: best test accuracies; ahead is who the interval shows ahead or, of one seed, who came
-    out ahead; times are compared only if the runs were executed alike.
+    out ahead; times are compared of the runs that `timed_alike` has.
     """
     outcome, measured = find_outcome(runs), (None, None, None)
     if outcome:

@@ -15,8 +15,6 @@ ALWAYS_NAMED = ("dataset", "data_dir", "skip_bad_images", "train_size", "epochs"
 
 def training_commands(runs: pd.DataFrame) -> list[str]:
     """A command line for each unbroken range of seeds of one experiment's runs; DIR stands for the images' place."""
-    if runs.empty:
-        return []
     script, config = runs.experiment.iloc[0], runs.config.iloc[0]
     words = ["python", f"experiments/{script}.py"]
     words += ["--dataset", config.data.dataset, *(["--data-dir", "DIR"] if config.data.dataset == "folder" else [])]

@@ -1,6 +1,7 @@
 """One self-contained page of everything that was measured: no script, nothing loaded from anywhere."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import jinja2
@@ -112,5 +113,11 @@ def _layer_tables(runs: pd.DataFrame) -> list[Table]:
 
 def _commands(results: Results) -> list[str]:
     parts = (results.compared, *(sweep.runs for sweep in results.sweeps), *recipes(results.agreement))
-    lines = [line for runs in parts for line in training_commands(runs)]
+    lines, seen = [], Counter[str]()
+    for runs in (part for part in parts if len(part)):
+        script = runs.experiment.iloc[0]
+        seen[script] += 1
+        # A folder holds one recipe.
+        out = f" --out runs/{script}_{seen[script]}" if seen[script] > 1 else ""
+        lines += [line + out for line in training_commands(runs)]
     return lines + (speed_commands(results.speed) if results.speed else [])

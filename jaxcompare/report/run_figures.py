@@ -10,10 +10,10 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from jaxcompare.analysis.comparison import timed_alike
 from jaxcompare.analysis.data_efficiency import Efficiency
-from jaxcompare.analysis.outcome import Metric
+from jaxcompare.analysis.outcome import Metric, counted
 from jaxcompare.analysis.statistics import Estimate, estimate, estimate_fraction
 from jaxcompare.report.figure import COLOURS, HATCHES, LINES, add_title, log_ticks, panels, say_instead
-from jaxcompare.report.text import LABELS, device_text, seconds_text
+from jaxcompare.report.text import LABELS, device_text, epochs_text, seconds_text
 from jaxcompare.report.words import say
 from jaxcompare.run_frame import per_run
 
@@ -27,6 +27,8 @@ def training_curves(frame: pd.DataFrame) -> Figure:
     """Figure 1: training loss and test accuracy against epoch, and mean seconds per epoch. Of several seeds, the mean,
     its 95 % interval at each epoch (band), and each as a faint line."""
     figure, (loss, accuracy, seconds) = panels(3, 4.0, 3.8)
+    runs = counted(per_run(frame))
+    frame = frame[frame.run.isin(runs.index)].replace([np.inf, -np.inf], np.nan)
     for axes, column, of_seeds, unit, title, label in (
         (loss, "train_loss", estimate, 1, "Training loss", "cross-entropy (nats)"),
         (accuracy, "test_accuracy", estimate_fraction, 100, "Test accuracy", "accuracy (%)"),
@@ -44,7 +46,6 @@ def training_curves(frame: pd.DataFrame) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-    runs = per_run(frame)
     _time_bars(seconds, runs)
     add_title(figure, say("title_of_runs", runs))
     return figure
@@ -119,16 +120,16 @@ def _ends(estimates: Iterable[Estimate]) -> np.ndarray:
 def complete_comparison(frame: pd.DataFrame, efficiency: Efficiency | None = None) -> Figure:
     """Figure 3, two by two: parameters, best accuracy, time per epoch, and data efficiency where it was measured."""
     figure, (params, accuracy, seconds, by_size) = panels(2, 4.75, 3.8, rows=2)
-    runs = per_run(frame)
+    runs = counted(per_run(frame))
     _bars(params, runs, "Parameters", "millions", runs.params / 1e6, "{:.3f}".format)
     title = "Best test accuracy\n(epoch chosen on the test images)"
     _bars(accuracy, runs, title, "accuracy (%)", runs.best, "{:.1f}".format, estimate_fraction, 100)
     _time_bars(seconds, runs)
     if efficiency:
         _accuracy_by_size(by_size, efficiency)
-        epochs, count = efficiency.sweep.first.epochs, len(efficiency.sweep.seeds)
+        epochs, count = epochs_text(efficiency.sweep.first.config), len(efficiency.sweep.seeds)
         repeats = f"{count} seeds, 95 % interval" if count > 1 else "one seed"
-        by_size.set_title(f"Data efficiency\n({epochs} epochs, {repeats})")
+        by_size.set_title(f"Data efficiency\n({epochs}, {repeats})")
     else:
         say_instead(by_size, "Data efficiency", "not measured with these runs:\nsee data_efficiency.py")
     add_title(figure, "Complete comparison: " + say("title_of_runs", runs))
@@ -154,7 +155,10 @@ def _bars(
 ) -> None:
     """A bar a model: the mean over its seeds with its 95 % interval, and a dot for each where they differ."""
     for place, (model, rows) in enumerate(runs.groupby("model", sort=False)):
-        of_model = values[rows.index]
+        of_model = values[rows.index].dropna()
+        if of_model.empty:
+            axes.annotate("-", (place, 0), (0, 5), textcoords="offset points", ha="center")
+            continue
         several = of_model.nunique() > 1
         mean, low, high = unit * _ends([of_seeds(of_model.tolist())]).ravel()
         axes.bar(place, mean, color=COLOURS[model], hatch=HATCHES[model], edgecolor="white", width=0.55)

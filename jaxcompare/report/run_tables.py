@@ -8,10 +8,10 @@ import pandas as pd
 from jaxcompare.analysis.agreement import Arm, agreements, origins
 from jaxcompare.analysis.comparison import timed_alike
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep
-from jaxcompare.analysis.outcome import Metric, by_model
+from jaxcompare.analysis.outcome import MODELS, Metric, by_model, counted
 from jaxcompare.analysis.predictions import Score
 from jaxcompare.analysis.speed_study import SpeedStudy
-from jaxcompare.analysis.statistics import TOST_LEVEL, Equivalence, Spread
+from jaxcompare.analysis.statistics import TOST_LEVEL, Equivalence
 from jaxcompare.analysis.targets import times_as_trained
 from jaxcompare.config import ModelName
 from jaxcompare.report.crossover_words import describe_crossover
@@ -42,15 +42,14 @@ def summary_table(runs: pd.DataFrame, speed: SpeedStudy | None) -> Table:
     """Size, accuracy and time of each model of a full comparison and, where a speed study has it, the best time of JAX
     over the best of PyTorch, in the precision that the study has first."""
     best = {one.cell.model: one.ratio for one in reversed(speed.of("best"))} if speed else {}
-    runs = _complete(runs)
-    rows = by_model(runs)
+    rows, runs = by_model(runs), counted(runs)
     rows["ratio"] = rows.model.map(best)
     columns = {
         "Model": ("model", LABELS.__getitem__),
         "Parameters": ("params", "{:,}".format),
         "Best test accuracy": ("best", percent_text),
         "Last epoch's": ("final", percent_text),
-        "Seconds an epoch": ("epoch_time_s", _mean_seconds),
+        "Seconds an epoch": ("epoch_time_s", seconds_text),
         "JAX's time over PyTorch's, best of each": ("ratio", lambda one: f"{ratio_text(one)}: {verdict_word(one)}"),
         "Timed on": ("environment", device_text),
     }
@@ -63,8 +62,7 @@ def summary_table(runs: pd.DataFrame, speed: SpeedStudy | None) -> Table:
 
 def comparison_table(runs: pd.DataFrame) -> Table:
     """One row per model: the full comparison."""
-    runs = _complete(runs)
-    rows = by_model(runs)
+    rows, runs = by_model(runs), counted(runs)
     rows["compile"] = list(zip(rows.compile_time_s, rows.compiled, strict=True))
     rows["came"] = list(zip(rows.done, rows.epochs, strict=True))
     columns = {
@@ -73,21 +71,11 @@ def comparison_table(runs: pd.DataFrame) -> Table:
         "Epochs": ("came", lambda came: "{} of {}".format(*came)),
         "Best test accuracy¹": ("best", percent_text),
         "Final": ("final", percent_text),
-        "Seconds per epoch²": ("epoch_time_s", _mean_seconds),
-        "Compile, s³": ("compile", lambda one: f"{one[0].middle:.1f} ({one[1]})" if one[0] else "-"),
+        "Seconds per epoch²": ("epoch_time_s", seconds_text),
+        "Compile, s³": ("compile", lambda one: f"{one[0]:.1f} ({one[1]})" if one[1] else "-"),
     }
     notes = say("compared", runs), say("compared_columns", runs, timed_alike(runs))
     return make_table("The full comparison", rows, columns, *notes, machines(runs))
-
-
-def _mean_seconds(times: Spread) -> str:
-    return seconds_text(times.middle)
-
-
-def _complete(runs: pd.DataFrame) -> pd.DataFrame:
-    """Of a model with complete runs, these."""
-    of_model = runs.groupby("model").status
-    return runs[of_model.transform(lambda status: (status == "complete") | (status != "complete").all()).astype(bool)]
 
 
 def accuracy_time_table(frame: pd.DataFrame) -> Table:
@@ -148,10 +136,12 @@ def variants_table(sweeps: Sequence[Sweep]) -> Table:
         "Trained for": ("config", epochs_text),
         "Seeds": ("seeds", str),
     }
-    columns |= {LABELS[model]: (model, number(".2f", 100)) for model in sweeps[0].models}
-    columns |= {"CNN - ViT, points": ("difference", number("+.2f", 100))}
-    machine = machines(pd.concat([sweep.runs for sweep in sweeps[1:]])) if rows else ""
-    return make_table(f"Other subsets and budgets. {METRIC_TITLES['best']}", pd.DataFrame(rows), columns, machine)
+    frame = pd.DataFrame(rows)
+    columns |= {LABELS[model]: (model, number(".2f", 100)) for model in MODELS if model in frame}
+    columns |= {"CNN - ViT, points": ("difference", number("+.2f", 100))} if "difference" in frame else {}
+    others = [(machines(one.runs), say("left_out", one.left_out.to_dict("records"))) for one in sweeps[1:]]
+    notes = [" ".join(dict.fromkeys(of)) for of in zip(*others, strict=True)]
+    return make_table(f"Other subsets and budgets. {METRIC_TITLES['best']}", frame, columns, *notes)
 
 
 def _arms(arms: tuple[Arm, Arm]) -> str:

@@ -128,8 +128,8 @@ def points_text(difference: Estimate) -> str:
     return f"{text(difference.mean)} points, 95 % interval {low} to {high}"
 
 
-def percent_text(accuracy: float | Spread) -> str:
-    """Per cent, to a hundredth; of several seeds with the range."""
+def percent_text(accuracy: float | Estimate) -> str:
+    """Per cent, to a hundredth; of several seeds with the interval."""
     return f"{number('.2f', 100)(accuracy)} %"
 
 

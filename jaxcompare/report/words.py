@@ -5,6 +5,7 @@ from typing import Any
 import jinja2
 
 from jaxcompare.analysis.representations import MEASURES
+from jaxcompare.records import short_commit
 from jaxcompare.report import text
 
 _ENVIRONMENT = jinja2.Environment(
@@ -18,6 +19,7 @@ _ENVIRONMENT.filters |= {
     "framework": text.FRAMEWORKS.__getitem__,
     "points": text.points_text,
     "epochs": text.epochs_text,
+    "commit": short_commit,
     "seconds": text.seconds_text,
     "percent": text.percent_text,
     "device": text.device_text,
