@@ -14,7 +14,8 @@ import pandas as pd
 from jaxcompare.analysis.contrast import Pair, change, median_ratio, share
 from jaxcompare.analysis.crossover import crossover_size
 from jaxcompare.analysis.findings import jackknife
-from jaxcompare.analysis.statistics import Interval, find_equivalence, fit_power_law, mean_interval
+from jaxcompare.analysis.power_law import fit_power_law
+from jaxcompare.analysis.statistics import Interval, find_equivalence, mean_interval
 from jaxcompare.lines import write_atomically
 from jaxcompare.report.blocks import replace_blocks
 from jaxcompare.report.tables import make_table

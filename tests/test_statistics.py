@@ -8,11 +8,11 @@ import pytest
 from interval_coverage import covered
 from scipy import stats
 
+from jaxcompare.analysis.power_law import fit_power_law
 from jaxcompare.analysis.statistics import (
     Interval,
     contrast_of_medians,
     find_equivalence,
-    fit_power_law,
     mean_interval,
     seeds_needed,
 )

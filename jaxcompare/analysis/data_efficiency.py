@@ -11,7 +11,8 @@ import pandas as pd
 from jaxcompare.analysis.comparison import check_one_commit, check_one_recipe, timed_alike
 from jaxcompare.analysis.crossover import Crossover, crossover_size
 from jaxcompare.analysis.outcome import MODELS, Metric, leader, plain
-from jaxcompare.analysis.statistics import Estimate, PowerLaw, estimate, estimate_fraction, fit_power_law
+from jaxcompare.analysis.power_law import PowerLaw, fit_power_law
+from jaxcompare.analysis.statistics import Estimate, estimate, estimate_fraction
 from jaxcompare.config import InputError, ModelName
 
 
