@@ -20,6 +20,7 @@ import console
 import grid
 import guard
 import hosts
+import longer_runs
 import training_runs
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
 from jaxcompare.records import Experiment
@@ -52,6 +53,9 @@ class Args:
     cluster: hosts.Hosts = dataclasses.field(default_factory=hosts.Hosts)
     seeds: int = 5
     """Independent runs of each model and size, with seeds SEED, SEED+1, ... Below 2 there are no intervals."""
+    reuse: tuple[Path, ...] = ()
+    """Folders with longer runs, such as full_comparison.py's OUT: where one has a run's recipe and seed, its first
+    EPOCHS epochs are taken instead of trained. At a constant learning rate they are the same."""
     out: Path = Path("runs/data_efficiency")
     """Folder for runs.jsonl, summary.json and figures/. Runs found there complete are not repeated."""
     preset: Literal["quick", "full"] = "full"
@@ -97,6 +101,7 @@ def check_sizes(args: Args, available: int | None = None) -> None:
 def main(args: Args) -> None:
     console.check_models(args.models)
     check_sizes(args)
+    longer_runs.check(args.reuse, several=args.cluster.are_several)
     seeds = console.seeds(args.training.seed, args.seeds)
     names = list(grid.list_programs(args.jobs, build_configs(args), seeds))
     if (job := grid.begin(args, names, "runs.jsonl", show_merged, several=args.cluster.are_several)) is None:
@@ -127,6 +132,7 @@ def main(args: Args) -> None:
     programs = grid.choose_programs(args.jobs, configs, seeds)
     for number, (config, own) in enumerate(programs, 1):
         screen.print(f"[bold]{number} of {len(programs)}[/]")
+        longer_runs.take(args.reuse, path, EXPERIMENT, config, own, dataset)
         records += training_runs.train(screen, EXPERIMENT, config, own, dataset, path, args.keep)
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included\n")
     if not args.jobs.job:

@@ -25,8 +25,8 @@ from jaxcompare.records import Prediction, load_records
 from jaxcompare.training.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[1]
-SHARED = ("console.py", "estimate.py", "grid.py", "guard.py", "hosts.py", "jobs.py", "peers.py", "training_runs.py")
-SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.py") if path.name not in SHARED)
+SHARED = ("console", "estimate", "grid", "guard", "hosts", "jobs", "longer_runs", "peers", "training_runs")
+SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.py") if path.stem not in SHARED)
 MODELS = ("cnn", "vit")
 TINY = ["--dataset", "digits", "--image-size", "8", "--train-size", "40", "--batch-size", "32", "--epochs", "1"]
 

@@ -1,12 +1,15 @@
 """Everything in order: a step that fails, a plan with times, a limit of time."""
 
 import contextlib
+import dataclasses
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 
 import console
+import data_efficiency
 import estimate
 import reproduce_all
 
@@ -74,16 +77,25 @@ def test_a_plan_has_about_how_long_each_step_takes(preset, run_script, capsys, m
     minutes = {line.split()[2]: int(line.split()[0].replace(",", "")) for line in reversed(lines)}
     # Both models: 5 s, and each epoch's 70 training and 21 test images.
     epochs = {"quick": 30, "full": 20}[preset]
-    assert minutes["full_comparison.py"] == round(2 * (5 + epochs * (70 + 2.1)) / 60)
+    seeds = {"quick": 1, "full": 5}[preset]
+    assert minutes["full_comparison.py"] == round(2 * (5 + epochs * seeds * (70 + 2.1)) / 60)
     sizes, epochs, seeds = {"quick": ((100, 400, 1400), 8, 3), "full": ((1000, 5000, 10_000, 25_000, 50_000), 10, 5)}[
         preset
     ]
     assert minutes["data_efficiency.py"] == round(2 * sum(5 + epochs * seeds * (size + 2.1) for size in sizes) / 60)
-    images, epochs, seeds = {"quick": (500, 2, 2), "full": (5000, 10, 4)}[preset]
+    images, epochs, seeds = {"quick": (500, 2, 2), "full": (5000, 10, 5)}[preset]
     assert minutes["framework_agreement.py"] == round(6 * seeds * (5 + epochs * (images + 2.1)) / 60)
     if preset == "quick":  # eager, compile, step and an opponent of both models; 3 epochs of 128 images
         assert minutes["training_speed.py"] == round(8 * (5 + 3 * 128) / 60)
     assert minutes["report.py"] == 1
+
+
+def test_what_is_reused_takes_no_time(tiny_dataset):
+    args = data_efficiency.Args(models=("cnn",), sizes=(35, 70))
+    swept = [
+        list(estimate._swept(one, tiny_dataset)) for one in (args, dataclasses.replace(args, reuse=(Path("full"),)))
+    ]
+    assert [[work.images for work in works] for works in swept] == [[1750, 3500], [1750]]
 
 
 @pytest.mark.parametrize("framework", ["jax", "torch"])

@@ -7,14 +7,14 @@ from jaxcompare.config import DataConfig, InputError
 
 
 def draw_subset(labels: Int[np.ndarray, " n"], data: DataConfig, seed: int) -> Int[np.ndarray, " size"]:
-    """Indices of the training images that `data` and `seed` draw; all of them, in order, if `data` names no size.
+    """Indices of the training images that `data` and `seed` draw; all, in order, where there is nothing to draw.
 
     Raises:
         InputError: there are fewer images than that.
         ValueError: `data.subsets` is still "auto".
     """
     size = data.train_size
-    if size is None:
+    if size is None or size == len(labels):
         return np.arange(len(labels))
     if size > len(labels):
         raise InputError(
