@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import hosts
 import peers
-from jaxcompare.config import InputError
+from jaxcompare.config import DataConfig, InputError
+from jaxcompare.data.datasets import load_dataset
 from jaxcompare.records import load_records
 
 EXPERIMENTS = Path(hosts.__file__).parent
@@ -62,14 +64,13 @@ class Started:
             return self.process.returncode, self.process.stderr.read().strip()
 
 
-def start_two(tmp_path: Path, *words: object, second: tuple[object, ...] | None = None) -> list[Started]:
+def start_two(
+    tmp_path: Path, *words: object, second: tuple[object, ...] | None = None, devices: tuple[int, int] = (1, 1)
+) -> list[Started]:
     """Of one run; process 1 is given an OUT of its own, in which it must write nothing."""
-    port = free_port()
+    together = ("--coordinator", f"127.0.0.1:{free_port()}", "--processes", 2, "--process")
     both = [words, words if second is None else second]
-    return [
-        Started(tmp_path / f"out{n}", *both[n], "--coordinator", f"127.0.0.1:{port}", "--processes", 2, "--process", n)
-        for n in range(2)
-    ]
+    return [Started(tmp_path / f"out{n}", *both[n], *together, n, devices=devices[n]) for n in range(2)]
 
 
 def history(out: Path) -> list[dict]:
@@ -141,6 +142,13 @@ def test_one_that_hangs_ends_the_other(hanging, tmp_path):
     assert errors == f"error: process {hanging} gives no sign; the same commands go on"
 
 
+def check_named(both, message):
+    """In the one line of each, found by itself or heard of the other."""
+    for status, line in [process.end(60) for process in both]:
+        assert status in (1, 2)
+        assert line in (f"error: {message}", f"error: process 0: {message}", f"error: process 1: {message}")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("second", "message"),
@@ -150,8 +158,34 @@ def test_one_that_hangs_ends_the_other(hanging, tmp_path):
     ],
 )
 def test_what_differs_is_named_by_both(second, message, tmp_path):
-    both = start_two(tmp_path, 2, second=second)
-    assert [process.end(60) for process in both] == [(2, f"error: {message}")] * 2
+    check_named(start_two(tmp_path, 2, second=second), message)
+
+
+@pytest.mark.slow
+def test_devices_that_differ_are_named_by_both(tmp_path):
+    check_named(start_two(tmp_path, 2, devices=(1, 2)), "devices of a process: process 1 has 2, process 0 has 1")
+
+
+@pytest.mark.slow
+def test_images_that_differ_are_named_by_both(tmp_path):
+    for host in (0, 1):
+        for part in ("train/a", "train/b", "test/a", "test/b"):
+            (tmp_path / f"{host}" / part).mkdir(parents=True)
+            Image.new("RGB", (32, 32), (host, 0, 0)).save(tmp_path / f"{host}" / part / "one.png")
+    words = [(2, "--train-size", 2, "--dataset", "folder", "--data-dir", tmp_path / f"{host}") for host in (0, 1)]
+    prints = [load_dataset(DataConfig("folder", tmp_path / f"{host}")).fingerprint for host in (0, 1)]
+    both = start_two(tmp_path, *words[0], second=words[1])
+    check_named(both, f"images: process 1 has {prints[1]}, process 0 has {prints[0]}")
+
+
+@pytest.mark.slow
+def test_a_commands_devices_are_those_it_uses(tmp_path):
+    """As many as are asked for, of more; more than there are is a mistake."""
+    assert Started(tmp_path / "two", 1, "--devices", 2, devices=4).end() == (0, "")
+    (record,) = load_records(tmp_path / "two" / "runs.jsonl")
+    assert record.execution["devices"] == 2
+    refused = Started(tmp_path / "eight", 1, "--devices", 8, devices=4).end()
+    assert refused == (2, "error: --devices 8: there are 4 (cpu); take as many at most")
 
 
 @pytest.mark.slow
