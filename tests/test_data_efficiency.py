@@ -2,19 +2,14 @@
 
 import dataclasses
 import json
-import math
-import shlex
 
 import pytest
 import synthetic
 
-import console
 import data_efficiency
-import full_comparison
 import report
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.records import SCHEMA, load_records, save_records
-from jaxcompare.report.commands import training_commands
 from jaxcompare.training import fit as fit_module
 from jaxcompare.training.fit import fit
 
@@ -198,35 +193,3 @@ def test_a_line_that_was_cut_off_is_kept_aside_when_records_are_added(tmp_path):
         save_records(path, SWEEP[-1:])
     assert load_records(path) == SWEEP
     assert (path.parent / "runs.jsonl.truncated").read_text() == last[:-39] + "\n"
-
-
-def test_commands_in_the_report_ask_for_the_same_runs(monkeypatch):
-    data = dataclasses.replace(SWEEP[0].config.data, normalisation="data")
-    records = [
-        dataclasses.replace(
-            r,
-            config=dataclasses.replace(
-                r.config,
-                data=dataclasses.replace(data, train_size=r.train_images),
-                training=dataclasses.replace(r.config.training, lr=1e-3),
-                epoch_images=1000,
-            ),
-        )
-        for r in SWEEP
-    ]
-    # Also where the largest size's own runs are not there.
-    (line,) = training_commands(synthetic.runs_of([r for r in records if r.train_images < 1000]))
-    args = console.parse(data_efficiency.Args, data_efficiency.PRESETS, shlex.split(line)[2:])
-    asked = {
-        dataclasses.replace(config, execution=args.execution).with_seed(seed)
-        for config in data_efficiency.build_configs(args)
-        for seed in console.seeds(args.training.seed, args.seeds)
-    }
-    assert asked == {r.config for r in records}
-
-    gap = synthetic.comparison(seeds=3)
-    lines = training_commands(synthetic.runs_of([r for r in gap if r.config.training.seed != 1]))
-    assert [line.partition("--seed ")[2] for line in lines] == ["0 --seeds 1", "2 --seeds 1"]
-    args = console.parse(full_comparison.Args, full_comparison.PRESETS, shlex.split(lines[1])[2:])
-    assert (args.training, args.data.resolve(2)) == (gap[-1].config.training, gap[-1].config.data)
-    assert math.isclose(args.training.lr, 3e-4)

@@ -62,7 +62,7 @@ def build_page(results: Results, pictures: Sequence[Picture]) -> str:
         machines=_machines_table(results),
         layers=_layer_tables(results.runs),
         unfinished=unfinished(results.compared) if len(results.compared) else "",
-        commands=_commands(results),
+        commands=list_commands(results),
         summary=summary_json(results.summary),
     )
 
@@ -111,7 +111,8 @@ def _layer_tables(runs: pd.DataFrame) -> list[Table]:
     return tables
 
 
-def _commands(results: Results) -> list[str]:
+def list_commands(results: Results) -> list[str]:
+    """A line for each experiment, recipe and range of seeds."""
     parts = (results.compared, *(sweep.runs for sweep in results.sweeps), *recipes(results.agreement))
     lines, seen = [], Counter[str]()
     for runs in (part for part in parts if len(part)):
