@@ -161,8 +161,8 @@ def test_another_shape_is_refused_not_recompiled():
         compiled(np.zeros(4, np.float32))
 
 
-@pytest.mark.parametrize("model", ["cnn", pytest.param("vit", marks=pytest.mark.slow)])
-def test_the_same_config_gives_the_same_numbers(model, tiny_dataset):
+@pytest.mark.parametrize("model", ["toy", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cnn", "vit"))])
+def test_the_same_config_gives_the_same_numbers(model, small, tiny_dataset):
     histories = [fit(config(model=model), tiny_dataset)[0].history for _ in range(2)]
     for field in ("train_loss", "train_accuracy", "test_accuracy"):
         assert getattr(histories[0], field) == getattr(histories[1], field)

@@ -73,7 +73,7 @@ def test_jax_passes_the_gate_of_its_own_precision_alone(reference, seeds):
         assert message.endswith(f"only, as in float32: nothing was rounded to {precision}")
 
 
-@the_rest_slow("engine", ["op", "traced", "jit"], ("cnn", "op"), ("vit", "jit"))
+@the_rest_slow("engine", ["op", "traced", "jit"], ("cnn", "traced"), ("vit", "jit"))
 def test_plain_jax_passes_the_gate(engine, reference):
     assert pass_gate(reference, engine).exceeds("float32") == []
 

@@ -21,7 +21,7 @@ from jaxcompare.config import DataConfig, InputError
 from jaxcompare.data.datasets import load_dataset
 from jaxcompare.records import load_records
 
-EXPERIMENTS = Path(hosts.__file__).parent
+EXPERIMENTS, SCRIPT = Path(hosts.__file__).parent, "full_comparison.py"
 WORDS = ["--dataset", "digits", "--models", "cnn", "--train-size", "300", "--batch-size", "32", "--epochs"]
 
 
@@ -33,8 +33,9 @@ def free_port() -> int:
 class Started:
     """A process of a run, with devices of its own."""
 
-    def __init__(self, out: Path, *words: object, devices: int = 1, script: str = "full_comparison.py"):
-        command = [sys.executable, str(EXPERIMENTS / script), *WORDS, *map(str, words), "--out", str(out)]
+    def __init__(self, out: Path, *words: object, devices: int = 1, toy: bool = False):
+        script = [*([str(Path(__file__).with_name("toy_script.py"))] if toy else []), str(EXPERIMENTS / SCRIPT)]
+        command = [sys.executable, *script, *WORDS, *map(str, words), "--out", str(out)]
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
         self.process = subprocess.Popen(
             command, env=os.environ | flags, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -65,12 +66,16 @@ class Started:
 
 
 def start_two(
-    tmp_path: Path, *words: object, second: tuple[object, ...] | None = None, devices: tuple[int, int] = (1, 1)
+    tmp_path: Path,
+    *words: object,
+    second: tuple[object, ...] | None = None,
+    devices: tuple[int, int] = (1, 1),
+    toy: bool = False,
 ) -> list[Started]:
     """Of one run; process 1 is given an OUT of its own, in which it must write nothing."""
     together = ("--coordinator", f"127.0.0.1:{free_port()}", "--processes", 2, "--process")
     both = [words, words if second is None else second]
-    return [Started(tmp_path / f"out{n}", *both[n], *together, n, devices=devices[n]) for n in range(2)]
+    return [Started(tmp_path / f"out{n}", *both[n], *together, n, devices=devices[n], toy=toy) for n in range(2)]
 
 
 def history(out: Path) -> list[dict]:
@@ -86,18 +91,19 @@ def history(out: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "toy"),
     [
-        (2,),
-        pytest.param((2, "--input", "host"), marks=pytest.mark.slow),
-        pytest.param((2, "--seeds", 2), marks=pytest.mark.slow),
+        ((2,), True),
+        pytest.param((2,), False, marks=pytest.mark.slow),
+        pytest.param((2, "--input", "host"), False, marks=pytest.mark.slow),
+        pytest.param((2, "--seeds", 2), False, marks=pytest.mark.slow),
     ],
-    ids=["device input", "host input", "two seeds"],
+    ids=["toy", "device input", "host input", "two seeds"],
 )
-def test_two_processes_are_one(words, tmp_path):
-    alone = Started(tmp_path / "alone", *words, devices=2)
+def test_two_processes_are_one(words, toy, tmp_path):
+    alone = Started(tmp_path / "alone", *words, devices=2, toy=toy)
     assert alone.end() == (0, "")
-    both = start_two(tmp_path, *words)
+    both = start_two(tmp_path, *words, toy=toy)
     assert [process.end() for process in both] == [(0, "")] * 2
     assert history(tmp_path / "out0") == history(tmp_path / "alone")
     (record, *_) = load_records(tmp_path / "out0" / "runs.jsonl")

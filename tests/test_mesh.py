@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import numpy as np
@@ -45,12 +46,16 @@ def check_equal(case: Case, meshes: dict[int, tuple[int, int]], tolerance: float
             assert np.linalg.norm(here - there) <= bound * np.linalg.norm(there)
 
 
+def slow(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
 def meshes(seeds: int, *devices: int) -> dict[int, tuple[int, int]]:
     return {n: (math.gcd(seeds, n), n // math.gcd(seeds, n)) for n in (1, *devices)}
 
 
 @pytest.mark.parametrize(
-    "name", ["a short last batch", "host input", "more devices than images in a batch", "two seeds"]
+    "name", [slow("a short last batch"), slow("host input"), "more devices than images in a batch", "two seeds"]
 )
 def test_losses_and_parameters_are_one_devices_in_float64(name):
     check_equal(CASES[name], meshes(CASES[name].seeds, 4))
