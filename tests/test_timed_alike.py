@@ -6,7 +6,7 @@ import pytest
 import synthetic
 from synthetic import on_another, runs_of
 
-from jaxcompare.analysis.comparison import EXECUTION, timed_alike
+from jaxcompare.analysis.comparison import timed_alike
 from jaxcompare.analysis.outcome import by_model, find_outcome
 from jaxcompare.config import ExecutionConfig
 
@@ -22,7 +22,7 @@ def test_the_faster_model_takes_less_time():
 
 
 def elsewhere(run, name):
-    """The run with another value in a column of EXECUTION."""
+    """The run with another value in a column that decides its time."""
     environment = run.environment
     changes = {
         "engine": {"config": dataclasses.replace(run.config, execution=ExecutionConfig("step", "device"))},
@@ -34,7 +34,7 @@ def elsewhere(run, name):
     return dataclasses.replace(run, **changes.get(name, {"environment": environment | {name: "another"}}))
 
 
-@pytest.mark.parametrize("name", EXECUTION)
+@pytest.mark.parametrize("name", ["engine", "shared_by", "devices", "cpu", "cpu_cores", "device", "jax", "git_commit"])
 def test_times_are_compared_only_if_measured_alike(name):
     first, *others = synthetic.comparison()
     assert faster([elsewhere(first, name), *others]) is None
@@ -64,3 +64,9 @@ def test_an_epoch_of_more_images_is_no_slower_machine():
     )
     timed = timed_alike(runs_of([*here, *map(on_another, there)]))
     assert set(timed.cpu) == {"another"}
+
+
+def test_each_model_counts_once_however_many_its_runs():
+    here = synthetic.comparison()
+    there = [*synthetic.comparison(seeds=3, cnn_time_s=12.0)[:3], *synthetic.comparison()[1:]]
+    assert set(timed_alike(runs_of([*here, *map(on_another, there)])).cpu) == {"CPU"}
