@@ -8,6 +8,7 @@ from html import unescape
 import html5lib
 import pytest
 import synthetic
+from synthetic import on_another
 
 from jaxcompare.analysis.data_efficiency import analyse
 from jaxcompare.lines import summary_json
@@ -180,3 +181,11 @@ def test_figure_2_holds_the_sweeps_values():
         )
         for (low, high), e in zip((s[:, 1] for s in ranges.get_segments()), efficiency.estimates[model], strict=True):
             assert (low, high) == pytest.approx((100 * e.interval.low, 100 * e.interval.high))
+
+
+def test_figure_2_says_of_how_many_sizes_it_has_times():
+    whole = synthetic.sweep(SIZES, VIT)
+    parted = [on_another(run) if run.train_images == 100_000 else run for run in whole]
+    here, some = (data_efficiency(analyse(synthetic.sweep_of(runs))).axes[1].get_title() for runs in (whole, parted))
+    assert here.endswith("2 cores of CPU")
+    assert some.endswith("2 cores of CPU (2 of 3 sizes)")

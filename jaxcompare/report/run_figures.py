@@ -102,7 +102,10 @@ def _accuracy_by_seconds(axes: Axes, efficiency: Efficiency) -> None:
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     label = f"seconds in epochs, compilation excluded{share} (log scale)"
-    title = f"Accuracy by training time\n{device_text(timed.environment)}"
+    timed_sizes = (
+        f" ({len(sweep.seconds)} of {len(sweep.sizes)} sizes)" if len(sweep.seconds) < len(sweep.sizes) else ""
+    )
+    title = f"Accuracy by training time\n{device_text(timed.environment)}{timed_sizes}"
     axes.set(title=title, xlabel=label, ylabel=ACCURACY[efficiency.metric])
     axes.margins(x=0.15)
     axes.grid(alpha=0.3, which="both")
