@@ -55,7 +55,8 @@ class Args:
     """Independent runs of each model and size, with seeds SEED, SEED+1, ... Below 2 there are no intervals."""
     reuse: tuple[Path, ...] = ()
     """Folders with longer runs, such as full_comparison.py's OUT: where one has a run's recipe and seed, its first
-    EPOCHS epochs are taken instead of trained. At a constant learning rate they are the same."""
+    EPOCHS epochs are taken instead of trained, without weights. At a constant learning rate they are the same, up to
+    rounding where other seeds share a program."""
     out: Path = Path("runs/data_efficiency")
     """Folder for runs.jsonl, summary.json and figures/. Runs found there complete are not repeated."""
     preset: Literal["quick", "full"] = "full"
@@ -130,9 +131,9 @@ def main(args: Args) -> None:
     configs = [dataclasses.replace(config, execution=execution) for config in build_configs(args)]
     training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, "train_size", fresh=args.keep.fresh)
     programs = grid.choose_programs(args.jobs, configs, seeds)
+    longer_runs.take(screen, args.reuse, path, EXPERIMENT, programs, dataset)
     for number, (config, own) in enumerate(programs, 1):
         screen.print(f"[bold]{number} of {len(programs)}[/]")
-        longer_runs.take(args.reuse, path, EXPERIMENT, config, own, dataset)
         records += training_runs.train(screen, EXPERIMENT, config, own, dataset, path, args.keep)
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included\n")
     if not args.jobs.job:

@@ -116,7 +116,7 @@ def _compared(args: Any, dataset: "Dataset") -> Iterator[Work]:
 
 def _swept(args: Any, dataset: "Dataset") -> Iterator[Work]:
     epochs = args.training.epochs * args.seeds
-    # What the plan has trained by then.
+    # On all images the plan has trained before.
     for size in (size for size in args.sizes if not (args.reuse and size == len(dataset.train))):
         images = max(args.sizes) if args.budget == "steps" else size
         for model in args.models:

@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import training_runs
 from jaxcompare.config import InputError, RunConfig
 from jaxcompare.records import Experiment
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    import grid
     from jaxcompare.data.split import Dataset
     from jaxcompare.records import RunRecord
 
@@ -27,32 +31,54 @@ def check(folders: Sequence[Path], *, several: bool) -> None:
 
 
 def take(
+    screen: "Console",
     folders: Sequence[Path],
     path: Path,
     experiment: Experiment,
-    config: RunConfig,
-    seeds: Sequence[int],
+    programs: "Sequence[grid.Program]",
     dataset: "Dataset",
 ) -> None:
-    """Add to `path`, of each seed that it lacks, the run of `config` through which one of the folders' runs passed."""
+    """Add to `path` the programs' runs that it lacks and that one of the folders' runs passed through. A program that
+    was stopped goes on instead.
+
+    Raises:
+        InputError: another commit trained them, and this one has to train others beside them.
+    """
+    if not folders:
+        return
+    from jaxcompare.measure.environment import git_commit
     from jaxcompare.records import find_complete, load_records, save_records
 
-    images, epochs = len(dataset.train), config.training.epochs
-    lacking = [
-        own for own in map(config.with_seed, seeds) if not find_complete(path, experiment, own, dataset.fingerprint)
-    ]
-    wanted = {_of_any_length(own, images): own for own in lacking}
-    taken: list[RunRecord] = []
-    for record in (record for folder in folders for record in load_records(folder / "runs.jsonl")):
-        own = wanted.get(_of_any_length(record.config, images))
-        if own and record.data_fingerprint == dataset.fingerprint and len(record.history.train_loss) > epochs:
-            taken.append(_first_epochs(record, own, experiment))
+    missing, wanted, images = 0, dict[RunConfig, RunConfig](), len(dataset.train)
+    for config, seeds in programs:
+        runs = {seed: config.with_seed(seed) for seed in seeds}
+        runs = {
+            seed: run for seed, run in runs.items() if not find_complete(path, experiment, run, dataset.fingerprint)
+        }
+        missing += len(runs)
+        if not training_runs.checkpoints_of(path, config, list(runs), dataset.fingerprint).exists():
+            wanted |= {_of_any_length(run, images): run for run in runs.values()}
+    taken: dict[RunConfig, RunRecord] = {}
+    for folder in folders:
+        before = len(taken)
+        for record in load_records(folder / "runs.jsonl"):
+            run = wanted.get(_of_any_length(record.config, images))
+            longer = run and len(record.history.train_loss) > run.training.epochs
+            if longer and record.data_fingerprint == dataset.fingerprint:
+                taken.setdefault(run, _first_epochs(record, run, experiment))
+        screen.print(f"Taken from {folder}: {len(taken) - before} of {missing} runs", markup=False)
+    others = {record.git_commit for record in taken.values()} - {git_commit()}
+    if others and len(taken) < missing:
+        raise InputError(
+            f"--reuse: runs of commit {others.pop()} cannot stand beside {missing - len(taken)} to be trained by "
+            f"{git_commit()}; leave it out, or go back to that commit"
+        )
     if taken:
-        save_records(path, taken)
+        save_records(path, list(taken.values()))
 
 
 def _of_any_length(config: RunConfig, images: int) -> RunConfig:
-    """What two runs share of which one passes through the other. All images are one subset, however they are named."""
+    """All that decides a run's numbers but its length. All images are one subset, however they are named."""
     data = config.data
     if data.train_size in (None, images):
         data = dataclasses.replace(data, train_size=None, subsets="independent")
@@ -67,7 +93,7 @@ def _first_epochs(record: "RunRecord", config: RunConfig, experiment: Experiment
     execution = {name: value for name, value in record.execution.items() if name != "weights"}
     if resumed := [each for each in execution.pop("resumed", []) if each["after_epoch"] < epochs]:
         execution["resumed"] = resumed
-    execution["first_of_epochs"] = record.config.training.epochs
+    execution.setdefault("first_of_epochs", record.config.training.epochs)
     return dataclasses.replace(
         record,
         config=config,

@@ -65,7 +65,7 @@ FULL = {
     "training_speed_again": "training_speed.py",
     "training_speed_malloc": "training_speed.py --engines eager compile step --malloc default",
 }
-"""The same; the data set's flags come behind. All images are trained on once: 10 epochs are the beginning of 20."""
+"""The same; the data set's flags come behind. The sweep takes its runs on all images from the comparison."""
 
 
 def build_steps(args: Args) -> list[list[str]]:

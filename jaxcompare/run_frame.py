@@ -36,6 +36,7 @@ RUN: dict[str, Callable[[RunRecord], Any]] = {
     "device": lambda r: r.environment["device"],
     "jax": lambda r: r.environment["versions"].get("jax"),
     "skipped_images": lambda r: len(r.execution.get("skipped_images", ())),
+    "first_of_epochs": lambda r: r.execution.get("first_of_epochs"),
     "git_commit": lambda r: r.git_commit,
     "started_at": lambda r: r.started_at,
     "config": lambda r: r.config,

@@ -8,7 +8,10 @@ from synthetic import on_another, runs_of
 
 from jaxcompare.analysis.comparison import timed_alike
 from jaxcompare.analysis.outcome import by_model, find_outcome
+from jaxcompare.analysis.targets import timed_throughout
 from jaxcompare.config import ExecutionConfig
+from jaxcompare.records import History
+from jaxcompare.run_frame import to_frame
 
 
 def faster(records):
@@ -58,12 +61,62 @@ def test_times_are_of_a_machine_that_has_both_models():
     assert faster(alone) == ("cnn", pytest.approx(5))
 
 
-def test_an_epoch_of_more_images_is_no_slower_machine():
-    here, there = (
-        [synthetic.run(m, n, 0, 0.5, time_s=t) for m in ("cnn", "vit")] for n, t in ((100, 2.0), (1000, 9.0))
-    )
-    timed = timed_alike(runs_of([*here, *map(on_another, there)]))
-    assert set(timed.cpu) == {"another"}
+@pytest.mark.parametrize(("shown", "cpu"), [(None, "another"), (1000, "CPU")])
+def test_an_epoch_of_more_images_is_no_slower_machine(shown, cpu):
+    """Nor one of fewer that shows them more often."""
+
+    def runs(size, time_s):
+        found = [synthetic.run(model, size, 0, 0.5, time_s=time_s) for model in ("cnn", "vit")]
+        return [dataclasses.replace(r, config=dataclasses.replace(r.config, epoch_images=shown)) for r in found]
+
+    timed = timed_alike(runs_of([*runs(100, 2.0), *map(on_another, runs(1000, 9.0))]))
+    assert set(timed.cpu) == {cpu}
+
+
+def test_times_are_of_the_machine_with_most_sizes_of_both_models():
+    both = synthetic.sweep({100: 0.5, 1000: 0.5}, {100: 0.4, 1000: 0.4}, seeds=2)
+    quicker = [
+        dataclasses.replace(on_another(run), history=dataclasses.replace(run.history, epoch_time_s=[0.001] * 2))
+        for run in both
+    ]
+    one_size = [quick if run.train_images == 100 else run for run, quick in zip(both, quicker, strict=True)]
+    more = synthetic.sweep({2000: 0.5}, {2000: 0.4}, seeds=2)
+    assert set(timed_alike(runs_of([*one_size, *more])).cpu) == {"CPU"}
+    # At 100 images the CNN alone, at 1,000 the ViT.
+    apart = [q for q in quicker if (q.config.model == "cnn") == (q.train_images == 100)]
+    assert set(timed_alike(runs_of([*apart, *more])).cpu) == {"CPU"}
+    assert timed_alike(runs_of(apart)).empty
+
+
+def test_compilation_is_of_the_machine_whose_epochs_are_the_quickest():
+    quick, slow = synthetic.comparison(), [on_another(run) for run in synthetic.comparison(cnn_time_s=11.0)]
+    warm = [
+        dataclasses.replace(run, compile_times={"step": run.compile_times["train_step"] | {"compile_s": 0.0}})
+        for run in slow
+    ]
+    assert set(timed_alike(runs_of([*warm, *quick]), "compile_time_s").cpu) == {"CPU"}
+
+
+def test_a_machine_without_times_of_epochs_is_not_the_quickest():
+    quick = synthetic.comparison()
+    busy = dataclasses.replace(quick[0].history, others_share=[0.5] * 2)
+    untimed = [on_another(dataclasses.replace(run, history=busy)) for run in quick]
+    assert set(timed_alike(runs_of([*untimed, *quick]), "compile_time_s").cpu) == {"CPU"}
+
+
+def test_a_run_that_was_stopped_early_is_not_the_quickest():
+    whole = synthetic.comparison(seeds=2)
+    stopped = [
+        dataclasses.replace(
+            run,
+            status="interrupted",
+            config=run.config.with_seed(9),
+            execution={"seeds": 5},
+            history=History(*[[0.5]] * 3, [1.0], [0.1], [0.0], [0.0]),
+        )
+        for run in synthetic.comparison()
+    ]
+    assert timed_throughout(to_frame([*stopped, *whole])).seed.tolist() == [0, 1, 0, 1]
 
 
 def test_each_model_counts_once_however_many_its_runs():

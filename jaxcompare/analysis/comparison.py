@@ -1,5 +1,6 @@
 """Runs beside each other: which may be compared, and whether their times may."""
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -57,18 +58,24 @@ EXECUTION = ["engine", "shared_by", "devices", "cpu", "cpu_cores", "device", "ja
 
 def timed_alike(runs: pd.DataFrame, time: str = "epoch_time_s") -> pd.DataFrame:
     """Those runs whose times can stand beside each other: of one machine, engine and commit, as many seeds in a
-    program. Of several such sets that hold every model of which there are times, the quickest an image.
+    program. Of several such sets, the one that has every model at most sizes; of equals, the one whose epochs take
+    least time an image.
 
     Args:
         runs: a row a run.
         time: the column that a run needs a value of.
     """
     timed = runs[runs[time].notna()]
-    sets = [one for _, one in timed.groupby(EXECUTION, sort=False, dropna=False)]
-    whole = [one for one in sets if one.model.nunique() == timed.model.nunique()]
-    return min(whole, key=lambda one: _pace(one, time), default=timed[:0])
+    models = timed.model.nunique()
+    sets = [one for _, one in timed.groupby(EXECUTION, sort=False, dropna=False) if _shared_sizes(one, models)]
+    return min(sets, key=lambda one: (-_shared_sizes(one, models), _pace(one)), default=timed[:0])
 
 
-def _pace(runs: pd.DataFrame, time: str) -> float:
-    """Seconds that the models take together for a training image, on average over their runs."""
-    return (runs[time] / runs.train_images).groupby(runs.model).mean().sum()
+def _shared_sizes(runs: pd.DataFrame, models: int) -> int:
+    """Training sizes at which there are runs of so many models."""
+    return (runs.groupby("train_images").model.nunique() == models).sum()
+
+
+def _pace(runs: pd.DataFrame) -> float:
+    """Seconds that the models' epochs take together for an image shown, on average over their runs."""
+    return (runs.epoch_time_s / runs.shown_images).groupby(runs.model).mean().fillna(math.inf).sum()

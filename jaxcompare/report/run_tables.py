@@ -12,7 +12,7 @@ from jaxcompare.analysis.outcome import MODELS, Metric, by_model, counted
 from jaxcompare.analysis.predictions import Score
 from jaxcompare.analysis.speed_study import SpeedStudy
 from jaxcompare.analysis.statistics import TOST_LEVEL, Equivalence
-from jaxcompare.analysis.targets import times_as_trained
+from jaxcompare.analysis.targets import timed_throughout, times_as_trained
 from jaxcompare.config import ModelName
 from jaxcompare.report.crossover_words import describe_crossover
 from jaxcompare.report.tables import Columns, Table, make_table
@@ -30,7 +30,6 @@ from jaxcompare.report.text import (
     verdict_word,
 )
 from jaxcompare.report.words import say
-from jaxcompare.run_frame import per_run
 
 METRIC_TITLES: dict[Metric, str] = {
     "best": "Test accuracy in per cent, best epoch, chosen on the test images",
@@ -84,7 +83,7 @@ def accuracy_time_table(frame: pd.DataFrame) -> Table:
     columns: Columns = {"Test accuracy": ("target", per_cent)} | {
         f"{LABELS[model]}, s (with compilation)": (model, reached_text(",.1f")) for model in times
     }
-    note = say("time_to_accuracy", frame, timed_alike(per_run(frame), "time_s"))
+    note = say("time_to_accuracy", frame, timed_throughout(frame))
     return make_table("Time to accuracy", times.reset_index(names="target"), columns, note, absent="not reached")
 
 
@@ -112,7 +111,8 @@ def efficiency_tables(sweep: Sweep) -> list[Table]:
     laws = sweep.analyses["best"].power_law
     rows = [SimpleNamespace(model=model, law=law) for model, law in laws.items()]
     method = sweep.analyses["best"].estimates[sweep.models[0]].iloc[0].interval
-    note = say("sweep", sweep.first, sweep.seeds, method.method if method else "")
+    longer = sweep.runs[sweep.runs.first_of_epochs.notna()]
+    note = say("sweep", sweep.first, sweep.seeds, method.method if method else "", longer)
     about = note, machines(sweep.runs), say("left_out", sweep.left_out.to_dict("records"))
     best, final = sweep.analyses.values()
     title = "Power law of the test error, a · images^(-b)"
