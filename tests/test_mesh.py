@@ -21,6 +21,7 @@ CASES = {
     "whole epochs": Case(execution=EPOCH),
     "host input": Case(execution=HOST),
     "micro-batches that do not divide the batch": Case(batch_size=10),
+    "micro-batches that do not divide the host's": Case(batch_size=10, execution=HOST),
     "more devices than images in a batch": Case(images=9, batch_size=3, micro_batch=1),
     "more devices than images": Case(images=2, batch_size=2, micro_batch=None),
     "as on GPUs, the batch cut once": Case(micro_batch=None),

@@ -38,14 +38,15 @@ def test_a_process_that_fails_is_one_line(failure, message):
     assert str(failed.value) == message
 
 
-def test_a_signal_waits_until_a_process_is_started(tmp_path, capfd):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_a_process_is_started(number, tmp_path, capfd):
     """Half of what a process is to do is a traceback there. Ctrl-C reaches it too, and is its parent's to answer."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
+    before = signal.signal(number, signal.default_int_handler)  # a shell's `&` has Ctrl-C ignored
     try:
         with pytest.raises(KeyboardInterrupt):
-            in_fresh_process(in_processes.writes, in_processes.InterruptsItsSender(signal.SIGINT), tmp_path / "said")
+            in_fresh_process(in_processes.writes, in_processes.InterruptsItsSender(number), tmp_path / "said")
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
     assert capfd.readouterr().err == ""
     in_fresh_process(in_processes.writes, None, tmp_path / "said")
     assert (tmp_path / "said").read_text() == "True"
