@@ -36,18 +36,7 @@ def is_a_bug():
     return {}["key"]
 
 
-class InterruptsItsSender:
-    """In the midst of being sent."""
-
-    def __init__(self, number):
-        self.number = number
-
-    def __getstate__(self):
-        os.kill(os.getpid(), self.number)
-        return self.__dict__
-
-
-def writes(interrupter, place):
+def writes(place):
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     Path(place).write_text(str(signal.SIGINT in blocked))
 

@@ -10,6 +10,7 @@ import pytest
 from mesh import STEPS, Case, train_on
 
 from jaxcompare.config import ExecutionConfig, InputError
+from jaxcompare.data.batch import Batch
 from jaxcompare.study.process import in_fresh_process
 from jaxcompare.training.placement import choose_placement
 
@@ -86,6 +87,14 @@ def test_devices_share_out_seeds_first_and_batches_on_cpus():
     assert (mesh(5, 4, 2), mesh(2, 4, 2), mesh(1, 4, 1)) == ((1, 2), (2, 1), (1, 1))
     with pytest.raises(InputError, match="--devices 5: there are 4"):
         mesh(1, 4, 5)
+
+
+def test_what_a_batch_is_padded_with_does_not_count():
+    placement = choose_placement("cnn", 1, jax.local_devices())
+    batch = Batch(np.ones((9, 8, 8, 3), np.float32), np.ones(9, np.int32), np.ones(9, np.float32))
+    put = placement.put_batch(batch)
+    assert len(put.labels) == len(put.images) == placement.computed_batch_size(9) > 9
+    assert put.mask.sum() == 9
 
 
 def test_a_gpu_is_alone_with_a_batch_unless_more_are_asked_for():

@@ -39,16 +39,25 @@ def test_a_process_that_fails_is_one_line(failure, message):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_waits_until_a_process_is_started(number, tmp_path, capfd):
+def test_a_signal_waits_until_a_process_is_started(number, tmp_path, capfd, monkeypatch):
     """Half of what a process is to do is a traceback there. Ctrl-C reaches it too, and is its parent's to answer."""
+    real = multiprocessing.util.spawnv_passfds
+
+    def interrupted(*words):
+        process = real(*words)  # which has been sent nothing yet
+        os.kill(os.getpid(), number)
+        return process
+
+    monkeypatch.setattr("multiprocessing.util.spawnv_passfds", interrupted)
     before = signal.signal(number, signal.default_int_handler)  # a shell's `&` has Ctrl-C ignored
     try:
         with pytest.raises(KeyboardInterrupt):
-            in_fresh_process(in_processes.writes, in_processes.InterruptsItsSender(number), tmp_path / "said")
+            in_fresh_process(in_processes.writes, tmp_path / "said")
     finally:
         signal.signal(number, before)
+    monkeypatch.undo()
     assert capfd.readouterr().err == ""
-    in_fresh_process(in_processes.writes, None, tmp_path / "said")
+    in_fresh_process(in_processes.writes, tmp_path / "said")
     assert (tmp_path / "said").read_text() == "True"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
@@ -71,7 +80,7 @@ def test_a_process_pauses_until_its_turn_has_come():
 
 def test_a_thread_starts_processes_too(tmp_path):
     with ThreadPoolExecutor() as pool:
-        pool.submit(in_fresh_process, in_processes.writes, None, tmp_path / "said").result()
+        pool.submit(in_fresh_process, in_processes.writes, tmp_path / "said").result()
     assert (tmp_path / "said").read_text() == "True"
 
 
