@@ -10,6 +10,8 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_tracker
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import in_processes
@@ -41,21 +43,28 @@ def test_a_process_that_fails_is_one_line(failure, message):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_until_a_process_is_started(number, tmp_path, capfd, monkeypatch):
     """Half of what a process is to do is a traceback there. Ctrl-C reaches it too, and is its parent's to answer."""
-    real = multiprocessing.util.spawnv_passfds
+    resource_tracker.ensure_running()  # a process of its own
+    order, real, start = [], multiprocessing.util.spawnv_passfds, SpawnProcess.start
 
     def interrupted(*words):
         process = real(*words)  # which has been sent nothing yet
         os.kill(os.getpid(), number)
         return process
 
+    def note(number, frame):
+        order.append("answered")
+        raise KeyboardInterrupt
+
     monkeypatch.setattr("multiprocessing.util.spawnv_passfds", interrupted)
-    before = signal.signal(number, signal.default_int_handler)  # a shell's `&` has Ctrl-C ignored
+    monkeypatch.setattr(SpawnProcess, "start", lambda process: (start(process), order.append("started")))
+    before = signal.signal(number, note)
     try:
         with pytest.raises(KeyboardInterrupt):
             in_fresh_process(in_processes.writes, tmp_path / "said")
     finally:
         signal.signal(number, before)
     monkeypatch.undo()
+    assert order == ["started", "answered"]
     assert capfd.readouterr().err == ""
     in_fresh_process(in_processes.writes, tmp_path / "said")
     assert (tmp_path / "said").read_text() == "True"
