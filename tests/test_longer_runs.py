@@ -29,7 +29,7 @@ def test_the_first_epochs_of_a_longer_run_are_a_shorter_one(
     monkeypatch.setattr(fit_module, "fit_seeds", None)  # nothing is trained
     capsys.readouterr()
     run_script(data_efficiency, *SWEEP, "--reuse", full, "--out", reused)
-    printed = capsys.readouterr().out.replace("\n", "")
+    printed = capsys.readouterr().out
     assert f"Taken from {full}: 2 of 2 runs" in printed
     assert "CNN 70 images, seed 42, 43: complete in" in printed
     trained, taken = (load_records(out / "runs.jsonl") for out in (whole, reused))
@@ -59,7 +59,7 @@ def take(tmp_path, tiny_dataset):
             save_records(folder / "runs.jsonl", [run])
         dataset = dataclasses.replace(tiny_dataset, fingerprint=longer_run().data_fingerprint)
         path, programs = tmp_path / "runs.jsonl", [(config, list(seeds))]
-        longer_runs.take(Console(), folders, path, "data_efficiency", programs, dataset)
+        longer_runs.take(Console(soft_wrap=True), folders, path, "data_efficiency", programs, dataset)
         return load_records(path) if path.exists() else []
 
     return take
@@ -109,8 +109,8 @@ def test_another_run_is_not_taken(take, part, change):
 def test_a_run_is_taken_once_from_the_first_folder_that_has_it(take, capsys):
     (taken,) = take(longer_run(), longer_run(started_at="later"), seeds=(4, 5, 6))
     assert taken.started_at == longer_run().started_at
-    printed = capsys.readouterr().out.replace("\n", "")
-    assert printed.count(": 1 of 3 runs") == printed.count(": 0 of 3 runs") == 1
+    printed = capsys.readouterr().out
+    assert printed.count("/0: 1 of 3 runs") == printed.count("/1: 0 of 3 runs") == 1
 
 
 def test_what_another_commit_trained_stands_alone(take, tmp_path):
