@@ -1,6 +1,6 @@
 """How often the page's intervals are right: `python tests/interval_coverage.py [--runs 4000] [--fill FILE]`.
 
-Every kind of interval, on data whose truth is known, at the page's sizes: five seeds or three repeats, scatter that is
+Every kind of interval, on data whose truth is known, at the page's sizes: five seeds or five repeats, scatter that is
 normal and scatter that is skewed. Prints a Markdown table, or fills the block `coverage` of FILE.
 """
 
@@ -23,7 +23,7 @@ from jaxcompare.representations.answer_frames import PARTS
 from jaxcompare.representations.disagreement import class_differences, error_consistency
 
 Draw = Callable[..., np.ndarray]
-SEEDS, REPEATS = 5, 3
+SEEDS, REPEATS = 5, 5
 SIZES = np.array([1_000, 5_000, 10_000, 25_000, 50_000])
 
 
@@ -111,9 +111,9 @@ KINDS: dict[str, tuple[Callable[[Draw], bool | None], float]] = {
     "where the lead changes, 5 seeds, power laws": (crossover, 95),
     "exponent of a power law, 5 seeds": (exponent, 95),
     "alike within a margin, 5 seeds: not shown at the margin": (equivalence, 95),
-    "ratio of medians, 3 repeats": (ratio, 95),
-    "share of a stage, 3 repeats": (a_share, 95),
-    "change of a ratio between two studies, 3 repeats each": (a_change, 95),
+    "ratio of medians, 5 repeats": (ratio, 95),
+    "share of a stage, 5 repeats": (a_share, 95),
+    "change of a ratio between two studies, 5 repeats each": (a_change, 95),
     "difference on a class, 1,000 images": (of_class, 95),
     "kappa less another, 10,000 images": (kappa, 95),
 }
