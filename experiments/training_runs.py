@@ -46,8 +46,10 @@ class Keep:
 
 def describe(screen: "Console", environment: dict, seeds: Sequence[int]) -> None:
     """Device, memory, versions, seeds; a warning where there is no GPU."""
+    from jaxcompare.report.text import cores_text
+
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-    cpu = f"{environment['cpu']}, {environment['cpu_cores']} cores, {environment['memory_gib']} GiB"
+    cpu = f"{cores_text(environment)}, {environment['memory_gib']} GiB"
     gpu = "" if environment["backend"] == "cpu" else f"{environment['devices']} x {environment['device']}, "
     screen.print(f"[bold]Machine[/]   {gpu}{cpu}")
     screen.print(f"[bold]Versions[/]  python {environment['python']}, {versions}")

@@ -28,7 +28,7 @@ from jaxcompare.report.results import PAGE_ONLY, gather
 from jaxcompare.report.run_figures import complete_comparison, training_curves
 from jaxcompare.report.run_tables import accuracy_time_table, agreement_table, comparison_table, efficiency_tables
 from jaxcompare.report.tables import make_table
-from jaxcompare.report.text import number
+from jaxcompare.report.text import device_text, number
 from jaxcompare.report.words import say
 from jaxcompare.run_frame import per_run, to_frame
 
@@ -64,6 +64,12 @@ def test_the_comparison_table_has_means_and_intervals():
     lost = comparison([RECORDS[0], record("vit", status="diverged", history=History())])["ViT"]
     assert lost["Epochs"] == "0 of 20"
     assert lost["Best test accuracy¹"] == "-"
+
+
+def test_a_core_is_counted_in_words():
+    one = {"backend": "cpu", "cpu_cores": 1, "cpu": "X"}
+    assert device_text(one) == "1 core of X"
+    assert device_text(one | {"cpu_cores": 2}) == "2 cores of X"
 
 
 def test_figures_have_means_and_each_seed():
@@ -249,7 +255,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 def test_the_documents_the_summary_and_the_page_are_the_committed_records():
     folders = [path.parent for name in RECORD_FILES for path in sorted(RESULTS.glob(f"*/{name}"))]
-    assert len(folders) == 6
+    assert len(folders) == 8
     results = gather(folders)
     blocks = {name: block for name, block in results.blocks().items() if name not in PAGE_ONLY}
     filled: list[str] = []

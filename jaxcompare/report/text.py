@@ -144,11 +144,15 @@ def epochs_text(config: Any) -> str:
     return f"{config.training.epochs} epochs" + (f" of {images:,} images" if images else "")
 
 
+def cores_text(environment: Mapping[str, Any]) -> str:
+    """The cores of a processor that a process had."""
+    count = environment["cpu_cores"]
+    return f"{count} {'core' if count == 1 else 'cores'} of {environment['cpu']}"
+
+
 def device_text(environment: Mapping[str, Any]) -> str:
-    """What computed: a number of cores of a processor, or a device's name."""
-    if environment["backend"] == "cpu":
-        return f"{environment['cpu_cores']} cores of {environment['cpu']}"
-    return environment["device"]
+    """What computed: cores of a processor, or a device by name."""
+    return cores_text(environment) if environment["backend"] == "cpu" else environment["device"]
 
 
 def versions_text(environment: Mapping[str, Any], *libraries: str) -> str:
