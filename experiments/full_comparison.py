@@ -86,8 +86,11 @@ def main(args: Args) -> None:
     console.check_models(args.models)
     seeds = console.seeds(args.training.seed, args.seeds)
     data = args.data.resolve(len(seeds))
-    if args.jobs.executor and args.prediction.predict:
-        raise InputError("--predict: nobody can answer a job; give all three of --predict-more-accurate, ... instead")
+    if args.prediction.predict and (args.jobs.executor or args.cluster.are_several):
+        raise InputError(
+            "--predict: nobody can answer a job, or one of several processes; give all three of "
+            "--predict-more-accurate, ... instead"
+        )
     prediction = predict(args.prediction, args.models)
     configs = [RunConfig("jax", model, data, args.training) for model in args.models]
     names = list(grid.list_programs(args.jobs, configs, seeds))

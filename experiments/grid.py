@@ -154,12 +154,21 @@ def merge_runs(out: Path, names: Sequence[str]) -> list["RunRecord"]:
 
     Returns:
         All that OUT holds then.
+
+    Raises:
+        InputError: the jobs' complete runs are of several commits.
     """
     from jaxcompare.records import load_records, save_records
 
-    for folder in (folder_of(out, name) for name in names):
-        if (path := folder / "runs.jsonl").exists():
-            save_records(out / "runs.jsonl", load_records(path))
+    folders = [folder_of(out, name) for name in names]
+    of_jobs = [load_records(path) for folder in folders if (path := folder / "runs.jsonl").exists()]
+    commits = {str(run.git_commit) for runs in of_jobs for run in runs if run.status == "complete"}
+    if len(commits) > 1:
+        of = f"{out / 'jobs'} holds runs of several commits: {', '.join(sorted(commits))}"
+        raise InputError(f"--out: {of}; remove the folders of one, and the same command trains them anew")
+    for runs in of_jobs:
+        save_records(out / "runs.jsonl", runs)
+    for folder in folders:
         for weights in sorted((folder / "weights").glob("*.npz")):
             (out / "weights").mkdir(exist_ok=True)
             shutil.copy2(weights, out / "weights")

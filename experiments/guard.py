@@ -159,14 +159,15 @@ def own(out: Path, *, made: bool = False) -> None:
         made: by this process: if it is still empty then, it is removed.
 
     Raises:
-        InputError: another process is.
+        InputError: another process is, and goes on to be.
     """
     path = out / LOCK
     if any(Path(lock.lock_file) == path for lock, _ in _held):
         return
     lock = FileLock(path)
     try:
-        lock.acquire(blocking=False)
+        # Where a command was interrupted and started again, its process of before may still be about to end.
+        lock.acquire(timeout=GRACE_S + AGAIN_S if PARENT in os.environ else 0)
     except Timeout:
         raise InputError(f"--out {out}: {_holder(path)} writes there; wait for it, or give another folder") from None
     _held.append((lock, made))

@@ -55,9 +55,12 @@ class Job:
         """Called by submitit where the job is to make room: the process saves what it has, and goes on later."""
         from submitit.helpers import DelayedSubmission
 
-        os.kill(self.child.pid, signal.SIGTERM)
-        # Not reaped here: the call above may be about to.
-        os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
+        # It may have ended already: Slurm can say it to the process itself first.
+        if self.child.returncode is None:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self.child.pid, signal.SIGTERM)
+                # Not reaped here: the call above may be about to.
+                os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(Job(self.command, self.parent))
 
 
@@ -97,7 +100,8 @@ def run(
     if alone and where == "local" and (at_once or 1) > 1:
         raise InputError("--at-once: what is timed needs the machine to itself; leave it out")
     # Where jobs find this module.
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     try:
         executor = submitit.AutoExecutor(out / "jobs" / "logs", where, slurm_max_num_timeout=TIMEOUTS)
     except RuntimeError:
@@ -113,8 +117,9 @@ def check_accounting() -> None:
     """Refuse a cluster where nobody could say that a job was killed: submitit asks Slurm's accounting alone."""
     try:
         subprocess.run(["sacct", "--noheader", "--allocations"], check=True, capture_output=True, text=True)
-    except subprocess.CalledProcessError as error:
-        why = (error.stderr.strip().splitlines() or ["exit status 1"])[-1]
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = error.strerror if isinstance(error, OSError) else error.stderr
+        why = (said.strip().splitlines() or ["exit status 1"])[-1]
         raise InputError(
             f"--executor slurm: sacct fails here ({why}), and how a job ended is read from it; run each --job by sbatch"
         ) from None
@@ -141,7 +146,8 @@ def start_on_slurm(
     )
     with executor.batch():
         jobs = {name: executor.submit(Job(command_of(name), None)) for name in names}
-    print(f"{len(jobs)} jobs are in Slurm's queue", flush=True)
+    array = next(iter(jobs.values())).job_id.partition("_")[0]
+    print(f"{len(jobs)} jobs are in Slurm's queue, as array {array}", flush=True)
     while True:
         yield jobs
 

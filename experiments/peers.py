@@ -20,7 +20,7 @@ MEET_S = 45
 """Within this all have to be there."""
 SILENT_S = 15
 """Without a sign for as long, a process is taken for dead."""
-AGREE_S = 600
+READ_S = 600
 """How long another may take to read its images."""
 SAVE_S = 5
 """What is left to save when another process has ended."""
@@ -90,17 +90,19 @@ def _check_address(coordinator: str, *, serves: bool) -> None:
         time.sleep(POLL_S)
 
 
-def agree(values: Mapping[str, str]) -> None:
-    """Raise InputError in every process if one has other values of these names than process 0."""
+def agree(values: Mapping[str, str], within_s: float = MEET_S) -> None:
+    """Raise InputError in every process if one has other values of these names than process 0, or none in time."""
     if not _company:
         return
     for name, value in values.items():
         compat.store_set(f"{name}/{_company.process}", value)
     for name in values:
-        end = time.monotonic() + AGREE_S
+        end = time.monotonic() + within_s
         while len(given := compat.store_list(name)) < _company.count:
             if time.monotonic() > end:
-                raise InputError(f"{name}: {_company.count - len(given)} processes do not say theirs")
+                raise InputError(
+                    f"{name}: {_company.count - len(given)} of {_company.count} processes do not say theirs"
+                )
             time.sleep(POLL_S)
         for process, value in sorted(given.items()):
             if value != given["0"]:
@@ -118,7 +120,7 @@ def leave() -> None:
     """Wait for the others, who are done too."""
     if _company:
         with contextlib.suppress(Exception):
-            compat.store_meet("end", AGREE_S)
+            compat.store_meet("end", READ_S)
         _company.leaving.set()
 
 

@@ -236,7 +236,7 @@ def start_records(
     Args:
         fresh: what the folder holds moves aside instead: nothing is left to refuse the work for.
     """
-    peers.agree({"images": fingerprint, "execution": str(config.execution)})
+    peers.agree({"images": fingerprint, "execution": str(config.execution)}, peers.READ_S)
     if fresh:
         console.move_aside(path.parent)
     from jaxcompare.analysis.comparison import differing

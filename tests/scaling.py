@@ -1,9 +1,11 @@
 """What does another device bring? Measures a step on one and on two cores as devices, and sets beside it what a ring of
 GPUs would take by a stated model; prints the tables of docs/clusters.md: `python tests/scaling.py`."""
 
+import math
 import os
 import statistics
 import time
+from collections.abc import Mapping
 from typing import NamedTuple, get_args
 
 import jax
@@ -21,6 +23,7 @@ from jaxcompare.training.engines import build_engine
 
 BATCH = 128
 EPOCHS = 9
+RECIPE_STEPS = 20 * math.ceil(50_000 / BATCH)
 GPU_FLOPS_PER_S = 30e12
 """What a GPU is taken to compute of these models' float32, in total: half of an H100's 67 TFLOP/s."""
 
@@ -101,16 +104,18 @@ def main() -> None:
             f"| {LABELS[model]} | {1e3 * one.step_s:.0f} | {one.step_s / strong.step_s:.2f} times as fast | "
             f"{2 * one.step_s / weak.step_s:.2f} times as fast | {1e3 * strong.collective_s:.2f} |"
         )
-    print(
-        "\n| Model | Arithmetic of a step, ms | Saved by a second GPU | "
-        + " | ".join(link.name for link in LINKS)
-        + " |"
-    )
+    print_model({model: found[model, 1, BATCH].params for model in models})
+
+
+def print_model(params: Mapping[ModelName, int]) -> None:
+    """What GPUs save of a step's arithmetic, and what summing the gradients of so many parameters takes."""
+    print("\n| Model, GPUs | Saved | In 20 epochs, s | " + " | ".join(link.name for link in LINKS) + " |")
     print("| --- " * (3 + len(LINKS)) + "|")
-    for model in models:
-        compute = 1e3 * BATCH * training_flops(layer_costs(model)) / GPU_FLOPS_PER_S
-        sums = " | ".join(f"{1e3 * ring_s(found[model, 1, BATCH].params, 2, link):.2f}" for link in LINKS)
-        print(f"| {LABELS[model]} | {compute:.2f} | {compute / 2:.2f} | {sums} |")
+    for model, values in params.items():
+        for devices in (2, 4, 8):
+            saved = BATCH * training_flops(layer_costs(model)) / GPU_FLOPS_PER_S * (1 - 1 / devices)
+            sums = " | ".join(f"{1e3 * ring_s(values, devices, link):.2f}" for link in LINKS)
+            print(f"| {LABELS[model]}, {devices} | {1e3 * saved:.2f} | {RECIPE_STEPS * saved:.1f} | {sums} |")
 
 
 if __name__ == "__main__":

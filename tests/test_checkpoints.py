@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic
 from toy import build_toy
 
 import full_comparison
@@ -16,7 +17,7 @@ from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig
 from jaxcompare.records import load_records, save_records
 from jaxcompare.training import learner
 from jaxcompare.training.checkpoints import Checkpoints
-from jaxcompare.training.fit import fit_seeds
+from jaxcompare.training.fit import _check_same_place, fit_seeds
 from jaxcompare.training.weights import load_weights, save_weights, weights_path
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -72,6 +73,17 @@ def test_a_run_does_not_go_on_as_another_program(changed, named, stopped, tiny_d
     monkeypatch.setattr(Checkpoints, "latest", latest)
     with pytest.raises(InputError, match=f"began with .*{named}"):
         fit_seeds(config(), tiny_dataset, [1], checkpoints=Checkpoints(folder))
+
+
+def test_where_a_gpu_computes_the_processor_may_be_another():
+    """A cluster puts a job into the queue again, and on another node."""
+    gpu = {"backend": "gpu", "device": "H100", "versions": {}}
+    before, now, other = (
+        synthetic.record(environment=gpu | own) for own in ({"cpu": "A"}, {"cpu": "B"}, {"cpu": "A", "device": "A100"})
+    )
+    _check_same_place(before, now)
+    with pytest.raises(InputError, match="began with device H100, this is A100"):
+        _check_same_place(before, other)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from PIL import Image
 from torchvision import datasets as tv
 
@@ -198,6 +199,24 @@ def test_svhn_and_fashion_mnist_layouts(tmp_path, monkeypatch):
     assert (svhn.train.images.shape, fashion.train.images.shape) == ((1001, 16, 16, 3), (2, 32, 32, 3))
     assert (svhn.train.flip_probability, fashion.train.flip_probability) == (0, 0.5)
     np.testing.assert_array_equal(fashion.train.images[0, :, :, 1], np.pad(np.full((28, 28), 9), 2))
+
+
+def test_what_is_there_is_not_downloaded_and_what_is_not_by_one_process_at_a_time(tmp_path, monkeypatch):
+    asked = []
+
+    class Svhn(tv.VisionDataset):
+        def __init__(self, root, split, download):
+            asked.append((split, download))
+            if split == "test" and not download:
+                raise RuntimeError("Dataset not found")
+            if download:
+                with pytest.raises(Timeout):
+                    FileLock(tmp_path / ".download.lock").acquire(timeout=0)
+            self.data, self.labels = np.zeros((2, 3, 32, 32), np.uint8), np.arange(2)
+
+    monkeypatch.setattr(tv, "SVHN", Svhn)
+    load_dataset(DataConfig("svhn", tmp_path))
+    assert asked == [("train", False), ("test", False), ("test", True)]
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "fashion-mnist"])

@@ -72,6 +72,7 @@ def test_jobs_are_listed_and_nothing_is_done(module, words, names, run_script, c
         (data_efficiency, ("--executor", "slurm"), "--executor slurm: there is no srun here"),
         (training_speed, ("--executor", "local", "--at-once", "2"), "--at-once: what is timed needs the machine"),
         (full_comparison, ("--executor", "local", "--predict"), "--predict: nobody can answer a job"),
+        (full_comparison, ("--distributed", "--predict"), "--predict: nobody can answer a job, or one of several"),
         (data_efficiency, ("--executor", "local", "--distributed"), "--executor: each process of this run would start"),
     ],
 )
@@ -81,15 +82,23 @@ def test_mistakes_are_one_line(module, words, message, fail_script, monkeypatch,
     assert message in fail_script(module, *words, "--out", tmp_path / "out")
 
 
-def test_slurm_without_accounting_is_refused(fail_script, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("sacct", "reason"),
+    [
+        ("echo Slurm accounting storage is disabled >&2; exit 1", "Slurm accounting storage is disabled"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_slurm_without_accounting_is_refused(sacct, reason, fail_script, monkeypatch, tmp_path):
     """There nobody would say that a job was killed."""
-    for name, body in (("srun", ""), ("sacct", "echo Slurm accounting storage is disabled >&2; exit 1")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tmp_path / name).chmod(0o755)
+    for name, body in (("srun", ""), ("sacct", sacct)):
+        if body is not None:
+            (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+            (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", "")
     error = fail_script(data_efficiency, "--executor", "slurm", "--out", tmp_path / "out")
-    assert "sacct fails here (Slurm accounting storage is disabled)" in error
+    assert f"sacct fails here ({reason})" in error
 
 
 # How they are followed.
@@ -199,6 +208,22 @@ def test_a_job_that_slurm_ends_has_no_result(code, status, monkeypatch):
     with pytest.raises(StopIteration):
         jobs.Job([sys.executable, "-c", code], None)()
     assert jobs.Job([sys.executable, "-c", code], os.getpid())() == (status, "")
+
+
+def test_a_job_makes_room_after_its_process_has_saved(tmp_path):
+    job = jobs.Job([sys.executable, "-c", "import time; time.sleep(60)"], None)
+    job.child = subprocess.Popen(job.command)
+    again = job.checkpoint()
+    assert job.child.wait(0) == -signal.SIGTERM
+    assert (again.function.command, again.function.parent) == (job.command, None)
+
+
+def test_a_job_makes_room_where_slurm_has_ended_its_process_before(monkeypatch):
+    """SIGTERM to all processes of a job comes first, and then submitit's signal to the one that waits."""
+    job = jobs.Job([sys.executable, "-c", "exit(130)"], None)
+    monkeypatch.setattr(signal, "pause", lambda: exit(job.checkpoint().function.command[-1]))
+    with pytest.raises(SystemExit, match=r"exit\(130\)"):
+        job()
 
 
 def test_a_job_ends_with_the_command_that_began_it():

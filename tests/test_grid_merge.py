@@ -31,6 +31,15 @@ def test_records_are_merged_once_however_often(tmp_path):
     assert grid.merge_runs(tmp_path / "empty", names) == []
 
 
+def test_runs_of_several_commits_are_not_merged(tmp_path):
+    one, other = synthetic.run("cnn", 1000, 1, 0.5), synthetic.run("vit", 1000, 1, 0.5)
+    for run, commit in ((one, "abc"), (other, "def")):
+        save_records(tmp_path / "jobs" / run.config.model / "runs.jsonl", [dataclasses.replace(run, git_commit=commit)])
+    with pytest.raises(InputError, match="holds runs of several commits: abc, def; remove the folders of one"):
+        grid.merge_runs(tmp_path, ["cnn", "vit"])
+    assert not (tmp_path / "runs.jsonl").exists()
+
+
 def test_measurements_are_merged_once_however_often(tmp_path):
     parts = [tmp_path / model for model in ("cnn", "vit")]
     for part in parts:

@@ -5,11 +5,13 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import console
 import guard
@@ -219,6 +221,16 @@ def test_a_folder_has_one_writer(start, tmp_path):
     console.check_out(out)
     guard.release()
     assert [path.name for path in out.iterdir()] == ["started"]
+
+
+def test_what_a_command_starts_waits_for_what_it_started_before(tmp_path, monkeypatch):
+    """Interrupted and called again, a command may be faster than its processes' end."""
+    before = FileLock(tmp_path / guard.LOCK, thread_local=False)
+    before.acquire()
+    threading.Timer(0.3, before.release).start()
+    monkeypatch.setenv(guard.PARENT, str(os.getppid()))
+    guard.own(tmp_path)
+    guard.release()
 
 
 def test_what_a_killed_process_had_half_written_goes(start, tmp_path):

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -253,6 +254,15 @@ def test_an_address_that_cannot_be_reached_or_served_is_named(monkeypatch):
         peers.join(f"127.0.0.1:{port}", 2, 1)
     with socket.create_server(("", port)), pytest.raises(InputError, match=f"port {port} cannot be served here"):
         peers.join(f"127.0.0.1:{port}", 2, 0)
+
+
+def test_one_that_says_nothing_is_named_in_time(monkeypatch):
+    said = {}
+    monkeypatch.setattr(peers, "_company", SimpleNamespace(process=0, count=3))
+    monkeypatch.setattr(peers.compat, "store_set", said.__setitem__)
+    monkeypatch.setattr(peers.compat, "store_list", lambda folder: {"0": said[f"{folder}/0"]})
+    with pytest.raises(InputError, match="jax: 2 of 3 processes do not say theirs"):
+        peers.agree({"jax": "1"}, 0)
 
 
 def test_what_a_folder_is_carried_with(tmp_path):

@@ -55,14 +55,9 @@ def _store() -> Any:
 def store_set(name: str, value: str) -> None:
     """Set a value that all processes read.
 
-    Relies, as the three below do, on the store of JAX's distributed runtime, which is private. Seen with jax 0.10.2.
+    Relies, as the two below do, on the store of JAX's distributed runtime, which is private. Seen with jax 0.10.2.
     """
     _store().key_value_set(name, value, allow_overwrite=True)
-
-
-def store_wait(name: str, timeout_s: float) -> str:
-    """A value, once it is set."""
-    return _store().blocking_key_value_get(name, round(1000 * timeout_s))
 
 
 def store_list(folder: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Where images come from: every data set becomes uint8 NHWC arrays with int32 labels, decoded once."""
 
+import contextlib
 import dataclasses
 import hashlib
 import math
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from filelock import FileLock
 from jaxtyping import UInt8
 from torchvision import datasets as tv
 from torchvision.transforms.v2 import functional as F
@@ -86,11 +88,15 @@ def _resize(split: Split, size: int) -> Split:
     return Split(np.ascontiguousarray(np.concatenate(parts)), split.labels)
 
 
-def _torchvision(name: str, root: Path, build: Callable[[], T]) -> T:
-    """A torchvision data set, downloaded if it is not there, with every way that can fail said in one line."""
+def _torchvision(name: str, root: Path, build: Callable[[bool], T]) -> T:
+    """A torchvision data set, built by whether it is to be downloaded: once if it is not there, whoever else asks for
+    it. Every way that can fail is said in one line."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        return build()
+        with contextlib.suppress(RuntimeError):
+            return build(False)
+        with FileLock(root / ".download.lock"):
+            return build(True)
     except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -104,15 +110,15 @@ def _split(images: np.ndarray, labels: object) -> Split:
 
 
 def _cifar(name: str, cls: type[tv.CIFAR10], root: Path) -> tuple[list[str], Split, Split]:
-    train = _torchvision(name, root, lambda: cls(str(root), train=True, download=True))
-    test = _torchvision(name, root, lambda: cls(str(root), train=False, download=True))
+    train = _torchvision(name, root, lambda download: cls(str(root), train=True, download=download))
+    test = _torchvision(name, root, lambda download: cls(str(root), train=False, download=download))
     return train.classes, _split(train.data, train.targets), _split(test.data, test.targets)
 
 
 def _svhn(root: Path, _: int) -> tuple[tuple[str, ...], Split, Split]:
     splits: list[Split] = []
     for part in ("train", "test"):
-        data = _torchvision("svhn", root, lambda part=part: tv.SVHN(str(root), split=part, download=True))
+        data = _torchvision("svhn", root, lambda download, part=part: tv.SVHN(str(root), part, download=download))
         splits.append(_split(data.data.transpose(0, 2, 3, 1), data.labels))
     return DIGIT_NAMES, splits[0], splits[1]
 
@@ -121,7 +127,7 @@ def _fashion_mnist(root: Path, _: int) -> tuple[list[str], Split, Split]:
     splits: list[Split] = []
     for train in (True, False):
         data = _torchvision(
-            "fashion-mnist", root, lambda train=train: tv.FashionMNIST(str(root), train=train, download=True)
+            "fashion-mnist", root, lambda download, train=train: tv.FashionMNIST(str(root), train, download=download)
         )
         padded = np.pad(data.data.numpy(), ((0, 0), (2, 2), (2, 2)))
         splits.append(_split(np.repeat(padded[..., None], 3, axis=-1), data.targets))

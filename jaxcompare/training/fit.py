@@ -122,7 +122,8 @@ def _check_same_place(there: RunRecord, here: RunRecord) -> None:
     """Raise InputError, naming what differs, where the rest of a run would not be of one program with its beginning."""
 
     def place(record: RunRecord) -> dict[str, object]:
-        about = {name: record.environment.get(name) for name in ("cpu", "cpu_cores", "device")}
+        computes = ("cpu", "cpu_cores") if here.environment["backend"] == "cpu" else ()
+        about = {name: record.environment.get(name) for name in (*computes, "device")}
         about |= {name: record.environment["versions"].get(name) for name in ("jax", "jaxlib")}
         return about | {"commit": record.git_commit}
 
