@@ -45,6 +45,8 @@ def run(args_type: type[Args], main: Callable[[Args], None], presets: Mapping[st
     try:
         args = parse(args_type, presets or {}, sys.argv[1:])
         out = getattr(args, "out", out)
+        if jobs := getattr(args, "jobs", None):
+            out = jobs.folder_in(out)
         main(args)
         sys.stdout.flush()
         peers.leave()

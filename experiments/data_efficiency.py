@@ -124,7 +124,7 @@ def main(args: Args) -> None:
     training_runs.describe(screen, describe_environment("jax"), own)
     dataset = load_dataset(args.data)
     check_sizes(args, len(dataset.train))
-    execution, reason = choose_execution(args.execution, dataset.train, seeds=len(seeds), workers=args.data.workers)
+    execution, reason = choose_execution(args.execution, dataset.train, seeds=len(own), workers=args.data.workers)
     screen.print(f"[bold]Execution[/] {execution.precision}{f', {reason}' if reason else ''}\n")
 
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()

@@ -128,8 +128,9 @@ def _agreeing(args: Any, dataset: "Dataset") -> Iterator[Work]:
 
     epochs = args.training.epochs
     for framework, _ in framework_agreement.KINDS:
-        for model in get_args(ModelName):
-            work = Work(framework, model, epochs * args.data.train_size, epochs * len(dataset.test))
+        for model in args.models:
+            images = args.data.train_size or len(dataset.train)
+            work = Work(framework, model, epochs * images, epochs * len(dataset.test))
             yield from [work] * args.seeds
 
 

@@ -115,7 +115,7 @@ def main(args: Args) -> None:
     training_runs.describe(screen, describe_environment("jax"), own)
     dataset = load_dataset(data)
     training_subset(dataset, data, args.training.seed)  # a size above the data's ends here
-    execution, reason = choose_execution(args.execution, dataset.train, seeds=len(seeds), workers=args.data.workers)
+    execution, reason = choose_execution(args.execution, dataset.train, seeds=len(own), workers=args.data.workers)
     screen.print(f"[bold]Execution[/] {execution.precision}{f', {reason}' if reason else ''}")
     explain(screen, args, dataset)
 

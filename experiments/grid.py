@@ -48,8 +48,13 @@ class Grid:
         if self.time_limit < 5:
             raise InputError(f"--time-limit: must be at least 5 minutes, not {self.time_limit}")
         for one in self.slurm:
-            if not one.partition("=")[2]:
-                raise InputError(f"--slurm {one}: give NAME=VALUE, for example partition=gpu")
+            name, equals, value = one.partition("=")
+            if not name or (equals and not value):
+                raise InputError(f"--slurm {one}: give NAME=VALUE or NAME, for example partition=gpu")
+
+    def folder_in(self, out: Path) -> Path:
+        """Where this command writes: OUT, or the job's folder."""
+        return out if self.job is None else folder_of(out, self.job)
 
 
 Program = tuple[RunConfig, list[int]]
@@ -62,7 +67,8 @@ def list_programs(grid: Grid, configs: Sequence[RunConfig], seeds: list[int]) ->
     for config in configs:
         name = f"{config.model}-{config.data.train_size or 'all'}"
         for own in (seeds[first : first + size] for first in range(0, len(seeds), size)):
-            found[name if own == seeds else f"{name}-seed{own[0]}"] = config, own
+            of_seeds = f"-seed{own[0]}" + (f"-{own[-1]}" if own[1:] else "")
+            found[name + (of_seeds if grid.seeds_per_job else "")] = config, own
     return found
 
 
@@ -120,9 +126,14 @@ def begin(
     if grid.job is not None:
         if grid.job not in names:
             raise InputError(f"--job {grid.job}: is none of this command's jobs: {', '.join(names)}")
-        return dataclasses.replace(args, out=folder_of(args.out, grid.job))  # type: ignore[type-var]
+        return dataclasses.replace(args, out=grid.folder_in(args.out))  # type: ignore[type-var]
+    of_jobs = {"--at-once": grid.at_once, "--seeds-per-job": grid.seeds_per_job, "--slurm": grid.slurm}
     if grid.executor is None:
+        for flag in (flag for flag, value in of_jobs.items() if value):
+            raise InputError(f"{flag}: is of jobs; give it with --executor")
         return args
+    if grid.slurm and grid.executor != "slurm":
+        raise InputError("--slurm: give it with --executor slurm")
     if several:
         raise InputError("--executor: each process of this run would start the jobs; give it without the others")
     fresh = "--fresh" in sys.argv
@@ -160,16 +171,18 @@ def merge_runs(out: Path, names: Sequence[str]) -> list["RunRecord"]:
     """
     from jaxcompare.records import load_records, save_records
 
-    folders = [folder_of(out, name) for name in names]
-    of_jobs = [load_records(path) for folder in folders if (path := folder / "runs.jsonl").exists()]
-    commits = {str(run.git_commit) for runs in of_jobs for run in runs if run.status == "complete"}
+    folders, path = [folder_of(out, name) for name in names], out / "runs.jsonl"
+    of_jobs = [load_records(file) for folder in folders if (file := folder / "runs.jsonl").exists()]
+    asked = {run.identity for runs in of_jobs for run in runs}
+    there = [run for run in load_records(path) if run.identity not in asked] if path.exists() else []
+    commits = {str(run.git_commit) for runs in (*of_jobs, there) for run in runs if run.status == "complete"}
     if len(commits) > 1:
-        of = f"{out / 'jobs'} holds runs of several commits: {', '.join(sorted(commits))}"
-        raise InputError(f"--out: {of}; remove the folders of one, and the same command trains them anew")
+        of = f"{out} and its jobs hold runs of several commits: {', '.join(sorted(commits))}"
+        raise InputError(f"--out: {of}; remove those of one, and the same command trains them anew")
     for runs in of_jobs:
-        save_records(out / "runs.jsonl", runs)
+        save_records(path, runs)
     for folder in folders:
         for weights in sorted((folder / "weights").glob("*.npz")):
             (out / "weights").mkdir(exist_ok=True)
             shutil.copy2(weights, out / "weights")
-    return load_records(out / "runs.jsonl") if (out / "runs.jsonl").exists() else []
+    return load_records(path) if path.exists() else []

@@ -126,7 +126,7 @@ def unheard() -> Iterator[None]:
         os.close(nothing)
 
 
-APART = ("cluster", "out", "data_dir")
+APART = ("cluster", "out", "data_dir", "log_dir")
 """Flags that may differ from process to process."""
 
 

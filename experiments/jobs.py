@@ -108,7 +108,7 @@ def run(
         raise InputError("--executor slurm: there is no srun here; run this where sbatch works") from None
     if where == "slurm":
         check_accounting()
-        options = dict(one.split("=", 1) for one in slurm)
+        options = {name: value if equals else True for name, equals, value in (one.partition("=") for one in slurm)}
         return follow(start_on_slurm(executor, names, at_once, time_limit, options, alone), len(names))
     return follow(start_here(executor, names, 1 if alone else at_once), len(names))
 
@@ -133,19 +133,27 @@ def start_on_slurm(
     names: Sequence[str],
     at_once: int | None,
     time_limit: int,
-    options: Mapping[str, str],
+    options: Mapping[str, str | bool],
     alone: bool,
 ) -> Iterator[Jobs]:
     """Each time: the jobs whose end was not seen yet. The caller takes out of it what has ended."""
+    from submitit.core.utils import FailedJobError
+
     executor.update_parameters(
         name="jaxcompare",
         timeout_min=time_limit,
         slurm_array_parallelism=at_once or len(names),
-        slurm_additional_parameters=dict(options),
+        slurm_additional_parameters={"requeue": True, **options},
+        # Since Slurm 22.05 srun does not take over what the job was given.
+        slurm_setup=['[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'],
         **({"slurm_exclusive": True} if alone else {}),
     )
-    with executor.batch():
-        jobs = {name: executor.submit(Job(command_of(name), None)) for name in names}
+    try:
+        with executor.batch():
+            jobs = {name: executor.submit(Job(command_of(name), None)) for name in names}
+    except FailedJobError as error:
+        reason = (str(error).strip().splitlines() or ["it says nothing"])[-1]
+        raise InputError(f"--slurm: sbatch refuses the jobs ({reason})") from None
     array = next(iter(jobs.values())).job_id.partition("_")[0]
     print(f"{len(jobs)} jobs are in Slurm's queue, as array {array}", flush=True)
     while True:

@@ -130,10 +130,9 @@ def train(
                     checkpoints=checkpoints,
                 )
             except (Exception, KeyboardInterrupt) as error:
-                if isinstance(error, KeyboardInterrupt):
+                if by_user := isinstance(error, KeyboardInterrupt):
                     guard.hold_interrupts()
-                interrupted = peers.why(error) or "interrupted by the user"
-                message = interrupted if isinstance(error, KeyboardInterrupt) else peers.why(error) or str(error)
+                message = peers.why(error) or ("interrupted by the user" if by_user else str(error))
                 running = [r for r in records if r.status == "running"]
                 if running:
                     checkpoints.flush()

@@ -5,10 +5,8 @@ Data flows one way:
     data (images -> batches) -> training (batches -> run record) -> analysis (records -> frames of numbers)
     -> report (figures, tables, words, page)
 
-and imports point one way, which `lint-imports` checks (pyproject.toml): compat, config, fields, sizes <- records
-<- cells <- models, data <- measure <- training, side <- jax_side, torch_side <- study <- experiments; measure
-<- analysis <- report <- experiments; models, data, analysis <- representations <- experiments. `compat` holds all that
-JAX and PyTorch do not promise.
+and imports point one way: pyproject.toml has the layers, `lint-imports` checks them. `compat` holds all that JAX and
+PyTorch do not promise.
 """
 
 __version__ = "0.1.0"

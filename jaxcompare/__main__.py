@@ -76,7 +76,7 @@ def check_imports() -> Iterator[Finding]:
         try:
             importlib.import_module(name)
         except Exception as error:  # whatever a broken installation raises is the finding
-            yield Finding(f"import {name}", str(error).splitlines()[0], False, fix)
+            yield Finding(f"import {name}", " ".join(str(error).split()) or type(error).__name__, False, fix)
 
 
 def check_devices() -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
 import data_efficiency
@@ -19,7 +20,7 @@ import grid
 import guard
 import jobs
 import training_speed
-from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
+from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig
 from jaxcompare.records import load_records
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,8 @@ def test_a_job_is_a_program_of_the_plain_command_or_some_of_its_seeds():
     assert list(whole) == ["cnn-100", "vit-100", "cnn-all", "vit-all"]
     assert list(whole.values()) == [(config, seeds) for config in CONFIGS]
     pairs = grid.list_programs(grid.Grid(seeds_per_job=2), CONFIGS[:1], seeds)
-    assert pairs == {"cnn-100-seed7": (CONFIGS[0], [7, 8]), "cnn-100-seed9": (CONFIGS[0], [9])}
+    assert pairs == {"cnn-100-seed7-8": (CONFIGS[0], [7, 8]), "cnn-100-seed9": (CONFIGS[0], [9])}
+    assert list(grid.list_programs(grid.Grid(seeds_per_job=1), CONFIGS[:1], [7])) == ["cnn-100-seed7"]
     assert grid.choose_programs(grid.Grid(), CONFIGS, seeds) == list(whole.values())
     assert grid.choose_programs(grid.Grid(job="cnn-100-seed9", seeds_per_job=2), CONFIGS, seeds) == [(CONFIGS[0], [9])]
 
@@ -68,7 +70,14 @@ def test_jobs_are_listed_and_nothing_is_done(module, words, names, run_script, c
         (data_efficiency, ("--at-once", "0"), "--at-once: must be at least 1"),
         (data_efficiency, ("--seeds-per-job", "0"), "--seeds-per-job: must be at least 1"),
         (data_efficiency, ("--time-limit", "1"), "--time-limit: must be at least 5 minutes"),
-        (data_efficiency, ("--slurm", "partition"), "--slurm partition: give NAME=VALUE"),
+        (data_efficiency, ("--slurm", "partition="), "--slurm partition=: give NAME=VALUE"),
+        (data_efficiency, ("--slurm", "partition=gpu"), "--slurm: is of jobs; give it with --executor"),
+        (data_efficiency, ("--at-once", "2"), "--at-once: is of jobs; give it with --executor"),
+        (
+            data_efficiency,
+            ("--executor", "local", "--slurm", "partition=gpu"),
+            "--slurm: give it with --executor slurm",
+        ),
         (data_efficiency, ("--executor", "slurm"), "--executor slurm: there is no srun here"),
         (training_speed, ("--executor", "local", "--at-once", "2"), "--at-once: what is timed needs the machine"),
         (full_comparison, ("--executor", "local", "--predict"), "--predict: nobody can answer a job"),
@@ -82,6 +91,32 @@ def test_mistakes_are_one_line(module, words, message, fail_script, monkeypatch,
     assert message in fail_script(module, *words, "--out", tmp_path / "out")
 
 
+def make_commands(folder, monkeypatch, **bodies):
+    for name, body in bodies.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_slurm_is_given_an_array_of_jobs_that_may_be_put_into_the_queue_again(tmp_path, monkeypatch, capsys):
+    make_commands(tmp_path, monkeypatch, srun="", sbatch=f"cp $1 {tmp_path}/script; echo Submitted batch job 77")
+    executor, options = submitit.AutoExecutor(tmp_path / "logs", "slurm"), {"partition": "gpu", "exclusive": True}
+    given = next(jobs.start_on_slurm(executor, ["a", "b"], 1, 30, options, False))
+    assert {name: job.job_id for name, job in given.items()} == {"a": "77_0", "b": "77_1"}
+    assert "2 jobs are in Slurm's queue, as array 77" in capsys.readouterr().out
+    script = (tmp_path / "script").read_text()
+    for line in ("requeue", "partition=gpu", "exclusive", "array=0-1%1", "time=30"):
+        assert f"#SBATCH --{line}\n" in script
+    assert script.index("export SRUN_CPUS_PER_TASK=") < script.index("\nsrun ")
+
+
+def test_what_sbatch_refuses_is_one_line(tmp_path, monkeypatch):
+    make_commands(tmp_path, monkeypatch, srun="", sbatch="echo no such partition >&2; exit 1")
+    executor = submitit.AutoExecutor(tmp_path / "logs", "slurm")
+    with pytest.raises(InputError, match=r"--slurm: sbatch refuses the jobs \(no such partition\)"):
+        next(jobs.start_on_slurm(executor, ["a"], None, 30, {}, False))
+
+
 @pytest.mark.parametrize(
     ("sacct", "reason"),
     [
@@ -91,11 +126,7 @@ def test_mistakes_are_one_line(module, words, message, fail_script, monkeypatch,
 )
 def test_slurm_without_accounting_is_refused(sacct, reason, fail_script, monkeypatch, tmp_path):
     """There nobody would say that a job was killed."""
-    for name, body in (("srun", ""), ("sacct", sacct)):
-        if body is not None:
-            (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
-            (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    make_commands(tmp_path, monkeypatch, srun="", **({} if sacct is None else {"sacct": sacct}))
     monkeypatch.setenv("PYTHONPATH", "")
     error = fail_script(data_efficiency, "--executor", "slurm", "--out", tmp_path / "out")
     assert f"sacct fails here ({reason})" in error

@@ -35,7 +35,7 @@ def test_runs_of_several_commits_are_not_merged(tmp_path):
     one, other = synthetic.run("cnn", 1000, 1, 0.5), synthetic.run("vit", 1000, 1, 0.5)
     for run, commit in ((one, "abc"), (other, "def")):
         save_records(tmp_path / "jobs" / run.config.model / "runs.jsonl", [dataclasses.replace(run, git_commit=commit)])
-    with pytest.raises(InputError, match="holds runs of several commits: abc, def; remove the folders of one"):
+    with pytest.raises(InputError, match="hold runs of several commits: abc, def; remove those of one"):
         grid.merge_runs(tmp_path, ["cnn", "vit"])
     assert not (tmp_path / "runs.jsonl").exists()
 

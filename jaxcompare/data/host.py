@@ -9,7 +9,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -119,10 +119,6 @@ class _Batches(TorchDataset):
         return images, labels, mask
 
 
-def _as_is(sample: Any) -> Any:
-    return sample
-
-
 def check_shared_memory(workers: int, batch_bytes: int) -> None:
     """Raise InputError where the batches that workers prepare ahead do not fit into shared memory: they would wait for
     room for ever."""
@@ -139,7 +135,7 @@ class HostLoader:
     """Batches of a split, epoch by epoch, as NumPy: float32 images (NHWC), int32 labels, float32 mask.
 
     Workers come from a fork server that is started clean, never forked from this process: JAX's threads may hold locks
-    that a forked child would wait for for ever. They live until `close`. Use as a context manager.
+    that a forked child would wait for for ever. Use as a context manager, which ends them.
     """
 
     def __init__(
@@ -169,7 +165,6 @@ class HostLoader:
             _Batches(split, part or range(batch_size), statistics, augment, seed),
             sampler=self._plans,
             batch_size=None,
-            collate_fn=_as_is,
             num_workers=workers,
             persistent_workers=workers > 0,
             multiprocessing_context="forkserver" if workers else None,
@@ -202,10 +197,6 @@ class HostLoader:
             # Workers hand tensors over in shared memory; `.numpy()` is a view of it, not a copy.
             yield Batch(*(part.numpy() for part in parts))
 
-    def close(self) -> None:
-        """End the workers."""
-        compat.end_kept_workers(self._loader)
-
     def __enter__(self) -> "HostLoader":
         if self._loader.num_workers:
             iter(self._loader)  # starts the workers now, so that no epoch's time holds it
@@ -218,7 +209,7 @@ class HostLoader:
     def __exit__(self, *_: object) -> None:
         if self._beside_jax:
             torch.set_num_threads(self._threads)
-        self.close()
+        compat.end_kept_workers(self._loader)
 
 
 def build_loaders(

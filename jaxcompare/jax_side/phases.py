@@ -19,8 +19,9 @@ def measure_phases(learner: Learner, dataset: Dataset, training: TrainingConfig)
     Backward is what the gradient takes beyond the loss, update what the step takes beyond the gradient.
     """
     placement, model, micro_batching = learner.placement, learner.model, learner.placement.micro_batching
-    loader, _ = build_loaders(dataset, training, workers=0)
-    batches, input_ms = time_batches(loader.epoch(0))
+    loader, _ = build_loaders(dataset, training, workers=0, beside_jax=True)
+    with loader:
+        batches, input_ms = time_batches(loader.epoch(0))
     copy_ms, _ = time_calls(lambda: placement.put_batch(batches[0]), jax.block_until_ready)
     on_device = placement.put_batch(batches[0])
     state = jax.jit(placement.over_seeds(learner.init_one))(learner.put_seeds())

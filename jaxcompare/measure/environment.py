@@ -49,7 +49,8 @@ def describe_environment(framework: str, *, torch_device: str = "cpu") -> dict[s
         devices = start_jax()
         environment |= {"backend": jax.default_backend(), "device": devices[0].device_kind, "devices": len(devices)}
         environment["matmul_precision"] = compat.matmul_precision()
-        environment["compilation_cache"] = compat.cache_folder() is not None
+        kept = compat.jax_setting("jax_enable_compilation_cache") and compat.cache_folder() is not None
+        environment["compilation_cache"] = kept
     else:
         import torch
 

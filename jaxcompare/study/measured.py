@@ -140,9 +140,10 @@ def check_one_commit(measured: Measured, missing: Sequence[Cell]) -> None:
     """Refuse to go on with a measurement that another commit began: its cells could not stand beside the new ones."""
     commits = [record.git_commit for record in measured.cells]
     commits += [line["git_commit"] for line in measured.others["search"]]
+    now = find_commit()
     for commit in commits if missing else ():
-        if commit != find_commit():
+        if commit != now:
             raise InputError(
                 f"--out {measured.folder}: holds a measurement begun at commit {commit}; this is "
-                f"{find_commit()}. Give another folder, or go back to that commit"
+                f"{now}. Give another folder, or go back to that commit"
             )

@@ -63,6 +63,8 @@ def time_in_turns(
                     process = stack.enter_context(call)
                 if work(cell, process):
                     alive[cell] = process
+                elif not alive:
+                    break  # its memory is given back before the next begins
             while alive:
                 alive = {cell: process for cell, process in alive.items() if work(cell, process)}
     return found

@@ -79,15 +79,18 @@ class Checkpoints:
             return None
         for epoch in sorted(self._manager.all_steps(), reverse=True):
             try:
-                return self._read(epoch, like)
+                content, records = self._read(epoch)
             except Exception as error:  # whatever a damaged file makes orbax raise
                 reason = " ".join(str(error).split())[:100]
                 text = f"{self._folder / str(epoch)}: damaged ({reason}); the checkpoint before it is taken, if any"
                 warnings.warn(text, stacklevel=2)
                 self._manager.delete(epoch)
+            else:
+                return Checkpoint(epoch, _from_bytes(content, like), [from_line(one, RunRecord) for one in records])
         return None
 
-    def _read(self, epoch: int, like: TrainState) -> Checkpoint:
+    def _read(self, epoch: int) -> tuple[bytes, list[str]]:
+        """A state and its records, as they were written."""
         import orbax.checkpoint as ocp
 
         args = ocp.args.Composite(state=ocp.args.StandardRestore(), about=ocp.args.JsonRestore())
@@ -95,7 +98,7 @@ class Checkpoints:
         content, records = found.state["bytes"].tobytes(), found.about["records"]
         if _digest(content, records) != found.about["digest"]:
             raise ValueError("its digest is another")
-        return Checkpoint(epoch, _from_bytes(content, like), [from_line(record, RunRecord) for record in records])
+        return content, records
 
     def keep(self, epoch: int, state: TrainState, records: Sequence[RunRecord]) -> None:
         """After an epoch: written if it is time.

@@ -22,7 +22,9 @@ def choose_execution(
     backend, reasons = jax.default_backend(), []
     place, engine = requested.input, requested.engine
     if place == "auto":
-        room, needed = available_bytes(), split.images.nbytes * (jax.local_device_count() if backend == "cpu" else 1)
+        # Each of a CPU's devices holds them, in one memory.
+        copies = (requested.devices or jax.local_device_count()) if backend == "cpu" else 1
+        room, needed = available_bytes(), split.images.nbytes * copies
         if engine == "epoch" or seeds > 1:
             place, reason = "device", "whole epochs and several seeds need it"
         elif workers:

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -43,12 +42,9 @@ def load_weights(folder: Path, record: RunRecord) -> Params:
         raise InputError(f"{path}: this run kept no weights; train it anew with --fresh, without --no-keep-weights")
     try:
         content = path.read_bytes()
-        arrays = np.load(io.BytesIO(content))
-        flat = {tuple(name.split("/")): arrays[name] for name in arrays.files}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: damaged ({error}); train the run anew") from error
     if hashlib.sha256(content).hexdigest() != record.execution["weights"]:
         raise InputError(f"{path}: not the file that this run wrote; train it anew")
-    return unflatten_dict(flat)
+    arrays = np.load(io.BytesIO(content))
+    return unflatten_dict({tuple(name.split("/")): arrays[name] for name in arrays.files})
