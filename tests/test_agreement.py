@@ -29,7 +29,7 @@ def test_an_agreement_is_of_differences_paired_by_seed():
     several = agreements(runs_of([*more, *agreeing()]))
     assert (list(several.train_images), list(several.model)) == ([100] * 4 + [500] * 2, [*rows.model, "cnn", "cnn"])
     one = agreements(runs_of([r for r in agreeing() if r.config.training.seed == 0]))
-    assert [(found.interval, found.verdict) for found in one.found] == [(None, "not shown")] * 4
+    assert [(found.interval, found.verdict) for found in one.found] == [(None, "not tested")] * 4
     assert one.needed.isna().all()
 
 

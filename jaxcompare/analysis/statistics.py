@@ -74,7 +74,7 @@ class Equivalence:
     mean: float
     interval: Interval | None
     """Of 90 %, which decides; None with one seed."""
-    verdict: Literal["shown", "not shown", "excluded"]
+    verdict: Literal["shown", "not shown", "excluded", "not tested"]
     """Excluded: shown to lie outside."""
 
 
@@ -151,7 +151,7 @@ def estimate_fraction(values: Sequence[float]) -> Estimate:
 def find_equivalence(differences: Sequence[float], margin: float) -> Equivalence:
     """Two one-sided t tests, each at 5 %: is the mean of paired differences above -margin, and is it below +margin?
 
-    Both are shown exactly where Student's 90 % interval lies within. Of one seed nothing is shown.
+    Both are shown exactly where Student's 90 % interval lies within. One seed tests nothing.
 
     Args:
         differences: One a seed, paired.
@@ -166,7 +166,7 @@ def find_equivalence(differences: Sequence[float], margin: float) -> Equivalence
     row = _finite_row(differences)
     mean, seeds = float(np.mean(np.sort(row))), row.size
     if seeds == 1:
-        return Equivalence(mean, None, "not shown")
+        return Equivalence(mean, None, "not tested")
     half = float(half_width(row, TOST_LEVEL))
     interval = Interval(mean - half, mean + half, f"Student's t, {seeds} seeds")
     if -margin < interval.low and interval.high < margin:

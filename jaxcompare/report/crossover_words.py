@@ -1,12 +1,10 @@
 """What is said of leads over training-set sizes and their changes: claims, whose sentences are in words.jinja."""
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Sequence
 from typing import Literal
 
-from jaxcompare.analysis.crossover import Change, Crossover
+from jaxcompare.analysis.crossover import Change
 from jaxcompare.analysis.data_efficiency import Efficiency
 from jaxcompare.analysis.outcome import leader
 from jaxcompare.analysis.statistics import Interval
@@ -18,8 +16,8 @@ from jaxcompare.report.words import say
 class Claim:
     """One thing said, of which model and which sizes. Its text names these, and no others."""
 
-    kind: Literal["ahead", "came out ahead", "level", "takes the lead", "where", "could lie"]
-    """Ahead: shown to be. Where: the change's size, then its interval. Could lie: a change that is not shown."""
+    kind: Literal["ahead", "came out ahead", "level", "takes the lead", "where"]
+    """Ahead: shown to be. Where: the change's size, then its interval."""
     model: ModelName | None
     sizes: tuple[float, ...]
 
@@ -44,30 +42,19 @@ def list_claims(efficiency: Efficiency) -> list[Claim]:
     if one_seed:
         return claims
     claims += [Claim("takes the lead", change.leader, change[:2]) for change in crossover.changes]
-    if not crossover.changes:
-        return claims + [Claim("could lie", None, place) for place in _open_places(crossover, sizes)]
     if crossover.size and crossover.interval:
         claims.append(Claim("where", None, _round_within(crossover.size, crossover.interval, crossover.changes[0])))
     return claims
 
 
 def describe_crossover(efficiency: Efficiency) -> str:
-    """Who is shown ahead at which sizes, and where the lead changes or could still change, in whole sentences; empty of
+    """Who is shown ahead at which sizes, and where the lead changes, in whole sentences; empty of
     one model or size."""
     claims = list_claims(efficiency)
     of: dict[str, list[str]] = {}
     for claim in claims:
         of.setdefault(claim.kind, []).append(claim.text)
     return say("crossover", of, len(efficiency.sweep.seeds)) if claims else ""
-
-
-def _open_places(crossover: Crossover, sizes: Sequence[int]) -> list[tuple[float, float]]:
-    """Where a change of lead could lie unseen: below, beyond and between sizes at which one model is shown ahead."""
-    shown = [place for place, lead in enumerate(crossover.leads) if lead]
-    if not shown:
-        return []
-    gaps = [(float(sizes[a]), float(sizes[b])) for a, b in itertools.pairwise(shown) if b > a + 1]
-    return [(0.0, float(sizes[shown[0]])), *gaps, (float(sizes[shown[-1]]), math.inf)]
 
 
 def _round_within(size: float, interval: Interval, change: Change) -> tuple[float, ...]:

@@ -49,8 +49,8 @@ def summary_table(runs: pd.DataFrame, speed: SpeedStudy | None) -> Table:
         "Best test accuracy": ("best", percent_text),
         "Last epoch's": ("final", percent_text),
         "Seconds an epoch": ("epoch_time_s", seconds_text),
-        "JAX's time over PyTorch's, best of each": ("ratio", lambda one: f"{ratio_text(one)}: {verdict_word(one)}"),
         "Timed on": ("environment", device_text),
+        "JAX's time over PyTorch's, best of each": ("ratio", lambda one: f"{ratio_text(one)}: {verdict_word(one)}"),
     }
     if not best:
         del columns["JAX's time over PyTorch's, best of each"]
@@ -125,23 +125,41 @@ def variants_table(sweeps: Sequence[Sweep]) -> Table:
     sizes = {size for sweep in sweeps[1:] for size in sweep.sizes}
     best = [sweep.analyses["best"] for sweep in sweeps]
     rows = [
-        {"size": size, "config": one.sweep.first.config, "seeds": len(one.sweep.seeds), **one.estimates.loc[size]}
+        {"size": size, "run": one.sweep.first, "seeds": len(one.sweep.seeds), **one.estimates.loc[size]}
         for size in sorted(sizes)
         for one in best
         if size in one.sweep.sizes
     ]
     columns: Columns = {
         "Training images": ("size", "{:,}".format),
-        "Subsets": ("config", lambda config: config.data.subsets),
-        "Trained for": ("config", epochs_text),
+        "Subsets": ("run", lambda run: run.config.data.subsets),
+        "Epochs": ("epochs", "{:g}".format),
         "Seeds": ("seeds", str),
     }
+    for row in rows:
+        config = row["run"].config
+        row["epochs"] = config.training.epochs * (config.epoch_images or row["size"]) / row["size"]
     frame = pd.DataFrame(rows)
     columns |= {LABELS[model]: (model, number(".2f", 100)) for model in MODELS if model in frame}
     columns |= {"CNN - ViT, points": ("difference", number("+.2f", 100))} if "difference" in frame else {}
     others = [(machines(one.runs), say("left_out", one.left_out.to_dict("records"))) for one in sweeps[1:]]
-    notes = [" ".join(dict.fromkeys(of)) for of in zip(*others, strict=True)]
+    notes = [_gains(best), *(" ".join(dict.fromkeys(of)) for of in zip(*others, strict=True))]
     return make_table(f"Other subsets and budgets. {METRIC_TITLES['best']}", frame, columns, *notes)
+
+
+def _gains(found: Sequence[Efficiency]) -> str:
+    """What more images bring with equal epochs, and with equal updates: of the sweeps of the first one's subsets."""
+    alike = [one for one in found if one.sweep.first.config.data.subsets == found[0].sweep.first.config.data.subsets]
+    equal = {bool(one.sweep.first.config.epoch_images): one.estimates for one in reversed(alike)}
+    sizes = sorted(set.intersection(*(set(one.index) for one in equal.values())))
+    if len(equal) < 2 or len(sizes) < 2:
+        return ""
+    few, many = (sizes[0], sizes[-1])
+    gained = {
+        model: [equal[steps][model][many].mean - equal[steps][model][few].mean for steps in (False, True)]
+        for model in found[0].sweep.models
+    }
+    return say("gains", few, many, gained)
 
 
 def _arms(arms: tuple[Arm, Arm]) -> str:
