@@ -255,7 +255,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 def test_the_documents_the_summary_and_the_page_are_the_committed_records():
     folders = [path.parent for name in RECORD_FILES for path in sorted(RESULTS.glob(f"*/{name}"))]
-    assert len(folders) == 8
+    assert len(folders) == 9
     results = gather(folders)
     blocks = {name: block for name, block in results.blocks().items() if name not in PAGE_ONLY}
     filled: list[str] = []
