@@ -118,7 +118,7 @@ def check_accounting() -> None:
     try:
         subprocess.run(["sacct", "--noheader", "--allocations"], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = error.strerror if isinstance(error, OSError) else error.stderr
+        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error.strerror)
         why = (said.strip().splitlines() or ["exit status 1"])[-1]
         raise InputError(
             f"--executor slurm: sacct fails here ({why}), and how a job ended is read from it; run each --job by sbatch"

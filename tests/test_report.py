@@ -141,7 +141,7 @@ def test_an_agreement_is_a_row_a_model():
     assert table.rows[0][4:] == ("61.00", "59.50", "+1.50", "-1.657 to +4.657", "not shown", "2", "2", "3")
     assert table.notes[-1] == say("chance", 4, 0.9)
     one = agreement_table(per_run(to_frame([r for r in agreeing() if r.config.training.seed == 0])))
-    assert {row[-4:-2] for row in one.rows} == {("one seed, no interval", "not shown")}
+    assert {row[-4:-2] for row in one.rows} == {("one seed, no interval", "not tested")}
     assert [row[-2:] for row in one.rows] == [(margin, "1") for margin in ("2", "2", "1.5", "1.5")]
 
 

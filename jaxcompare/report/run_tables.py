@@ -125,20 +125,23 @@ def variants_table(sweeps: Sequence[Sweep]) -> Table:
     sizes = {size for sweep in sweeps[1:] for size in sweep.sizes}
     best = [sweep.analyses["best"] for sweep in sweeps]
     rows = [
-        {"size": size, "run": one.sweep.first, "seeds": len(one.sweep.seeds), **one.estimates.loc[size]}
+        {
+            "size": size,
+            "config": (config := one.sweep.first.config),
+            "epochs": config.training.epochs * (config.epoch_images or size) / size,
+            "seeds": len(one.sweep.seeds),
+            **one.estimates.loc[size],
+        }
         for size in sorted(sizes)
         for one in best
         if size in one.sweep.sizes
     ]
     columns: Columns = {
         "Training images": ("size", "{:,}".format),
-        "Subsets": ("run", lambda run: run.config.data.subsets),
+        "Subsets": ("config", lambda config: config.data.subsets),
         "Epochs": ("epochs", "{:g}".format),
         "Seeds": ("seeds", str),
     }
-    for row in rows:
-        config = row["run"].config
-        row["epochs"] = config.training.epochs * (config.epoch_images or row["size"]) / row["size"]
     frame = pd.DataFrame(rows)
     columns |= {LABELS[model]: (model, number(".2f", 100)) for model in MODELS if model in frame}
     columns |= {"CNN - ViT, points": ("difference", number("+.2f", 100))} if "difference" in frame else {}
