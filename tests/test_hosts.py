@@ -261,8 +261,10 @@ def test_one_that_says_nothing_is_named_in_time(monkeypatch):
     monkeypatch.setattr(peers, "_company", SimpleNamespace(process=0, count=3))
     monkeypatch.setattr(peers.compat, "store_set", said.__setitem__)
     monkeypatch.setattr(peers.compat, "store_list", lambda folder: {"0": said[f"{folder}/0"]})
+    begun = time.monotonic()
     with pytest.raises(InputError, match="jax: 2 of 3 processes do not say theirs"):
         peers.agree({"jax": "1"}, 0)
+    assert time.monotonic() - begun < 60
 
 
 def test_what_a_folder_is_carried_with(tmp_path):
