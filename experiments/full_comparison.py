@@ -87,10 +87,7 @@ def main(args: Args) -> None:
     seeds = console.seeds(args.training.seed, args.seeds)
     data = args.data.resolve(len(seeds))
     if args.prediction.predict and (args.jobs.executor or args.cluster.are_several):
-        raise InputError(
-            "--predict: nobody can answer a job, or one of several processes; give all three of "
-            "--predict-more-accurate, ... instead"
-        )
+        raise InputError("--predict: no job or process of several can ask; give --predict-more-accurate, ... instead")
     prediction = predict(args.prediction, args.models)
     configs = [RunConfig("jax", model, data, args.training) for model in args.models]
     names = list(grid.list_programs(args.jobs, configs, seeds))
@@ -123,8 +120,8 @@ def main(args: Args) -> None:
     configs = [dataclasses.replace(config, execution=execution) for config in configs]
     training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, fresh=args.keep.fresh)
     runs = (config.with_seed(seed) for config in configs for seed in seeds)
-    done = any(find_complete(path, EXPERIMENT, run, dataset.fingerprint) for run in runs)
-    if done and prediction and not args.jobs.job:
+    asked = prediction and not args.jobs.job
+    if asked and any(find_complete(path, EXPERIMENT, run, dataset.fingerprint) for run in runs):
         raise InputError(f"--predict: {path} holds complete runs of this comparison already; give another --out")
     for config, own in grid.choose_programs(args.jobs, configs, seeds):
         records += training_runs.train(screen, EXPERIMENT, config, own, dataset, path, args.keep, prediction)

@@ -1,6 +1,6 @@
 """How often the page's intervals are right: `python tests/interval_coverage.py [--runs 4000] [--fill FILE]`.
 
-Every kind of interval, on data whose truth is known, at the page's sizes: five seeds or five repeats, scatter that is
+Every kind of interval, on data whose truth is known, at the page's sizes: five seeds, five repeats, scatter that is
 normal and scatter that is skewed. Prints a Markdown table, or fills the block `coverage` of FILE.
 """
 

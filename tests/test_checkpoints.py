@@ -15,6 +15,7 @@ from toy import build_toy
 import full_comparison
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig
 from jaxcompare.records import load_records, save_records
+from jaxcompare.training import checkpoints as checkpoints_module
 from jaxcompare.training import learner
 from jaxcompare.training.checkpoints import Checkpoints
 from jaxcompare.training.fit import _check_same_place, fit_seeds
@@ -140,6 +141,17 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(damage, what, sto
         again, _ = fit_seeds(config(), tiny_dataset, [1], checkpoints=Checkpoints(tmp_path))
     assert numbers(again) == whole
     assert [one["after_epoch"] for one in again[0].execution["resumed"]] == [2]
+
+
+def test_a_whole_one_stays_where_the_program_has_another_state(stopped, tiny_dataset, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ValueError("buffer is smaller than requested size")
+
+    shutil.copytree(stopped[1], tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(checkpoints_module, "_from_bytes", refuse)
+    with pytest.raises(ValueError, match="buffer is smaller"):
+        fit_seeds(config(), tiny_dataset, [1], checkpoints=Checkpoints(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.isdigit()) == ["2", "3"]
 
 
 def test_one_is_written_when_it_is_time_and_at_the_end(tiny_dataset, tmp_path):

@@ -124,6 +124,8 @@ def test_auto_picks_and_says_why(small_dataset, monkeypatch):
     monkeypatch.setattr(execution_module, "available_bytes", lambda: 1000)
     assert choose(small_dataset)[:2] == ("step", "host")
     assert "host input" in choose(small_dataset)[2]
+    monkeypatch.setattr(execution_module, "available_bytes", lambda: 2 * small_dataset.train.images.nbytes)
+    assert [choose(small_dataset, devices=n)[1] for n in (None, 1)] == ["host", "device"]  # each device holds them
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(execution_module, "available_bytes", lambda: 10**10)
     assert choose(small_dataset)[:2] == ("epoch", "device")

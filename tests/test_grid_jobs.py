@@ -80,8 +80,8 @@ def test_jobs_are_listed_and_nothing_is_done(module, words, names, run_script, c
         ),
         (data_efficiency, ("--executor", "slurm"), "--executor slurm: there is no srun here"),
         (training_speed, ("--executor", "local", "--at-once", "2"), "--at-once: what is timed needs the machine"),
-        (full_comparison, ("--executor", "local", "--predict"), "--predict: nobody can answer a job"),
-        (full_comparison, ("--distributed", "--predict"), "--predict: nobody can answer a job, or one of several"),
+        (full_comparison, ("--executor", "local", "--predict"), "--predict: no job or process of several can ask"),
+        (full_comparison, ("--distributed", "--predict"), "--predict: no job or process of several can ask"),
         (data_efficiency, ("--executor", "local", "--distributed"), "--executor: each process of this run would start"),
     ],
 )

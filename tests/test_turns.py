@@ -94,6 +94,7 @@ def test_on_a_gpu_and_with_a_loader_a_process_runs_from_end_to_end(happened):
     recipe = dataclasses.replace(EAGER, input="recipe")
     run(recipe, STEP)
     assert of(happened) == [("eager", 0), ("step", 2), ("step", 1), ("step", 0)]
+    assert happened.index(("eager", "ends")) < happened.index(("step", "begins", None))  # and gives back its memory
     happened.clear()
     # This package's host pipeline has no workers.
     run(dataclasses.replace(EAGER, input="host"), STEP)
@@ -101,6 +102,7 @@ def test_on_a_gpu_and_with_a_loader_a_process_runs_from_end_to_end(happened):
     happened.clear()
     run(EAGER, STEP, setup=dataclasses.replace(SETUP, gpu=True))
     assert of(happened) == [("eager", 0), ("step", 0)]
+    assert happened.index(("eager", "ends")) < happened.index(("step", "begins", None))
 
 
 def test_as_many_are_alive_at_once_as_there_is_memory_for(happened, monkeypatch):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, get_args
 
@@ -142,6 +143,40 @@ def analyse(sweep: Sweep, metric: Metric = "best") -> Efficiency:
         counted = {model: (images * table + 0.5) / (images + 1) for model, table in errors.items()}
         crossover = crossover_size(sizes, counted["cnn"], counted["vit"])
     return Efficiency(sweep, metric, pd.DataFrame(estimates, index=sizes), crossover, laws)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gains:
+    """What more images bring, with as many epochs and with as many updates at both sizes."""
+
+    few: int
+    many: int
+    """Training images."""
+    of_model: dict[ModelName, tuple[float, float]]
+    """Mean best accuracy at `many` less that at `few`, a fraction: of equal epochs, of equal updates."""
+
+
+def compare_gains(sweeps: Sequence[Sweep]) -> Gains | None:
+    """Of the first sweep and the first one of the other budget with the same subsets, over the sizes of both; None
+    without two such."""
+    first = sweeps[0]
+
+    def budget(sweep: Sweep) -> tuple[str, bool]:
+        return sweep.first.config.data.subsets, sweep.first.config.epoch_images is not None
+
+    subsets, equal_updates = budget(first)
+    other = next((one for one in sweeps if budget(one) == (subsets, not equal_updates)), None)
+    sizes = sorted({*first.sizes} & {*other.sizes}) if other else []
+    if not other or len(sizes) < 2:
+        return None
+    few, many = sizes[0], sizes[-1]
+    pair = [one.analyses["best"].estimates for one in ((other, first) if equal_updates else (first, other))]
+
+    def gain(model: ModelName) -> tuple[float, float]:
+        of_epochs, of_updates = (table[model][many].mean - table[model][few].mean for table in pair)
+        return of_epochs, of_updates
+
+    return Gains(few, many, {model: gain(model) for model in first.models if model in other.models})
 
 
 def summarise_sweep(sweep: Sweep) -> dict[str, Any]:

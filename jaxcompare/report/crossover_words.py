@@ -48,8 +48,7 @@ def list_claims(efficiency: Efficiency) -> list[Claim]:
 
 
 def describe_crossover(efficiency: Efficiency) -> str:
-    """Who is shown ahead at which sizes, and where the lead changes, in whole sentences; empty of
-    one model or size."""
+    """Who is shown ahead at which sizes, and where the lead changes, in whole sentences; empty of one model or size."""
     claims = list_claims(efficiency)
     of: dict[str, list[str]] = {}
     for claim in claims:

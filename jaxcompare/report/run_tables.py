@@ -7,7 +7,7 @@ import pandas as pd
 
 from jaxcompare.analysis.agreement import Arm, agreements, origins
 from jaxcompare.analysis.comparison import timed_alike
-from jaxcompare.analysis.data_efficiency import Efficiency, Sweep
+from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, compare_gains
 from jaxcompare.analysis.outcome import MODELS, Metric, by_model, counted
 from jaxcompare.analysis.predictions import Score
 from jaxcompare.analysis.speed_study import SpeedStudy
@@ -146,23 +146,9 @@ def variants_table(sweeps: Sequence[Sweep]) -> Table:
     columns |= {LABELS[model]: (model, number(".2f", 100)) for model in MODELS if model in frame}
     columns |= {"CNN - ViT, points": ("difference", number("+.2f", 100))} if "difference" in frame else {}
     others = [(machines(one.runs), say("left_out", one.left_out.to_dict("records"))) for one in sweeps[1:]]
-    notes = [_gains(best), *(" ".join(dict.fromkeys(of)) for of in zip(*others, strict=True))]
+    gained = compare_gains(sweeps)
+    notes = [say("gains", gained) if gained else "", *(" ".join(dict.fromkeys(of)) for of in zip(*others, strict=True))]
     return make_table(f"Other subsets and budgets. {METRIC_TITLES['best']}", frame, columns, *notes)
-
-
-def _gains(found: Sequence[Efficiency]) -> str:
-    """What more images bring with equal epochs, and with equal updates: of the sweeps of the first one's subsets."""
-    alike = [one for one in found if one.sweep.first.config.data.subsets == found[0].sweep.first.config.data.subsets]
-    equal = {bool(one.sweep.first.config.epoch_images): one.estimates for one in reversed(alike)}
-    sizes = sorted(set.intersection(*(set(one.index) for one in equal.values())))
-    if len(equal) < 2 or len(sizes) < 2:
-        return ""
-    few, many = (sizes[0], sizes[-1])
-    gained = {
-        model: [equal[steps][model][many].mean - equal[steps][model][few].mean for steps in (False, True)]
-        for model in found[0].sweep.models
-    }
-    return say("gains", few, many, gained)
 
 
 def _arms(arms: tuple[Arm, Arm]) -> str:

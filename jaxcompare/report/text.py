@@ -166,6 +166,6 @@ def capitalised(words: str) -> str:
     return words.strip()[:1].upper() + words.strip()[1:]
 
 
-def and_text(words: list[str], last: str = "and") -> str:
+def and_text(words: list[str]) -> str:
     """A list in words."""
-    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
