@@ -83,6 +83,12 @@ def test_every_link_leads_somewhere(document):
         assert not anchor or anchor in anchors, link
 
 
+def test_the_map_names_every_module():
+    text = (ROOT / "docs" / "design.md").read_text()
+    modules = {path.name for folder in ("jaxcompare", "experiments") for path in (ROOT / folder).rglob("*.py")}
+    assert [name for name in sorted(modules - {"__init__.py"}) if name not in text] == []
+
+
 def test_every_fault_that_is_to_be_planted_has_its_place():
     assert [fault.name for fault in mutations.MUTATIONS if mutations.count_places(fault) != 1] == []
 

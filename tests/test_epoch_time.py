@@ -3,6 +3,7 @@
 import dataclasses
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
@@ -63,7 +64,7 @@ class EngineOfWholeEpochs:
     def __init__(self, clock, seeds):
         self.clock = clock
         self.learner = SimpleNamespace(seeds=seeds, count_params=lambda: 1)
-        self.programs, self.epoch_images, self.facts = Programs("float32"), 70, {}
+        self.programs, self.epoch_images, self.facts = Programs("float32", jax.devices()), 70, {}
 
     def init(self):
         self.clock.under_way += INIT_S

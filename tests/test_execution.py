@@ -10,7 +10,7 @@ import pytest
 
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, RunConfig, TrainingConfig
 from jaxcompare.data import host
-from jaxcompare.training import device_engine, programs
+from jaxcompare.training import device_engine, evaluators, programs
 from jaxcompare.training import execution as execution_module
 from jaxcompare.training.engine import InFlight, StackedEngine
 from jaxcompare.training.engines import build_engine
@@ -52,12 +52,20 @@ def test_waiting_for_batches_is_recorded(small_dataset, fake_clock, monkeypatch)
 
 
 def test_a_device_is_idle_when_every_call_is_done():
-    done, under_way = (SimpleNamespace(loss=SimpleNamespace(is_ready=lambda ready=ready: ready)) for ready in (1, 0))
+    done, under_way = (SimpleNamespace(is_ready=lambda ready=ready: ready) for ready in (1, 0))
     for calls, idle in (([], True), ([done, done], True), ([done, under_way], False)):
         queue = InFlight(steps_per_call=1)
         for call in calls:
             queue.add(call)
         assert queue.is_idle() is idle
+
+
+def test_evaluation_does_not_run_ahead_of_the_device(monkeypatch, small_dataset):
+    waited_for, execution = [], ExecutionConfig("step", "host")
+    engine, evaluate = build_engine(config("toy", execution), small_dataset, [5], ONE)
+    monkeypatch.setattr(evaluators, "InFlight", lambda steps: SimpleNamespace(add=waited_for.append))
+    evaluate(engine.init().params)
+    assert len(waited_for) == -(-len(small_dataset.test) // 8)
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ import time
 from collections import namedtuple
 from multiprocessing import active_children
 
+import jax
+import numpy as np
 import pytest
 from test_checkpoints import config
 
@@ -43,6 +45,15 @@ def test_a_program_that_memory_cannot_hold_is_refused(monkeypatch, toy, tiny_dat
     monkeypatch.setattr(programs, "available_bytes", lambda: 1000)
     with pytest.raises(InputError, match=r"--batch-size: \w+ needs 0.0 GB of memory"):
         build_engine(config(), tiny_dataset, [1])
+
+
+def test_memory_is_needed_for_the_devices_that_compute(monkeypatch):
+    monkeypatch.setattr(programs, "available_bytes", lambda: 6000)
+    one, two = (programs.Programs("float32", jax.devices()[:n]) for n in (1, 2))
+    args = ("double", lambda x: 2 * x, np.ones(1000, np.float32))
+    one.compile(*args)
+    with pytest.raises(InputError, match="double needs"):
+        two.compile(*args)
 
 
 def test_a_clock_that_is_set_back_is_no_matter(monkeypatch, toy, tiny_dataset, tmp_path):

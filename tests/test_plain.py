@@ -19,8 +19,8 @@ from jaxcompare.data.split import training_subset
 from jaxcompare.jax_side import cell_engine, epochs
 from jaxcompare.jax_side import side as jax_side
 from jaxcompare.measure import ceiling, clock
-from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.side import Setup
+from jaxcompare.sizes import DROPOUT_RATE
 from jaxcompare.study import worker
 from jaxcompare.study.gates import gate_of
 from jaxcompare.study.study import describe_cell

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcompare.models.layers import Dropout, Linear
-from jaxcompare.models.vit import DROPOUT_RATE
+from jaxcompare.sizes import DROPOUT_RATE
 
 
 class Toy(nn.Module):

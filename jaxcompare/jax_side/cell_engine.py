@@ -10,9 +10,9 @@ from jaxcompare.config import DataConfig, ExecutionConfig, RunConfig
 from jaxcompare.data.batch import Loader, ReadyBatches
 from jaxcompare.jax_side.plain import PlainEngine, to_device
 from jaxcompare.models.convolution import ConvLowering
-from jaxcompare.models.vit import DROPOUT_RATE
 from jaxcompare.options import SLICES, Option
 from jaxcompare.side import Setup
+from jaxcompare.sizes import DROPOUT_RATE
 from jaxcompare.training.device_engine import DeviceEngine
 from jaxcompare.training.engine import Engine
 from jaxcompare.training.host_engine import HostEngine

@@ -25,7 +25,7 @@ def run_gate(cell: Cell, setup: Setup, reference: Reference) -> Outcome:
     """In micro-batches, shared out, lowered and rounded as when the cell trains. Of several seeds, each has the same
     weights here, and the first's outcome is returned."""
     learner = build_cells_learner(cell, setup, dropout_rate=0.0)
-    placement, programs = learner.placement, Programs(cell.precision)
+    placement, programs = learner.placement, Programs(cell.precision, learner.placement.devices)
     state, put, put_whole = _initial_state(learner, reference), plain.to_device, plain.to_device
     if cell.packaged:
         put, put_whole = placement.put_batch, placement.put

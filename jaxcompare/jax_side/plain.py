@@ -22,7 +22,7 @@ from jaxcompare.measure.runtime import MATMUL_PRECISION
 from jaxcompare.training.engine import Engine, OnStep
 from jaxcompare.training.learner import Learner
 from jaxcompare.training.programs import Programs
-from jaxcompare.training.step import Metrics, TrainState, init_state
+from jaxcompare.training.step import Metrics, TrainState
 
 
 class PlainEngine(Engine):
@@ -32,14 +32,10 @@ class PlainEngine(Engine):
         super().__init__(learner)
         self._loader, self._waits = loader, name != "jit"
         self._opened = contextlib.ExitStack()
-        (self._seed,), shape = learner.seeds, learner.image_shape
+        self._seed, shape = jnp.uint32(*learner.seeds), learner.image_shape
         blank = Batch(jnp.zeros((batch_size, *shape)), jnp.zeros(batch_size, jnp.int32), jnp.ones(batch_size))
-
-        def init(key: jax.Array) -> TrainState:
-            return init_state(learner.model, learner.tx, key, blank.images)
-
         with self._precision():
-            self._init = prepare(name, self.programs, "init", init, jax.random.key(self._seed))
+            self._init = prepare(name, self.programs, "init", learner.init_one, self._seed)
             step, state = learner.build_train_step(), self.init()
             self._step = prepare(name, self.programs, "train_step", step, state, blank, donate_argnums=0)
 
@@ -49,7 +45,7 @@ class PlainEngine(Engine):
 
     def init(self) -> TrainState:
         with self._precision():
-            return self._init(jax.random.key(self._seed))
+            return self._init(self._seed)
 
     def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
         metrics, start = [], time.perf_counter()

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxcompare.config import DropoutGenerator, ModelName, choose
 from jaxcompare.models.cnn import CNN
 from jaxcompare.models.convolution import ConvLowering
-from jaxcompare.models.vit import DROPOUT_RATE, ViT
-from jaxcompare.sizes import HEADS, LAYERS, PATCH, WIDTH
+from jaxcompare.models.vit import ViT
+from jaxcompare.sizes import DROPOUT_RATE, HEADS, LAYERS, PATCH, WIDTH
 
 
 def build_model(

@@ -12,7 +12,6 @@ from jaxcompare.config import DropoutGenerator
 from jaxcompare.models.layers import Dropout, Linear, add_parameter, uniform
 from jaxcompare.sizes import MLP_RATIO
 
-DROPOUT_RATE = 0.1
 ATTENTION = "attention"
 """Among a ViT's "intermediates": attention probabilities, (images, heads, queries, keys), of every layer in turn."""
 LAYER_NORM_EPSILON = 1e-5

@@ -9,6 +9,7 @@ import torch
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxcompare.config import ModelName
+from jaxcompare.sizes import CHANNELS
 
 Params = Mapping[str, Any]
 
@@ -77,8 +78,8 @@ def to_torch(model: ModelName, params: Params) -> dict[str, torch.Tensor]:
 def _feature_map(features: int) -> tuple[int, int, int]:
     """Channels, rows and columns of the CNN's last feature map. PyTorch flattens it in that order, NHWC as (row,
     column, channel)."""
-    side = math.isqrt(features // 128)
-    return 128, side, side
+    side = math.isqrt(features // CHANNELS[-1])
+    return CHANNELS[-1], side, side
 
 
 def _count_layers(state_dict: Mapping[str, torch.Tensor]) -> int:
@@ -91,7 +92,7 @@ def _rules(model: ModelName, layers: int) -> Iterator[_Rule]:
         yield _Rule(f"{path}/bias", f"{name}.bias", "same")
 
     if model == "cnn":
-        for block in range(3):
+        for block in range(len(CHANNELS)):
             yield from weight_and_bias(f"conv_{block}", f"features.{3 * block}", "conv")
         yield from weight_and_bias("hidden", "classifier.1", "flatten")
         yield from weight_and_bias("head", "classifier.3", "linear")

@@ -1,10 +1,13 @@
 """The recipe's two models in PyTorch, with its own layers, initialisation and names. Images are NCHW."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from jaxcompare.config import ModelName
+from jaxcompare.sizes import CHANNELS, DROPOUT_RATE, HEADS, HIDDEN, LAYERS, MLP_RATIO, PATCH, WIDTH
 
 
 class CNN(nn.Module):
@@ -13,11 +16,12 @@ class CNN(nn.Module):
     def __init__(self, num_classes: int = 10, image_size: int = 32):
         super().__init__()
         blocks = []
-        for d_in, d_out in ((3, 32), (32, 64), (64, 128)):
+        for d_in, d_out in pairwise((3, *CHANNELS)):
             blocks += [nn.Conv2d(d_in, d_out, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, 2)]
         self.features = nn.Sequential(*blocks)
-        flat = 128 * (image_size // 8) ** 2
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(flat, 256), nn.ReLU(), nn.Linear(256, num_classes))
+        flat = CHANNELS[-1] * (image_size // 2 ** len(CHANNELS)) ** 2
+        head = nn.Linear(HIDDEN, num_classes)
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(flat, HIDDEN), nn.ReLU(), head)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(images))
@@ -66,10 +70,10 @@ class ViT(nn.Module):
         self,
         num_classes: int = 10,
         image_size: int = 32,
-        patch: int = 4,
-        width: int = 128,
-        heads: int = 4,
-        layers: int = 4,
+        patch: int = PATCH,
+        width: int = WIDTH,
+        heads: int = HEADS,
+        layers: int = LAYERS,
         *,
         sdpa: bool = False,
         bits: bool = False,
@@ -79,7 +83,7 @@ class ViT(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.randn(1, (image_size // patch) ** 2 + 1, width) * 0.02)
         layer = nn.TransformerEncoderLayer(
-            width, heads, dim_feedforward=4 * width, activation="gelu", batch_first=True, norm_first=True
+            width, heads, MLP_RATIO * width, DROPOUT_RATE, activation="gelu", batch_first=True, norm_first=True
         )
         if sdpa or bits:
             attention = BitDropoutAttention if bits else DotProductAttention

@@ -27,7 +27,7 @@ class Engine(abc.ABC):
 
     def __init__(self, learner: Learner):
         self.learner = learner
-        self.programs = Programs(learner.precision)
+        self.programs = Programs(learner.precision, learner.placement.devices)
         self.first_step_time_s: list[float] = []
         """Takes the seconds of each step of the first epoch, waited for, where steps are not compiled ahead."""
 
@@ -107,15 +107,15 @@ class InFlight:
         self._calls: deque[Any] = deque()
         self._max = max(1, STEPS_IN_FLIGHT // steps_per_call)
 
-    def add(self, metrics: Metrics) -> None:
-        """A call that was made."""
-        self._calls.append(metrics)
+    def add(self, results: Any) -> None:
+        """Of a call that was made: arrays."""
+        self._calls.append(results)
         if len(self._calls) > self._max:
             jax.block_until_ready(self._calls.popleft())
 
     def is_idle(self) -> bool:
         """Whether all that was given to the device is done. Does not wait for it."""
-        return all(compat.is_ready(metrics.loss) for metrics in self._calls)
+        return all(map(compat.is_ready, jax.tree.leaves(list(self._calls))))
 
 
 def call_lengths(batches: int, steps_per_call: int) -> Sequence[int]:

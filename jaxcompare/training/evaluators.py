@@ -10,7 +10,7 @@ import numpy as np
 from jaxcompare.data.batch import Loader
 from jaxcompare.data.device import DeviceSplit, count_batches, put_split, test_batch
 from jaxcompare.data.split import Dataset
-from jaxcompare.training.engine import StackedEngine
+from jaxcompare.training.engine import InFlight, StackedEngine
 from jaxcompare.training.host_engine import blank_batch
 from jaxcompare.training.step import Params
 
@@ -27,7 +27,15 @@ def evaluate_on_host_batches(engine: StackedEngine, loader: Loader) -> Evaluator
     program = engine.programs.compile(
         "evaluate", evaluate, engine.init().params, batch, out_shardings=placement.readable
     )
-    return lambda params: np.sum(jax.device_get([program(params, put(batch)) for batch in loader.epoch(0)]), axis=0)
+
+    def count_correct(params: Params) -> np.ndarray:
+        queue, correct = InFlight(1), []
+        for batch in loader.epoch(0):
+            correct.append(program(params, put(batch)))
+            queue.add(correct[-1])
+        return np.sum(jax.device_get(correct), axis=0)
+
+    return count_correct
 
 
 def evaluate_on_device(engine: StackedEngine, dataset: Dataset) -> Evaluator:

@@ -14,7 +14,7 @@ from jaxcompare.data.batch import Batch
 from jaxcompare.data.split import Dataset
 from jaxcompare.models import build_model
 from jaxcompare.models.convolution import ConvLowering
-from jaxcompare.models.vit import DROPOUT_RATE
+from jaxcompare.sizes import DROPOUT_RATE
 from jaxcompare.training.optimiser import build_optimiser
 from jaxcompare.training.placement import Placement
 from jaxcompare.training.step import Metrics, Params, TrainState, build_eval_step, build_train_step, init_state

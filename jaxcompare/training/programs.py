@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,8 +20,9 @@ PLAN_MARGIN = 1.25
 class Programs:
     """Programs of one precision by name, with what compiling each took and the memory that XLA plans for it."""
 
-    def __init__(self, precision: Precision):
+    def __init__(self, precision: Precision, devices: Sequence[jax.Device]):
         self._precision: Precision = precision
+        self._devices = [device for device in devices if device.process_index == jax.process_index()]
         self.compiled: dict[str, jax.stages.Compiled] = {}
         self.times: dict[str, CompileTimes] = {}
         self.plans: dict[str, MemoryPlan] = {}
@@ -37,23 +38,21 @@ class Programs:
         self.compiled[name], self.times[name] = compiled, times
         if plan := plan_memory(compiled):
             self.plans[name] = plan
-            _check_room(name, plan)
+            self._check_room(name, plan)
         return compiled
 
     def describe_times(self) -> dict[str, dict[str, Any]]:
         """What each took to compile, as a record has it."""
         return {name: dataclasses.asdict(times) for name, times in self.times.items()}
 
-
-def _check_room(name: str, plan: MemoryPlan) -> None:
-    devices, room = jax.local_devices(), available_bytes()
-    # XLA plans for each device; on CPUs all of them share one memory. Arguments are there already.
-    needed = PLAN_MARGIN * plan.more * len(devices)
-    if devices[0].platform == "cpu" and room is not None and needed > room:
-        raise InputError(
-            f"--batch-size: {name} needs {needed / 1e9:,.1f} GB of memory beyond the images, {room / 1e9:,.1f} GB are "
-            "free; lower it, or --image-size"
-        )
+    def _check_room(self, name: str, plan: MemoryPlan) -> None:
+        # XLA plans for each device; on CPUs all of them share one memory. Arguments are there already.
+        needed, room = PLAN_MARGIN * plan.more * len(self._devices), available_bytes()
+        if self._devices[0].platform == "cpu" and room is not None and needed > room:
+            raise InputError(
+                f"--batch-size: {name} needs {needed / 1e9:,.1f} GB of memory beyond the images, {room / 1e9:,.1f} GB "
+                "are free; lower it, or --image-size"
+            )
 
 
 @contextlib.contextmanager
