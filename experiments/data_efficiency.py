@@ -129,12 +129,13 @@ def main(args: Args) -> None:
 
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
     configs = [dataclasses.replace(config, execution=execution) for config in build_configs(args)]
-    training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, "train_size", fresh=args.keep.fresh)
+    keep, into, images = args.keep, args.jobs.merged_into(args.out), dataset.fingerprint
+    training_runs.start_records(path, EXPERIMENT, configs[0], images, "train_size", fresh=keep.fresh, into=into)
     programs = grid.choose_programs(args.jobs, configs, seeds)
     longer_runs.take(screen, args.reuse, path, EXPERIMENT, programs, dataset)
     for number, (config, own) in enumerate(programs, 1):
         screen.print(f"[bold]{number} of {len(programs)}[/]")
-        records += training_runs.train(screen, EXPERIMENT, config, own, dataset, path, args.keep)
+        records += training_runs.train(screen, EXPERIMENT, config, own, dataset, path, keep)
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included\n")
     if not args.jobs.job:
         show(screen, records, args.out)

@@ -118,13 +118,14 @@ def main(args: Args) -> None:
 
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
     configs = [dataclasses.replace(config, execution=execution) for config in configs]
-    training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, fresh=args.keep.fresh)
+    keep, into = args.keep, args.jobs.merged_into(args.out)
+    training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, fresh=keep.fresh, into=into)
     runs = (config.with_seed(seed) for config in configs for seed in seeds)
     asked = prediction and not args.jobs.job
     if asked and any(find_complete(path, EXPERIMENT, run, dataset.fingerprint) for run in runs):
         raise InputError(f"--predict: {path} holds complete runs of this comparison already; give another --out")
     for config, own in grid.choose_programs(args.jobs, configs, seeds):
-        records += training_runs.train(screen, EXPERIMENT, config, own, dataset, path, args.keep, prediction)
+        records += training_runs.train(screen, EXPERIMENT, config, own, dataset, path, keep, prediction)
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included")
     if not args.jobs.job:
         show(screen, records, args.out, prediction)

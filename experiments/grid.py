@@ -56,6 +56,10 @@ class Grid:
         """Where this command writes: OUT, or the job's folder."""
         return out if self.job is None else folder_of(out, self.job)
 
+    def merged_into(self, out: Path) -> Path | None:
+        """The runs that a job's, written to `out`, will stand among; None: this is no job."""
+        return None if self.job is None else out.parents[1] / "runs.jsonl"
+
 
 Program = tuple[RunConfig, list[int]]
 """What trains in one: a config, and its seeds."""

@@ -227,13 +227,20 @@ class Training:
 
 
 def start_records(
-    path: Path, experiment: Experiment, config: RunConfig, fingerprint: str, *but: str, fresh: bool = False
+    path: Path,
+    experiment: Experiment,
+    config: RunConfig,
+    fingerprint: str,
+    *but: str,
+    fresh: bool = False,
+    into: Path | None = None,
 ) -> None:
     """Refuse a file of records that holds another experiment's runs, or this one's of another recipe: no report could
     be made of both. What is named in `but` may differ between the runs of the experiment.
 
     Args:
         fresh: what the folder holds moves aside instead: nothing is left to refuse the work for.
+        into: a file that these records are to be merged into, of which the same holds.
     """
     peers.agree({"images": fingerprint, "execution": str(config.execution)}, peers.READ_S)
     if fresh:
@@ -243,12 +250,13 @@ def start_records(
     from jaxcompare.run_frame import recipe_of
 
     asked = recipe_of(config, fingerprint)
-    for record in load_records(path) if path.exists() else []:
-        if record.experiment != experiment:
-            raise InputError(f"--out: {path} holds runs of {record.experiment}; give another --out")
-        if found := differing(recipe_of(record.config, record.data_fingerprint), asked, *but):
-            name, there, here = found
-            raise InputError(f"--out: {path} holds runs whose {name} is {there}, here it is {here}; give another --out")
+    for file in filter(None, (path, into)):
+        for record in load_records(file) if file.exists() else []:
+            if record.experiment != experiment:
+                raise InputError(f"--out: {file} holds runs of {record.experiment}; give another --out")
+            if found := differing(recipe_of(record.config, record.data_fingerprint), asked, *but):
+                of_name = "{} is {}, here it is {}".format(*found)
+                raise InputError(f"--out: {file} holds runs whose {of_name}; give another --out")
 
 
 def check_converged(records: Sequence["RunRecord"], path: Path) -> None:

@@ -56,7 +56,7 @@ class SearchLine(TypedDict):
     data_fingerprint: str
     train_images: Count
     image_time_s: Positive | None
-    """Median over epochs of the seconds per training image; None: it failed."""
+    """Seconds per training image in the quickest turn; None: it failed."""
     message: str
     """Why."""
     seed: NotRequired[WholeFromZero]

@@ -5,6 +5,7 @@ normal and scatter that is skewed. Prints a Markdown table, or fills the block `
 """
 
 import argparse
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pandas as pd
 from jaxcompare.analysis.contrast import Pair, change, median_ratio, share
 from jaxcompare.analysis.crossover import crossover_size
 from jaxcompare.analysis.findings import jackknife
-from jaxcompare.analysis.power_law import fit_power_law
+from jaxcompare.analysis.power_law import PowerLaw, fit_power_law
 from jaxcompare.analysis.statistics import Interval, find_equivalence, mean_interval
 from jaxcompare.lines import write_atomically
 from jaxcompare.report.blocks import replace_blocks
@@ -31,8 +32,8 @@ def holds(interval: Interval | None, truth: float) -> bool:
     return interval is not None and interval.low <= truth <= interval.high
 
 
-def mean(draw: Draw) -> bool:
-    return holds(mean_interval(draw(SEEDS).tolist()), 0)
+def mean(draw: Draw, seeds: int = SEEDS) -> bool:
+    return holds(mean_interval(draw(seeds).tolist()), 0)
 
 
 def equivalence(draw: Draw) -> bool:
@@ -40,9 +41,18 @@ def equivalence(draw: Draw) -> bool:
     return find_equivalence((draw(SEEDS) + 3).tolist(), 3).verdict != "shown"
 
 
+def law(draw: Draw) -> PowerLaw:
+    return fit_power_law(SIZES, 0.6 * (SIZES / 1_000) ** -0.2 * np.exp(0.03 * draw(SEEDS, len(SIZES))))
+
+
 def exponent(draw: Draw) -> bool:
-    errors = 0.6 * (SIZES / 1_000) ** -0.2 * np.exp(0.03 * draw(SEEDS, len(SIZES)))
-    return holds(fit_power_law(SIZES, errors).b_interval, 0.2)
+    return holds(law(draw).b_interval, 0.2)
+
+
+def forecast(draw: Draw) -> bool:
+    """Of errors that follow the law, the forecast is off by nothing."""
+    found = law(draw).forecast
+    return holds(found.interval if found else None, 0)
 
 
 def leads(draw: Draw) -> bool:
@@ -107,9 +117,11 @@ def kappa(draw: Draw) -> bool:
 
 KINDS: dict[str, tuple[Callable[[Draw], bool | None], float]] = {
     "mean, or paired difference, over 5 seeds": (mean, 95),
+    "mean, or paired difference, over 2 seeds": (functools.partial(mean, seeds=2), 95),
     "leads at 5 sizes, together": (leads, 95),
     "where the lead changes, 5 seeds, power laws": (crossover, 95),
     "exponent of a power law, 5 seeds": (exponent, 95),
+    "forecast of the largest of 5 sizes, 5 seeds": (forecast, 95),
     "alike within a margin, 5 seeds: not shown at the margin": (equivalence, 95),
     "ratio of medians, 5 repeats": (ratio, 95),
     "share of a stage, 5 repeats": (a_share, 95),

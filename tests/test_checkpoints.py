@@ -96,7 +96,15 @@ def test_a_run_goes_on_to_the_same_numbers(engine, place, seeds, tiny_dataset, t
     run = config(engine, place)
     whole, params = fit_seeds(run, tiny_dataset, seeds)
     stop_after(2, run, tiny_dataset, seeds, tmp_path)
-    again, again_params = fit_seeds(run, tiny_dataset, seeds, checkpoints=Checkpoints(tmp_path))
+    shown = []
+    again, again_params = fit_seeds(
+        run,
+        tiny_dataset,
+        seeds,
+        on_epoch=lambda records: shown.append(len(records[0].history.train_loss)),
+        checkpoints=Checkpoints(tmp_path),
+    )
+    assert shown == list(range(2, EPOCHS + 1))
     assert numbers(again) == numbers(whole)
     np.testing.assert_equal(again_params, params)
     resumed = again[0].execution["resumed"]

@@ -79,7 +79,9 @@ def test_a_comparison_end_to_end_and_again(toy, run_script, fail_script, monkeyp
     assert "not repeated" in capsys.readouterr().out
     # A prediction made when a run is known is none; a folder holds runs of one recipe.
     assert "--predict: " in fail_script(full_comparison, *TINY, *PREDICTION, "--out", out)
-    assert "lr is 0.0003, here it is 1.0" in fail_script(full_comparison, *TINY, "--lr", "1", "--out", out)
+    for job in ((), ("--job", "cnn-40")):
+        message = fail_script(full_comparison, *TINY, "--lr", "1", "--out", out, *job)
+        assert "lr is 0.0003, here it is 1.0" in message
     assert (out / "runs.jsonl").read_text() == before
 
     # The figures and the summary come back from the records alone.

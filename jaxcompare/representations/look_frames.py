@@ -63,10 +63,11 @@ def deletion_frame(
     for network in networks:
         module, params, predicted = network.module, network.params, predictions[network.name][: len(images)]
         maps = _maps(network, images, predicted) | {"gradient": gradient_maps(module, params, images, predicted)}
+        random = deletion(module, params, images, np.zeros(images.shape[:3]))
         for name, values in maps.items():
             found, other = (deletion(module, params, images, of) for of in (values, np.roll(values, 1, axis=0)))
-            curves = {"by_map": found.by_map, "by_other": other.by_map, "at_random": found.at_random}
-            means = {column: curve.mean(axis=0) for column, curve in curves.items()}
+            curves = {"by_map": found, "by_other": other, "at_random": random}
+            means = {column: curve.probability.mean(axis=0) for column, curve in curves.items()}
             ids = {"model": network.model, "seed": network.seed, "map": name}
             frames.append(pd.DataFrame({**ids, "fraction": found.fractions, **means}))
     return pd.concat(frames, ignore_index=True)

@@ -91,14 +91,11 @@ def _gradient_maps(model: nn.Module, params: Params, examples: tuple[Array, Arra
 
 @dataclasses.dataclass(frozen=True)
 class Deletion:
-    """Probability of the class predicted for the whole image, as pixels are replaced."""
+    """Probability of the class predicted for the whole image, as pixels are replaced by the data's mean colour."""
 
     fractions: Float[np.ndarray, " steps"]
     """Of pixels replaced: 0 to 1."""
-    by_map: Float[np.ndarray, "n steps"]
-    """The map's largest first."""
-    at_random: Float[np.ndarray, "n steps"]
-    """In random order."""
+    probability: Float[np.ndarray, "n steps"]
 
 
 def deletion(
@@ -108,20 +105,16 @@ def deletion(
     maps: Float[np.ndarray, "n h w"],
     *,
     steps: int = 8,
-    fill: float = 0.0,
-    seed: int = 0,
 ) -> Deletion:
-    """Deletion curves of a map and of random order.
+    """The deletion curve of a map: its largest pixels go first.
 
-    Equal values of a map are taken in the image's random order, so a map that says nothing has that order's curve,
-    exactly. 2 * steps forward passes an image.
+    Equal values are taken in a random order of each image's own, the same at every call: a map that is the same
+    everywhere has that order's curve. `steps` + 1 forward passes an image.
 
     Args:
         images: normalised.
         maps: which pixels matter; only their order counts.
         steps: of equally many pixels (to within one), at most as many as there are pixels.
-        fill: what pixels are replaced by; 0 is the data's mean colour.
-        seed: of the random orders, one for each image.
 
     Raises:
         ValueError: a map that is not finite, shapes that do not fit, or steps fewer than 1 or more than pixels.
@@ -134,17 +127,14 @@ def deletion(
         raise ValueError(f"finite maps of shape {(count, height, width)} are needed, not of {maps.shape}")
     if not 1 <= steps <= height * width:
         raise ValueError(f"steps must be between 1 and {height * width} pixels, not {steps}")
-    random = np.random.default_rng(seed).permuted(np.tile(np.arange(height * width), (count, 1)), axis=1)
+    random = np.random.default_rng(0).permuted(np.tile(np.arange(height * width), (count, 1)), axis=1)
     # Sorted by the map, its largest first, and among equals by the random rank.
     order = np.lexsort((random, -maps.reshape(count, -1)), axis=1)
-    by_map = np.empty_like(order)
-    np.put_along_axis(by_map, order, np.arange(height * width)[None], axis=1)
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.arange(height * width)[None], axis=1)
+    ranks = ranks.reshape(count, height, width, 1)
     replaced = np.round(np.linspace(0, height * width, steps + 1)).astype(int)
-    whole = predict(model, params, images)
-    rows, predicted = np.arange(count), whole.argmax(axis=1)
-    curves = []
-    for ranks in (by_map, random):
-        ranks = ranks.reshape(count, height, width, 1)
-        parts = [predict(model, params, np.where(ranks < k, np.float32(fill), images)) for k in replaced[1:]]
-        curves.append(np.stack([part[rows, predicted] for part in (whole, *parts)], axis=1))
-    return Deletion(replaced / (height * width), *curves)
+    found = [predict(model, params, np.where(ranks < k, np.float32(0), images)) for k in replaced]
+    predicted = found[0].argmax(axis=1)
+    curve = np.stack([part[np.arange(count), predicted] for part in found], axis=1)
+    return Deletion(replaced / (height * width), curve)

@@ -54,7 +54,7 @@ def fit_seeds(
         config: what to run; it holds no "auto", and its seed gives way to `seeds`.
         dataset: both splits, as loaded; `config.data`'s subset is drawn here, for each seed.
         seeds: more than one needs device input.
-        on_epoch: called after each epoch with the records so far.
+        on_epoch: called after each epoch with the records so far, and once with those that a checkpoint had.
         on_step: called with the number of steps given to the device in this epoch, as it grows.
         on_end: called once, with what is returned, before `on_epoch` has the last epoch's records.
         checkpoints: goes on from the latest of them, and keeps one after each epoch. However often a run goes on, its
@@ -76,6 +76,8 @@ def fit_seeds(
             if jax.process_index() == 0:  # where they were begun
                 _check_same_place(found.records[0], records[0])
             records, begun = _go_on(found, records), found.epoch
+            if on_epoch and begun < config.training.epochs:
+                on_epoch(list(records))
         if checkpoints:
             engine.fetch(without_keys(state))  # what it takes is compiled now
         jax.block_until_ready(state)
