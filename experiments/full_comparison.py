@@ -3,7 +3,7 @@
 Shows: parameter counts, why the two differ, training curves, accuracy and speed (figure 1, figure 3 as far as it goes).
 
     python experiments/full_comparison.py --preset quick     scikit-learn's digits, under 3 minutes on 2 CPU cores
-    python experiments/full_comparison.py                    CIFAR-10, 20 epochs: under an hour on 2 CPU cores
+    python experiments/full_comparison.py                    CIFAR-10, 20 epochs: from half an hour on 2 CPU cores
 
 What to expect is measured: see docs/accuracy.md.
 """

@@ -62,7 +62,7 @@ FULL = {
     "data_efficiency": "data_efficiency.py --reuse {out}/full_comparison",
     "data_efficiency_independent": "data_efficiency.py --sizes 1000 5000 --subsets independent",
     "data_efficiency_steps": "data_efficiency.py --sizes 1000 5000 --budget steps",
-    "framework_agreement": "framework_agreement.py --seeds 5",
+    "framework_agreement": "framework_agreement.py",
     "framework_agreement_full": "framework_agreement.py --models cnn --train-size None --epochs 20 --seeds 1",
     "training_speed": "training_speed.py --tune --controls no-dropout --seeds 4 --repeats 5",
     "training_speed_again": "training_speed.py",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -121,9 +122,9 @@ class RunRecord:
 
     @property
     def epoch_time_s(self) -> float:
-        """Mean seconds per epoch, of those trained alone; NaN without one."""
+        """Of the median epoch, of those trained alone; NaN without one."""
         times = [t for t in self.history.times_alone(self.execution.get("seeds", 1)) if not math.isnan(t)]
-        return sum(times) / len(times) if times else math.nan
+        return statistics.median(times) if times else math.nan
 
     @property
     def compile_time_s(self) -> float:

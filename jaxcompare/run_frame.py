@@ -66,17 +66,17 @@ def to_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 def per_run(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a run: what it has one of, and of its epochs how many there are, `best` and `final` test accuracy (the best
-    is the recipe's: chosen on the test images, hence optimistic), the last one's `in_training`, the mean
-    `epoch_time_s` of those that have one, and all of them together, `time_s`; NaN where one has none."""
+    is the recipe's: chosen on the test images, hence optimistic), the last one's `in_training`, the median
+    `epoch_time_s` of those that have one (NaN: none has), and as many times that as there are epochs, `time_s`."""
     of = frame.groupby("run", sort=False)
     found = {
         "done": of.epoch.max(),
         "best": of.test_accuracy.max(),
         "final": of.test_accuracy.last(),
         "in_training": of.train_accuracy.last(),
-        "epoch_time_s": of.epoch_time_s.mean(),
-        "time_s": of.epoch_time_s.agg(lambda times: times.sum(skipna=False)),
+        "epoch_time_s": of.epoch_time_s.median(),
     }
+    found["time_s"] = found["done"] * found["epoch_time_s"]
     return frame.drop_duplicates("run").set_index("run").drop(columns=list(SERIES)).assign(**found)
 
 

@@ -8,10 +8,7 @@ from synthetic import on_another, runs_of
 
 from jaxcompare.analysis.comparison import timed_alike
 from jaxcompare.analysis.outcome import by_model, find_outcome
-from jaxcompare.analysis.targets import timed_throughout
 from jaxcompare.config import ExecutionConfig
-from jaxcompare.records import History
-from jaxcompare.run_frame import to_frame
 
 
 def faster(records):
@@ -102,21 +99,6 @@ def test_a_machine_without_times_of_epochs_is_not_the_quickest():
     busy = dataclasses.replace(quick[0].history, others_share=[0.5] * 2)
     untimed = [on_another(dataclasses.replace(run, history=busy)) for run in quick]
     assert set(timed_alike(runs_of([*untimed, *quick]), "compile_time_s").cpu) == {"CPU"}
-
-
-def test_a_run_that_was_stopped_early_is_not_the_quickest():
-    whole = synthetic.comparison(seeds=2)
-    stopped = [
-        dataclasses.replace(
-            run,
-            status="interrupted",
-            config=run.config.with_seed(9),
-            execution={"seeds": 5},
-            history=History(*[[0.5]] * 3, [1.0], [0.1], [0.0], [0.0]),
-        )
-        for run in synthetic.comparison()
-    ]
-    assert timed_throughout(to_frame([*stopped, *whole])).seed.tolist() == [0, 1, 0, 1]
 
 
 def test_each_model_counts_once_however_many_its_runs():

@@ -24,7 +24,7 @@ AGREEMENTS = (
     (Arm("jax", "host"), Arm("torch", "host"), 2.0),
     (Arm("jax", "device"), Arm("jax", "host"), 1.5),
 )
-"""What must learn alike, and within how many points of accuracy: margins fixed before JAX's runs were made."""
+"""What must learn alike, and within how many points of accuracy."""
 
 
 def recipes(runs: pd.DataFrame) -> list[pd.DataFrame]:

@@ -152,8 +152,8 @@ class Gains:
     few: int
     many: int
     """Training images."""
-    of_model: dict[ModelName, tuple[float, float]]
-    """Mean best accuracy at `many` less that at `few`, a fraction: of equal epochs, of equal updates."""
+    of_model: dict[ModelName, tuple[Estimate, Estimate]]
+    """Best accuracy at `many` less that at `few`, a fraction, paired by seed: of equal epochs, of equal updates."""
 
 
 def compare_gains(sweeps: Sequence[Sweep]) -> Gains | None:
@@ -170,10 +170,11 @@ def compare_gains(sweeps: Sequence[Sweep]) -> Gains | None:
     if not other or len(sizes) < 2:
         return None
     few, many = sizes[0], sizes[-1]
-    pair = [one.analyses["best"].estimates for one in ((other, first) if equal_updates else (first, other))]
+    pair = (other, first) if equal_updates else (first, other)
 
-    def gain(model: ModelName) -> tuple[float, float]:
-        of_epochs, of_updates = (table[model][many].mean - table[model][few].mean for table in pair)
+    def gain(model: ModelName) -> tuple[Estimate, Estimate]:
+        values = [pd.DataFrame(one.values("best")[model], columns=one.sizes) for one in pair]
+        of_epochs, of_updates = (estimate((table[many] - table[few]).tolist()) for table in values)
         return of_epochs, of_updates
 
     return Gains(few, many, {model: gain(model) for model in first.models if model in other.models})

@@ -65,9 +65,14 @@ class Outcome:
         return self.by_seed(column).mean().to_dict()
 
     @cached_property
+    def timed(self) -> pd.DataFrame:
+        """The runs whose times are compared, see `timed_alike`."""
+        return timed_alike(self.runs)
+
+    @cached_property
     def seconds(self) -> pd.Series:
-        """An epoch's, by model, mean over the runs that `timed_alike` has; empty without them."""
-        return timed_alike(self.runs).groupby("model").epoch_time_s.mean()
+        """An epoch's, by model, mean over the runs that are `timed`; empty without them."""
+        return self.timed.groupby("model").epoch_time_s.mean()
 
     @cached_property
     def faster(self) -> tuple[ModelName, float] | None:

@@ -28,6 +28,7 @@ def training_commands(runs: pd.DataFrame) -> list[str]:
     if runs.model.nunique() == 1:
         words += ["--models", runs.model.iloc[0]]
     words += ["--epochs", str(config.training.epochs)]
+    words += ["--reuse", "runs/full_comparison"] if runs.first_of_epochs.notna().any() else []
     # Without a size nothing is drawn, and the agreement draws independently unless asked otherwise.
     drawn = config.data.train_size and script != "framework_agreement"
     default = DataConfig() if drawn else DataConfig(subsets="independent")

@@ -14,6 +14,7 @@ from jaxcompare.analysis.contrast import measured
 from jaxcompare.cell_frame import environment_of
 from jaxcompare.lines import summary_json
 from jaxcompare.measure.cost import layer_costs
+from jaxcompare.records import short_commit
 from jaxcompare.report.answers import unfinished
 from jaxcompare.report.commands import speed_commands, training_commands
 from jaxcompare.report.figure import Picture, figure_svg
@@ -32,6 +33,8 @@ LAYERS: Columns = {
 
 MACHINES: Columns = {
     "Experiment": ("experiment", lambda name: name.replace("_", " ")),
+    "Training images": ("train_images", lambda sizes: ", ".join(f"{size:,}" for size in sizes)),
+    "Seeds": ("seed", lambda seeds: ", ".join(map(str, seeds))),
     "Machine": ("machine", str),
     "Versions": ("versions", str),
     "Commit": ("git_commit", str),
@@ -80,20 +83,25 @@ def _inline(picture: Picture) -> Markup:
 
 
 def _machines_table(results: Results) -> Table:
-    """Each machine and set of versions that something was measured on, and when."""
-    rows = results.runs[["experiment", "environment", "git_commit", "started_at"]].to_dict("records")
+    """Each machine, set of versions and commit that something was measured with; of which sizes and seeds, and when."""
+    about = ["train_images", "git_commit", "started_at"]
+    rows = results.runs[["experiment", "environment", "seed", *about]].to_dict("records")
     if results.speed:
         timed = measured(results.speed.frame)
         rows += [
-            {"experiment": "training speed", "environment": environment_of(row), **row[["git_commit", "started_at"]]}
+            {"experiment": "training speed", "environment": environment_of(row), **row[about]}
             for _, row in timed.iterrows()
         ]
     if not rows:
         return Table((), [], [])
-    of = pd.DataFrame(rows).fillna({"git_commit": "not known"})
+    of = pd.DataFrame(rows, columns=["experiment", "environment", "seed", *about])
+    of = of.fillna({"git_commit": "not known"}).astype({"seed": "Int64"})
     of["machine"], of["versions"] = of.environment.map(device_text), of.environment.map(versions_text)
-    kinds = of.groupby(["experiment", "machine", "versions", "git_commit"], sort=False).started_at
-    return make_table("", kinds.agg(lambda begun: {one[:10] for one in begun}).reset_index(name="days"), MACHINES)
+    kinds = of.assign(days=of.started_at.str[:10]).groupby(
+        ["experiment", "machine", "versions", "git_commit"], sort=False
+    )
+    columns = ["train_images", "seed", "days"]
+    return make_table("", kinds[columns].agg(lambda values: sorted(set(values.dropna()))).reset_index(), MACHINES)
 
 
 def _layer_tables(runs: pd.DataFrame) -> list[Table]:
@@ -112,13 +120,16 @@ def _layer_tables(runs: pd.DataFrame) -> list[Table]:
 
 
 def list_commands(results: Results) -> list[str]:
-    """A line for each experiment, recipe and range of seeds."""
+    """A line for each experiment, recipe, commit and range of seeds."""
     parts = (results.compared, *(sweep.runs for sweep in results.sweeps), *recipes(results.agreement))
     lines, seen = [], Counter[str]()
+    several = results.runs.git_commit.nunique() > 1
     for runs in (part for part in parts if len(part)):
         script = runs.experiment.iloc[0]
         seen[script] += 1
         # A folder holds one recipe.
         out = f" --out runs/{script}_{seen[script]}" if seen[script] > 1 else ""
-        lines += [line + out for line in training_commands(runs)]
+        for (commit, _), of in runs.groupby([runs.git_commit, runs.first_of_epochs.notna()], sort=False, dropna=False):
+            at = f"  # commit {short_commit(commit)}" if several else ""
+            lines += [line + out + at for line in training_commands(of)]
     return lines + (speed_commands(results.speed) if results.speed else [])

@@ -24,7 +24,7 @@ ACCURACY: dict[Metric, str] = {
 
 
 def training_curves(frame: pd.DataFrame) -> Figure:
-    """Figure 1: training loss and test accuracy against epoch, and mean seconds per epoch. Of several seeds, the mean,
+    """Figure 1: training loss and test accuracy against epoch, and seconds per epoch. Of several seeds, the mean,
     its 95 % interval at each epoch (band), and each as a faint line."""
     figure, (loss, accuracy, seconds) = panels(3, 4.0, 3.8)
     runs = counted(per_run(frame))
@@ -188,6 +188,9 @@ def _time_bars(axes: Axes, runs: pd.DataFrame) -> None:
         say_instead(axes, "Time per epoch", NO_TIMES)
         return
     seeds = timed.shared_by.iloc[0]
-    label = f"mean seconds, share of {seeds} seeds" if seeds > 1 else "mean seconds"
-    title = f"Time per epoch\n{device_text(timed.environment.iloc[0])}"
+    label = f"seconds, share of {seeds} seeds" if seeds > 1 else "seconds"
+    some = (
+        f", {timed.seed.nunique()} of {runs.seed.nunique()} seeds" if timed.seed.nunique() < runs.seed.nunique() else ""
+    )
+    title = f"Time per epoch (median)\n{device_text(timed.environment.iloc[0])}{some}"
     _bars(axes, timed, title, label, timed.epoch_time_s, seconds_text)

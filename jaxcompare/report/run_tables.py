@@ -8,17 +8,18 @@ import pandas as pd
 from jaxcompare.analysis.agreement import Arm, agreements, origins
 from jaxcompare.analysis.comparison import timed_alike
 from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, compare_gains
-from jaxcompare.analysis.outcome import MODELS, Metric, by_model, counted
+from jaxcompare.analysis.outcome import MODELS, Metric, by_model, counted, find_outcome
 from jaxcompare.analysis.predictions import Score
 from jaxcompare.analysis.speed_study import SpeedStudy
-from jaxcompare.analysis.statistics import TOST_LEVEL, Equivalence
-from jaxcompare.analysis.targets import timed_throughout, times_as_trained
+from jaxcompare.analysis.statistics import TOST_LEVEL, Equivalence, Estimate
+from jaxcompare.analysis.targets import epochs_to_accuracy
 from jaxcompare.config import ModelName
 from jaxcompare.report.crossover_words import describe_crossover
 from jaxcompare.report.tables import Columns, Table, make_table
 from jaxcompare.report.text import (
     FRAMEWORKS,
     LABELS,
+    and_text,
     device_text,
     epochs_text,
     number,
@@ -28,8 +29,10 @@ from jaxcompare.report.text import (
     reached_text,
     seconds_text,
     verdict_word,
+    versions_text,
 )
 from jaxcompare.report.words import say
+from jaxcompare.run_frame import per_run
 
 METRIC_TITLES: dict[Metric, str] = {
     "best": "Test accuracy in per cent, best epoch, chosen on the test images",
@@ -54,9 +57,15 @@ def summary_table(runs: pd.DataFrame, speed: SpeedStudy | None) -> Table:
     }
     if not best:
         del columns["JAX's time over PyTorch's, best of each"]
-    timed = speed.frame.iloc[0] if speed and best else None
-    note = say("summary", runs, timed_alike(runs), timed, speed.repeats if speed else 0)
-    return make_table("", rows, columns, note, counted=("model",))
+    notes = [say("summary", runs, timed_alike(runs), _difference(runs))]
+    notes += [say("summary_ratio", speed.frame.iloc[0], speed.repeats)] if speed and best else []
+    return make_table("", rows, columns, *notes, counted=("model",))
+
+
+def _difference(runs: pd.DataFrame) -> Estimate | None:
+    """Of both models' best accuracies, where they have seeds in common."""
+    outcome = find_outcome(runs)
+    return outcome.difference() if outcome else None
 
 
 def comparison_table(runs: pd.DataFrame) -> Table:
@@ -73,18 +82,20 @@ def comparison_table(runs: pd.DataFrame) -> Table:
         "Seconds per epoch²": ("epoch_time_s", seconds_text),
         "Compile, s³": ("compile", lambda one: f"{one[0]:.1f} ({one[1]})" if one[1] else "-"),
     }
-    notes = say("compared", runs), say("compared_columns", runs, timed_alike(runs))
-    return make_table("The full comparison", rows, columns, *notes, machines(runs))
+    notes = say("compared", runs, _difference(runs)), say("compared_columns", runs, timed_alike(runs))
+    return make_table("The full comparison", rows, columns, *notes, *machines(runs))
 
 
 def accuracy_time_table(frame: pd.DataFrame) -> Table:
-    """Seconds of training until a test accuracy is first reached, without and with compilation."""
-    times = times_as_trained(frame)
-    columns: Columns = {"Test accuracy": ("target", per_cent)} | {
-        f"{LABELS[model]}, s (with compilation)": (model, reached_text(",.1f")) for model in times
-    }
-    note = say("time_to_accuracy", frame, timed_throughout(frame))
-    return make_table("Time to accuracy", times.reset_index(names="target"), columns, note, absent="not reached")
+    """Epochs and seconds of training until a test accuracy is first reached."""
+    found, seconds = epochs_to_accuracy(frame), by_model(per_run(frame)).set_index("model").epoch_time_s
+    columns: Columns = {"Test accuracy": ("target", per_cent)}
+    for model in found:
+        columns[f"{LABELS[model]}, epochs"] = (model, reached_text)
+        if (epoch_s := seconds[model]) > 0:
+            columns[f"{LABELS[model]}, s"] = (model, lambda one, epoch_s=epoch_s: f"{one.epochs * epoch_s:,.1f}")
+    rows, note = found.reset_index(names="target"), say("time_to_accuracy")
+    return make_table("Time to accuracy", rows, columns, note, absent="not reached")
 
 
 def efficiency_table(efficiency: Efficiency, *notes: str) -> Table:
@@ -113,7 +124,7 @@ def efficiency_tables(sweep: Sweep) -> list[Table]:
     method = sweep.analyses["best"].estimates[sweep.models[0]].iloc[0].interval
     longer = sweep.runs[sweep.runs.first_of_epochs.notna()]
     note = say("sweep", sweep.first, sweep.seeds, method.method if method else "", longer)
-    about = note, machines(sweep.runs), say("left_out", sweep.left_out.to_dict("records"))
+    about = note, *machines(sweep.runs), say("left_out", sweep.left_out.to_dict("records"))
     best, final = sweep.analyses.values()
     title = "Power law of the test error, a · images^(-b)"
     tables = [efficiency_table(best, *about), efficiency_table(final), make_table(title, rows, LAWS, say("law"))]
@@ -128,6 +139,7 @@ def variants_table(sweeps: Sequence[Sweep]) -> Table:
         {
             "size": size,
             "config": (config := one.sweep.first.config),
+            "budget": budget_text(one.sweep),
             "epochs": config.training.epochs * (config.epoch_images or size) / size,
             "seeds": len(one.sweep.seeds),
             **one.estimates.loc[size],
@@ -139,16 +151,22 @@ def variants_table(sweeps: Sequence[Sweep]) -> Table:
     columns: Columns = {
         "Training images": ("size", "{:,}".format),
         "Subsets": ("config", lambda config: config.data.subsets),
+        "Budget": ("budget", str),
         "Epochs": ("epochs", "{:g}".format),
         "Seeds": ("seeds", str),
     }
     frame = pd.DataFrame(rows)
     columns |= {LABELS[model]: (model, number(".2f", 100)) for model in MODELS if model in frame}
     columns |= {"CNN - ViT, points": ("difference", number("+.2f", 100))} if "difference" in frame else {}
-    others = [(machines(one.runs), say("left_out", one.left_out.to_dict("records"))) for one in sweeps[1:]]
-    gained = compare_gains(sweeps)
-    notes = [say("gains", gained) if gained else "", *(" ".join(dict.fromkeys(of)) for of in zip(*others, strict=True))]
+    gained, others = compare_gains(sweeps), [one.runs.assign(budget=budget_text(one)) for one in sweeps[1:]]
+    lost = " ".join(dict.fromkeys(say("left_out", one.left_out.to_dict("records")) for one in sweeps[1:]))
+    notes = [say("gains", gained) if gained else "", *(machines(pd.concat(others)) if others else ()), lost]
     return make_table(f"Other subsets and budgets. {METRIC_TITLES['best']}", frame, columns, *notes)
+
+
+def budget_text(sweep: Sweep) -> str:
+    """What every size of a sweep has as much of."""
+    return "equal updates" if sweep.first.config.epoch_images else "equal epochs"
 
 
 def _arms(arms: tuple[Arm, Arm]) -> str:
@@ -209,7 +227,32 @@ def _points(gap: float | None) -> str:
     return "-" if gap is None else f"{gap:.2f}"
 
 
-def machines(runs: pd.DataFrame) -> str:
-    """A sentence for each machine, set of versions and commit that runs were made with."""
-    made = zip(runs.environment, runs.git_commit, strict=True)
-    return " ".join(dict.fromkeys(say("machine", environment, commit) for environment, commit in made))
+def machines(runs: pd.DataFrame) -> list[str]:
+    """On which machines, at which commits and with which versions runs were made; of several machines or commits, which
+    runs on each."""
+    runs = runs.assign(
+        subsets=[f"{config.data.subsets} subsets" for config in runs.config],
+        machine=runs.environment.map(device_text),
+        versions=[versions_text(one, "jax", "flax", "torch") for one in runs.environment],
+    )
+    made = [of for _, of in runs.groupby(["machine", "versions", "git_commit"], sort=False, dropna=False)]
+    if len(made) == 1:
+        return [say("machine", *runs.iloc[0][["environment", "git_commit"]])]
+    which = sorted(((_which(of, runs), of.iloc[0]) for of in made), key=lambda one: not one[0])
+    return [say("machines", which), say("versions", runs.versions.unique().tolist())]
+
+
+WHICH: Columns = {
+    "subsets": ("subsets", and_text),
+    "budget": ("budget", and_text),
+    "train_images": ("train_images", lambda sizes: and_text([f"{size:,}" for size in sizes]) + " images"),
+    "model": ("model", lambda models: and_text([LABELS[model] for model in models])),
+    "seed": ("seed", lambda seeds: f"seed{'s' if seeds[1:] else ''} {', '.join(map(str, seeds))}"),
+}
+"""By column: how some of the runs are told from the others."""
+
+
+def _which(some: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """Of runs, what tells some of them from the others."""
+    told = {column: sorted(some[column].unique()) for column in WHICH if column in runs}
+    return ", ".join(WHICH[column][1](own) for column, own in told.items() if len(own) < runs[column].nunique())

@@ -104,14 +104,10 @@ def half_size_text(fit: FixedCost) -> str:
     return number(",.0f")(fit.half_size)
 
 
-def reached_text(form: str) -> Callable[[Reached], str]:
-    """Seconds, in brackets with compilation, and how many of several runs came so far where not all did."""
-
-    def text(found: Reached) -> str:
-        share = f", {found.runs} of {found.of} seeds" if found.runs < found.of else ""
-        return f"{found.seconds:{form}} ({found.total:{form}}){share}"
-
-    return text
+def reached_text(found: Reached) -> str:
+    """Epochs, and how many of several runs came so far where not all did."""
+    share = f" ({found.runs} of {found.of} seeds)" if found.runs < found.of else ""
+    return f"{round(found.epochs, 1):g}{share}"
 
 
 def seconds_text(seconds: float) -> str:
