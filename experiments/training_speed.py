@@ -19,7 +19,7 @@ fails is a row that says why; the others go on.
                                                                              and several seeds in a program
     python experiments/training_speed.py --dataset folder --data-dir DIR --controls no-dropout long-epochs
                                                                              and what the ratios owe to those
-    python experiments/training_speed.py --precisions tf32 --train-size 49920          on a GPU
+    python experiments/training_speed.py --precisions tf32 --train-size 49152          on a GPU
 
 --tune searches for the fastest options of each framework first. On a GPU there are more cells: torch.compile with CUDA
 graphs, and inputs that are copied. Every cell has a fresh process, which runs one framework. On a CPU the

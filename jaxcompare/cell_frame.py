@@ -24,7 +24,7 @@ WHOLE = ("programs", "allocator_bytes", "plan_bytes", "process_bytes", "devices"
 
 
 REAL = (
-    *("load_average", "input_wait", "cold_compile_s", "warm_compile_s"),
+    *("load_average", "input_wait", "image_energy_j", "cold_compile_s", "warm_compile_s"),
     *("import_time_s", "build_time_s", "startup_s", "warm_startup_s"),
     *(f"{cache}_{name}" for cache in ("cold", "warm") for name in COMPILE_PHASES.values()),
 )
@@ -88,6 +88,7 @@ def _row(record: CellRecord) -> dict[str, Any]:
         "programs": record.programs,
         "input_wait": _median_share(record.input_wait_s, record.epoch_time_s),
         "page_faults": statistics.median(record.page_faults),
+        "image_energy_j": _image_energy_j(record),
         "others_share": record.others_share,
         "ceiling_flops_per_s": record.ceiling_flops_per_s,
         "copy_bytes_per_s": record.copy_bytes_per_s,
@@ -102,6 +103,11 @@ def _phases(programs: dict[str, dict[str, Any]]) -> dict[str, float | None]:
     """Of all programs compiled ahead together; none of torch.compile, which compiles while it runs."""
     ahead = [times for times in programs.values() if "compile_s" in times]
     return {column: sum(times[name] for times in ahead) if ahead else None for name, column in COMPILE_PHASES.items()}
+
+
+def _image_energy_j(record: CellRecord) -> float | None:
+    images = record.epoch_images * record.cell.seeds
+    return statistics.median(record.energy_j) / images if record.energy_j else None
 
 
 def _median_share(parts: Sequence[float], wholes: Sequence[float]) -> float | None:

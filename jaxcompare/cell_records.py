@@ -44,6 +44,8 @@ class Timing:
     page_faults: list[WholeFromZero] = dataclasses.field(default_factory=list)
     """Of each turn, an epoch's mean: pages that the process touched for the first time, or anew after giving them
     back."""
+    energy_j: list[FromZero] = dataclasses.field(default_factory=list)
+    """Of each turn, an epoch's mean: joules that the GPU took, see `measure.energy`. Empty: nothing counts them."""
     others_share: FromZero | None = None
     """Of the cores that the process may run on, the share that other work took during its timed epochs."""
     compile_times: Phases = dataclasses.field(default_factory=dict)

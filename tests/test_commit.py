@@ -6,6 +6,12 @@ import subprocess
 from jaxcompare.measure.environment import find_commit
 
 
+def test_a_copy_without_git_is_told_its_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXCOMPARE_COMMIT", "abc")
+    assert find_commit(tmp_path) == "abc"
+    assert find_commit() != "abc"
+
+
 def test_the_commit_is_of_every_file_of_the_package_and_the_experiments(tmp_path):
     def git(*words):
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a", *words], cwd=tmp_path, check=True)

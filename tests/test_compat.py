@@ -246,18 +246,20 @@ def test_torch_writes_no_line_of_these(name, caplog):
 
 def test_tf32_is_allowed_as_asked():
     """Or else a GPU's float32 is rounded to 10 bits, or its tf32 is not, and the manifest says otherwise."""
-    switches = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-    before = [switch.fp32_precision for switch in switches]
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    newer = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = [switch.allow_tf32 for switch in switches]
     try:
         for allowed in (False, True):
             torch_doors.allow_tf32(allowed)
-            assert [switch.fp32_precision == "tf32" for switch in switches] == [allowed] * 2
+            assert [switch.fp32_precision == "tf32" for switch in newer] == [allowed] * 2
             assert torch_doors.allows_tf32() is allowed
-        switches[1].fp32_precision = "ieee"
+            assert torch.get_float32_matmul_precision() == ("high" if allowed else "highest"), "torch.compile reads it"
+        switches[1].allow_tf32 = False
         assert torch_doors.allows_tf32() is False, "one of two is not both"
     finally:
         for switch, value in zip(switches, before, strict=True):
-            switch.fp32_precision = value
+            switch.allow_tf32 = value
 
 
 # Where doors stand.
@@ -265,7 +267,7 @@ def test_tf32_is_allowed_as_asked():
 PRIVATE = re.compile(
     r"jax\._src|jax\.extend|jax\.monitoring|jax\.config|(memory|cost)_analysis|memory_stats|compute_capability|"
     r"(?<!compat)\.is_ready\(|RESOURCE_EXHAUSTED|xla_backend_|torch\._|_shutdown_workers|\._iterator\b|"
-    r"TORCHINDUCTOR|\.fp32_precision|acc_events|cpp_extension"
+    r"TORCHINDUCTOR|\.allow_tf32\b|acc_events|cpp_extension"
 )
 
 

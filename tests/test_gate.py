@@ -183,12 +183,12 @@ def test_bfloat16_passes_its_gate_on_both_sides(reference):
 @pytest.fixture
 def set_tf32():
     """Set PyTorch's two switches; afterwards they are as before."""
-    places = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
-    before = [place.fp32_precision for place in places]
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [place.allow_tf32 for place in places]
 
     def set_both(*values):
         for place, value in zip(places, values, strict=True):
-            place.fp32_precision = value
+            place.allow_tf32 = value
 
     yield set_both
     set_both(*before)
@@ -198,14 +198,14 @@ def set_tf32():
 def test_manifests_say_whether_products_are_rounded(tf32, set_tf32):
     cell = Cell("cnn", "step", precision="tf32" if tf32 else "float32")
     assert jax_epochs.build_manifest(cell, SETUP)["tf32"] is tf32
-    set_tf32(*["tf32" if tf32 else "ieee"] * 2)
+    set_tf32(tf32, tf32)
     assert torch_epochs._build_manifest(dataclasses.replace(cell, engine="eager"), torch.device("cuda"))["tf32"] is tf32
 
 
 def test_setting_up_a_float32_cell_turns_rounding_off(set_tf32):
-    set_tf32("tf32", "tf32")
+    set_tf32(True, True)
     cell_step.start(Cell("cnn", "eager"))
-    assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "ieee"
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (False, False)
 
 
 def test_nan_passes_no_gate():
@@ -230,7 +230,7 @@ def test_a_gate_that_does_not_open_leaves_its_cells_without_a_time(monkeypatch):
         Cell("cnn", "step"): ({"logits": 0.0, "gradients": 0.0, "losses": 0.0}, ""),
     }
     assert lines == [
-        "parity gates: 2 sides against PyTorch in float64, two at a time",
+        "parity gates: 2 sides against PyTorch in float64, 2 at a time",
         "[1/2] parity gate: cnn PyTorch eager, prepared input: not timed: parity gate: logits off by 5.0e-01, 1e-05 "
         "allowed",
         "[2/2] parity gate: cnn JAX step, resident input: passed",

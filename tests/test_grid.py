@@ -15,9 +15,11 @@ from jaxcompare.study.grid import Axes, build_grid, check_padding, with_controls
 @pytest.mark.parametrize("gpu", [False, True])
 def test_the_default_matrix_has_every_engine_and_its_baselines(gpu):
     cells = build_grid(Axes(("cnn", "vit")), gpu=gpu)
-    assert len(cells) == len(set(cells)) == (16 + 14 if gpu else 10 + 9)
+    assert len(cells) == len(set(cells)) == (17 + 16 if gpu else 10 + 9)
     more = build_grid(Axes(("cnn", "vit"), seeds=(1, 4)), gpu=gpu)
-    assert [cell for cell in more if cell not in cells] == [Cell(model, "epoch", seeds=4) for model in ("cnn", "vit")]
+    direct = [Cell("cnn", "epoch", seeds=4, options=("direct",))] if gpu else []
+    four = [Cell("cnn", "epoch", seeds=4), *direct, Cell("vit", "epoch", seeds=4)]
+    assert [cell for cell in more if cell not in cells] == four
     for model in ("cnn", "vit"):
         assert {Cell(model, "eager"), Cell(model, "eager", "recipe"), Cell(model, "epoch")} < set(cells)
     assert any("reduce-overhead" in cell.options for cell in cells) is gpu
@@ -89,7 +91,7 @@ def test_controls_come_beside_the_matrix():
     with pytest.raises(InputError, match=r"--controls long-epochs: is of the cnn's step, epoch on the device"):
         build_grid(Axes(("vit",), controls=("long-epochs",)), gpu=False)
     # The strongest opponent is measured wherever PyTorch eager is.
-    for gpu, options in ((False, ", fused AdamW, replicas"), (True, "")):
+    for gpu, options in ((False, ", fused AdamW, replicas"), (True, ", fused AdamW")):
         (opponent,) = (cell for cell in build_grid(Axes(("cnn",), engines=("eager",)), gpu=gpu) if cell.options)
         assert opponent.title == f"PyTorch eager, resident input, channels last{options}"
     assert {cell.options for cell in found if cell.options} == {("sdpa", "fused", "replicas")}

@@ -74,10 +74,10 @@ def made_up_timing():
     return dataclasses.replace(found, epoch_time_s=[1.0], warm_up_time_s=[2.0], compile_times={})
 
 
-def run(tmp_path, cells=CELLS, repeats=2):
+def run(tmp_path, cells=CELLS, repeats=2, setup=SETUP):
     lines = []
-    found = measured.load_measured(tmp_path, SETUP, cells)
-    study.run_study(cells, repeats, SETUP, found, lines.append)
+    found = measured.load_measured(tmp_path, setup, cells)
+    study.run_study(cells, repeats, setup, found, lines.append)
     return found, lines
 
 
@@ -117,10 +117,25 @@ def test_every_round_after_the_first_has_an_order_of_its_own(calls, tmp_path):
 def test_a_control_takes_its_turns_apart(calls, tmp_path):
     cells = [Cell("vit", "eager"), Cell("vit", "step", control="no-dropout"), Cell("vit", "step")]
     _, lines = run(tmp_path, cells, repeats=1)
-    assert [line.partition("] ")[2] for line in lines if line.endswith("in turn")] == [
+    titles = [line.partition("] ")[2] for line in lines if "batches of" in line]
+    assert titles == [
         "vit, batches of 128: 2 executions in turn",
-        "vit, no-dropout, batches of 128: 1 executions in turn",
+        f"vit, no-dropout, batches of 128: {cells[1].title}",
     ]
+
+
+def test_on_a_gpu_a_cell_is_on_disk_before_the_next_begins(calls, tmp_path):
+    cells = [Cell("vit", "eager"), Cell("vit", "step")]
+    answer, kept = calls.answers["time_epochs"], []
+
+    def note(cell):
+        file = tmp_path / "cells.jsonl"
+        kept.append(len(load_cells(file)) if file.exists() else 0)
+        return answer(cell)
+
+    calls.answers["time_epochs"] = note
+    run(tmp_path, cells, repeats=1, setup=dataclasses.replace(SETUP, gpu=True))
+    assert kept == [0, 1]
 
 
 def test_a_cell_whose_gate_is_refused_is_not_timed(calls, tmp_path):

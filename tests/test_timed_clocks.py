@@ -15,6 +15,7 @@ from jaxcompare.jax_side import cell_engine
 from jaxcompare.jax_side import epochs as jax_epochs
 from jaxcompare.jax_side import phases as jax_phases
 from jaxcompare.measure import ceiling, clock
+from jaxcompare.measure.energy import gpu_joules
 from jaxcompare.torch_side import cell_step
 from jaxcompare.torch_side import epochs as torch_epochs
 from jaxcompare.torch_side import phases as torch_phases
@@ -129,6 +130,22 @@ def test_epochs_come_in_turns_of_half_a_second(monkeypatch):
     monkeypatch.setattr(clock, "TURN_S", 0.0)
     timing = time_them(2)
     assert (len(timing.epoch_time_s), timing.others_share) == (1, None)
+
+
+def test_a_gpus_joules_are_an_epochs(monkeypatch):
+    """Of turns of one epoch and of two; not of the warm-up, nor of what happens between turns."""
+    seconds, counted = iter([0.3, 0.6, 0.3, 0.3]), iter([100.0, 103.0, 200.0, 210.0])
+    monkeypatch.setattr(clock, "time_epoch", lambda run, *_: (run(), next(seconds)))
+    monkeypatch.setattr(clock, "gpu_joules", lambda: next(counted))
+    nothing = lambda *_: None  # noqa: E731
+    assert clock.time_epochs(3, lambda epoch: (None, 0.0), None, None, nothing, nothing).energy_j == [3.0, 5.0]
+    monkeypatch.setattr(clock, "gpu_joules", nothing)
+    seconds = iter([0.3, 0.6])
+    assert clock.time_epochs(2, lambda epoch: (None, 0.0), None, None, nothing, nothing).energy_j == []
+
+
+def test_a_process_without_a_gpu_counts_no_joules():
+    assert gpu_joules() is None
 
 
 # Phases: time that is planted is found where it was planted.

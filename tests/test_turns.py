@@ -78,6 +78,9 @@ def test_plain_jit_alone_has_a_single_arena(happened, unset_malloc):
         ("jit", "begins", "1"),
         ("step", "begins", None),
     ]
+    happened.clear()
+    run(JIT, setup=dataclasses.replace(SETUP, gpu=True))
+    assert happened[0] == ("jit", "begins", None)
 
 
 @pytest.mark.parametrize("failing", [("step", 2), ("step", 1)])

@@ -38,7 +38,7 @@ NUMBERS = (
     *("import_time_s", "build_time_s", "startup_s", "warm_startup_s"),
     *("image_time_s", "step_time_s", "one_time_s", "first_run_s", "cold_compile_s", "warm_compile_s"),
     *(f"cold_{name}" for name in COMPILE_PHASES.values()),
-    *("input_wait", "page_faults", "allocator_bytes", "plan_bytes", "process_bytes"),
+    *("input_wait", "page_faults", "image_energy_j", "allocator_bytes", "plan_bytes", "process_bytes"),
 )
 """Columns of the cells' frame; `ceiling_share` is of the larger of the frameworks' ceilings."""
 

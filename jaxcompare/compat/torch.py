@@ -56,6 +56,16 @@ def quiet_autotuning() -> None:
     select_algorithm._log_autotune_choices_stats = lambda event_name, timings: None
 
 
+def stays_in_place(tensor: "torch.Tensor") -> None:
+    """Tell torch.compile that a tensor which a step reads stays where it is: a CUDA graph would copy it at every call.
+
+    Relies on a function of a private module. Seen with torch 2.14.1 on CPUs alone; on a GPU not tried.
+    """
+    import torch._dynamo
+
+    torch._dynamo.mark_static_address(tensor, guard=False)
+
+
 def end_workers(batches: Iterator[Any] | None) -> None:
     """End the processes behind an iterator over a DataLoader now, though something still refers to it; if it has none,
     nothing is done.
@@ -110,19 +120,19 @@ def quiet_loggers() -> None:
 def allow_tf32(allowed: bool) -> None:
     """Whether a GPU may round the inputs of matrix products and convolutions to TF32's 10 bits.
 
-    Of PyTorch's two kinds of switches the newer, which must not be mixed with the older. Seen with torch 2.14.1; what a
-    GPU makes of them is not tried.
+    Of PyTorch's two kinds of switches the older, which sets the newer too: set by the newer, the older cannot be read
+    any more, and torch.compile reads it. Seen with torch 2.11.0 and 2.14.1; what a GPU makes of them is not tried.
     """
     for switch in _tf32_switches():
-        switch.fp32_precision = "tf32" if allowed else "ieee"
+        switch.allow_tf32 = allowed
 
 
 def allows_tf32() -> bool:
     """Whether both of `allow_tf32`'s switches are on."""
-    return all(switch.fp32_precision == "tf32" for switch in _tf32_switches())
+    return all(switch.allow_tf32 for switch in _tf32_switches())
 
 
 def _tf32_switches() -> tuple[Any, Any]:
     import torch
 
-    return torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[missing-attribute]
+    return torch.backends.cuda.matmul, torch.backends.cudnn

@@ -19,7 +19,7 @@ from jaxcompare.training.host_engine import HostEngine
 from jaxcompare.training.learner import Learner, build_learner
 from jaxcompare.training.placement import Placement, choose_placement
 
-LOWERINGS: dict[Option, ConvLowering] = {"im2col": "im2col"}
+LOWERINGS: dict[Option, ConvLowering] = {"im2col": "im2col", "direct": "direct"}
 
 
 def build_engine(cell: Cell, setup: Setup) -> Engine:

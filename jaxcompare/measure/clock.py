@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from jaxcompare.cell_records import Timing
 from jaxcompare.compat import jax as compat
+from jaxcompare.measure.energy import gpu_joules
 from jaxcompare.measure.environment import cpu_cores, page_faults
 from jaxcompare.measure.others import watch_others
 
@@ -108,6 +109,7 @@ def time_epochs(
     waits: list[float] = []
     faults: list[int] = []
     shares: list[float | None] = []
+    joules: list[float] = []
     trained = 0
 
     def train() -> tuple[float, float]:
@@ -120,10 +122,12 @@ def time_epochs(
     warm_up_s, _ = train()
     for _ in range(epochs - 1):
         pause()
-        others, before = watch_others(), page_faults()
+        others, before, energy = watch_others(), page_faults(), gpu_joules()
         turn = [train()]
         while sum(seconds for seconds, _ in turn) < TURN_S:
             turn.append(train())
+        if energy is not None and (after := gpu_joules()) is not None:
+            joules.append((after - energy) / len(turn))
         faults.append((page_faults() - before) // len(turn))
         shares.append(others())
         times.append(statistics.mean(seconds for seconds, _ in turn))
@@ -134,6 +138,7 @@ def time_epochs(
         epoch_time_s=times,
         input_wait_s=waits,
         page_faults=faults,
+        energy_j=joules,
         others_share=statistics.mean(known) if known else None,
     )
 

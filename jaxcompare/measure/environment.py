@@ -88,7 +88,7 @@ def git_commit() -> str | None:
 
 def find_commit(package: Path = PACKAGE) -> str | None:
     """The commit of the source this package lies in now, with "+changes" if files of it or of the experiments differ;
-    None outside a checkout."""
+    outside a checkout what JAXCOMPARE_COMMIT says, else None."""
 
     def git(*args: str) -> str:
         return subprocess.run(["git", *args], cwd=package, check=True, capture_output=True, text=True).stdout.strip()
@@ -97,7 +97,7 @@ def find_commit(package: Path = PACKAGE) -> str | None:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", "../experiments")
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("JAXCOMPARE_COMMIT")
 
 
 def process_peak_bytes(children: bool = False) -> int:

@@ -84,6 +84,7 @@ MACHINE: Columns = CELL | {
     "Process, MB": ("process_bytes", number(",.0f", 1e-6)),
     "Page faults an epoch": ("page_faults", number(",.0f")),
     "Waits, %": ("input_wait", number(".0f", 100)),
+    "Energy, mJ an image": ("image_energy_j", number(".2f", 1e3)),
 }
 
 COST_ROWS = {
@@ -198,6 +199,8 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
     others = "best", "plain", "without dropout", "seeds", "change", "interaction"
     costs = say("costs", study.costs), say("roofs", speed_details.ceilings(study.frame))
     pipelines = speed_details.pipelines(study.inputs).reset_index()
+    counts_energy = study.frame.image_energy_j.notna().any()
+    machine = {title: of for title, of in MACHINE.items() if counts_energy or not title.startswith("Energy")}
     tables = [
         make_table("Controls that change what is trained", study.cells[controls], SPEED),
         contrast_table(study, "What else the ratios say", "other_ratios", *others),
@@ -207,7 +210,7 @@ def detail_tables(study: SpeedStudy) -> list[Table]:
         _phases_table(study),
         _batch_table(study),
         make_table("What a training image costs", speed_details.costs(study.costs), COSTS, *costs),
-        make_table("What each execution takes of the machine", matrix, MACHINE, say("memory"), say("shares")),
+        make_table("What each execution takes of the machine", matrix, machine, say("memory"), say("shares")),
         make_table("Input pipelines", pipelines, PIPELINES, say("pipelines", study.inputs)),
     ]
     return [table for table in tables if table.rows]

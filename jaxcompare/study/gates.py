@@ -35,13 +35,14 @@ def gate_of(cell: Cell) -> Cell:
 def open_gates(cells: Sequence[Cell], setup: Setup, log: Log) -> Gates:
     """For each gate of the cells: how far its side is from the reference, and why its cells may not be timed, if so.
 
-    Nothing is timed yet, so two processes run at once.
+    Nothing is timed yet, so several processes run at once: on a CPU, whose cores each would take, two.
     """
+    at_once = 6 if setup.gpu else 2
     # The slowest first: none is left alone at the end.
     gates = sorted(dict.fromkeys(map(gate_of, cells)), key=lambda gate: gate.engine not in ("op", "traced", "compile"))
     if gates:
-        log(f"parity gates: {len(gates)} sides against PyTorch in float64, two at a time")
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        log(f"parity gates: {len(gates)} sides against PyTorch in float64, {at_once} at a time")
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(at_once) as pool:
         paths = {model: Path(folder) / f"{model}.npz" for model in dict.fromkeys(gate.model for gate in gates)}
 
         references = {

@@ -48,16 +48,20 @@ OPPONENTS_ON_CPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [
     ("vit", "eager", ("dropout-bits", "fused", "replicas")),
 ]
 OPPONENTS_ON_GPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [
-    ("cnn", "eager", ("channels-last",)),
-    ("cnn", "compile", ("channels-last",)),
-    ("cnn", "compile", ("channels-last", "reduce-overhead")),
-    ("vit", "compile", ("reduce-overhead",)),
+    ("cnn", "eager", ("channels-last", "fused")),
+    ("cnn", "compile", ("channels-last", "fused", "reduce-overhead")),
+    ("cnn", "compile", ("channels-last", "fused", "max-autotune")),
+    ("vit", "eager", ("fused",)),
+    ("vit", "compile", ("fused", "reduce-overhead")),
+    ("vit", "compile", ("fused", "max-autotune")),
 ]
 """Measured wherever their engine is, without a search: PyTorch may be at its fastest there."""
 
 STAGES_ON_CPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [("cnn", "step", ("im2col",))]
 """Of the default matrix: between plain jit and this package's step. In float32: below it this package's convolutions
 are products as it is."""
+STAGES_ON_GPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [("cnn", "epoch", ("im2col",))]
+"""There convolutions are direct; of several seeds in a program they are products, and direct ones are measured beside."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +93,7 @@ def build_grid(axes: Axes, *, gpu: bool, tuned: Sequence[Cell] | None = None) ->
     """
     default, cells = DEFAULT + (ON_GPUS if gpu else []), []
     guesses = [] if tuned is not None else OPPONENTS_ON_GPUS if gpu else OPPONENTS_ON_CPUS
-    stages = STAGES_ON_CPUS if axes.engines is None and axes.inputs is None and not gpu else []
+    stages = [] if axes.engines or axes.inputs else STAGES_ON_GPUS if gpu else STAGES_ON_CPUS
     opponents, of_float32 = (
         [Cell(model, engine, options=options) for model, engine, options in ways] for ways in (guesses, stages)
     )
@@ -115,6 +119,12 @@ def build_grid(axes: Axes, *, gpu: bool, tuned: Sequence[Cell] | None = None) ->
         else:
             ways += [(engine, place, 1) for engine, place in SWEPT]
         cells += [Cell(model, engine, place, precision, size, count) for engine, place, count in ways]
+        if gpu and model == "cnn":
+            cells += [
+                Cell(model, engine, place, precision, size, count, options=("direct",))
+                for engine, place, count in ways
+                if count > 1
+            ]
         if size == axes.batch_sizes[0]:
             cells += [
                 dataclasses.replace(cell, input=place, precision=precision, batch_size=size)

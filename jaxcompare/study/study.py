@@ -66,7 +66,8 @@ def run_study(
         groups: dict[Any, list[Cell]] = {}
         for cell in order:
             if (cell, repeat) not in done:
-                groups.setdefault(_group(cell), []).append(cell)
+                # On a GPU none has turns: what is timed is on disk before the next begins.
+                groups.setdefault(cell if setup.gpu else _group(cell), []).append(cell)
         warm = details and not repeat
         jobs += [_turns_job(group, repeat, setup, measured, gates, log, warm=warm) for group in groups.values()]
         jobs += _input_jobs(repeat, setup, measured) if details else []
@@ -131,7 +132,8 @@ def _turns_job(
 
     model, precision, size, control = _group(cells[0])
     kind = ", ".join([model, *([precision] if precision != "float32" else []), *([control] if control else [])])
-    return Job(f"{kind}, batches of {size}: {len(cells)} executions in turn", run)
+    of = f"{len(cells)} executions in turn" if cells[1:] else cells[0].title
+    return Job(f"{kind}, batches of {size}: {of}", run)
 
 
 def _group(cell: Cell) -> tuple[ModelName, Precision, int, Control | None]:
@@ -251,7 +253,7 @@ def save_traces(cells: Sequence[Cell], setup: Setup, folder: Path, log: Log) -> 
         name = "-".join(str(part) for part in (*parts, *options) if part)
         log(f"trace: {folder / name}")
         try:
-            with arena_of(cell):
+            with arena_of(cell, setup):
                 in_fresh_process(worker.save_trace, cell, setup, folder / name)
         except CellFailed as error:
             log(f"  no trace: {error}")

@@ -57,7 +57,7 @@ def time_in_turns(
             while waiting and (not alive or _is_spare(before)):
                 cell = waiting.pop(0)
                 begin(cell)
-                with arena_of(cell):
+                with arena_of(cell, setup):
                     pausing = not setup.gpu and cell.input != "recipe"
                     call = fresh_process(worker.time_epochs, cell, setup, cache_of(cell), cold, pausing=pausing)
                     process = stack.enter_context(call)
@@ -70,9 +70,9 @@ def time_in_turns(
     return found
 
 
-def arena_of(cell: Cell) -> contextlib.AbstractContextManager[None]:
-    """In which a cell's process is started, with the allocator that it needs."""
-    return single_arena() if cell.engine == "jit" else contextlib.nullcontext()
+def arena_of(cell: Cell, setup: Setup) -> contextlib.AbstractContextManager[None]:
+    """In which a cell's process is started, with the allocator that it needs: on a GPU any."""
+    return single_arena() if cell.engine == "jit" and not setup.gpu else contextlib.nullcontext()
 
 
 def _is_spare(before: int | None) -> bool:

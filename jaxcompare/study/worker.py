@@ -81,7 +81,9 @@ def prepare_batches(sizes: Sequence[int], setup: Setup) -> None:
 
 
 def count_costs(model: ModelName, setup: Setup) -> dict[str, Any]:
-    """By formula and by XLA; see `jax_side.costs.Costs`."""
+    """By formula and by XLA; see `jax_side.costs.Costs`. On the CPU: what a GPU's libraries do, XLA cannot
+    count."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
     from jaxcompare.jax_side.costs import count_costs
     from jaxcompare.measure.runtime import configure_jax
 

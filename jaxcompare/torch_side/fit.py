@@ -76,7 +76,7 @@ def fit(
     train_loader, test_loader = build_loaders(dataset, training, config.data.workers, config.epoch_images)
     with train_loader:
         for epoch in range(training.epochs):
-            start, others = time.perf_counter(), watch_others()
+            others, start = watch_others(), time.perf_counter()
             model.train()
             metrics, input_wait_s, asked = [], 0.0, start
             for batch in train_loader.epoch(epoch):

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch.nn.functional import pad
 
+from jaxcompare.compat import torch as compat
 from jaxcompare.data.batch import CROP_PADDING
 from jaxcompare.data.split import Split, Statistics
 
@@ -40,8 +41,11 @@ def put_split(split: Split, statistics: Statistics, device: torch.device) -> Res
     """Copy a split to a device, zeros around its images."""
     padded = pad(torch.from_numpy(split.images), (0, 0, *[CROP_PADDING] * 4))
     mean, std = (torch.tensor(values, dtype=torch.float32, device=device) for values in statistics)
-    labels = torch.from_numpy(split.labels.astype(np.int64))
-    return Resident(padded.to(device), labels.to(device), mean, std, split.flip_probability)
+    padded, labels = padded.to(device), torch.from_numpy(split.labels.astype(np.int64)).to(device)
+    if device.type == "cuda":
+        for tensor in (padded, labels, mean, std):
+            compat.stays_in_place(tensor)
+    return Resident(padded, labels, mean, std, split.flip_probability)
 
 
 def shuffle(images: int, batch_size: int, device: torch.device) -> Iterable[tuple[Int[torch.Tensor, " n"]]]:

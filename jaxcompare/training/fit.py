@@ -85,7 +85,7 @@ def fit_seeds(
             for epoch in range(begun, config.training.epochs):
                 if all(record.status != "running" for record in records):
                     break
-                start, others = time.perf_counter(), watch_others()
+                others, start = watch_others(), time.perf_counter()
                 state, metrics, input_wait_s = engine.train_epoch(state, epoch, on_step or (lambda done: None))
                 jax.block_until_ready((state, metrics))
                 trained, others_share = time.perf_counter(), others()
