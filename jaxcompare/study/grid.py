@@ -61,7 +61,7 @@ STAGES_ON_CPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [("cnn"
 """Of the default matrix: between plain jit and this package's step. In float32: below it this package's convolutions
 are products as it is."""
 STAGES_ON_GPUS: list[tuple[ModelName, CellEngine, tuple[Option, ...]]] = [("cnn", "epoch", ("im2col",))]
-"""There convolutions are direct; of several seeds in a program they are products, and direct ones are measured beside."""
+"""There convolutions are direct; of several seeds in a program they are products, with direct ones measured beside."""
 
 
 @dataclasses.dataclass(frozen=True)
