@@ -1,12 +1,12 @@
-"""All that is measured of accuracy and speed, in order, and one report of it.
+"""All that is measured, in order, and one report of it.
 
     python experiments/reproduce_all.py --preset quick                             scikit-learn's digits, minutes
     python experiments/reproduce_all.py --dataset folder --data-dir DIR            the recipe: hours on 2 CPU cores
     python experiments/reproduce_all.py --dataset folder --data-dir DIR --dry-run  what that would be, and how long
 
-Runs the full comparison, data efficiency, the frameworks' agreement and the speed of every engine, each in a process of
-its own, into a folder each, then report.py. What is complete is not repeated: stopped at any point, the same command
-goes on.
+Runs the full comparison, data efficiency, the frameworks' agreement, the speed of every engine and, of the recipe, what
+the networks learned, each in a process of its own, into a folder each, then report.py. What is complete is not
+repeated: stopped at any point, the same command goes on.
 """
 
 import dataclasses
@@ -64,9 +64,10 @@ FULL = {
     "data_efficiency_steps": "data_efficiency.py --sizes 1000 5000 --budget steps",
     "framework_agreement": "framework_agreement.py",
     "framework_agreement_full": "framework_agreement.py --models cnn --train-size None --epochs 20 --seeds 1",
-    "training_speed": "training_speed.py --tune --controls no-dropout --seeds 4 --repeats 5",
-    "training_speed_again": "training_speed.py",
-    "training_speed_malloc": "training_speed.py --engines eager compile step --malloc default",
+    "training_speed": "training_speed.py --tune --controls no-dropout --seeds 4 --repeats 5 --epochs 9",
+    "training_speed_malloc": "training_speed.py --engines eager step epoch --inputs resident --epochs 9 --no-details "
+    "--malloc default",
+    "representations": "representations.py --runs {out}/full_comparison",
 }
 """The same; the data set's flags come behind. The sweep takes its runs on all images from the comparison."""
 
@@ -74,12 +75,14 @@ FULL = {
 def build_steps(args: Args) -> list[list[str]]:
     """Script, flags: one list for each process."""
     full = args.preset == "full"
-    data = ["--dataset", args.dataset, "--data-dir", str(args.data_dir)] if full else []
-    data += ["--skip-bad-images"] if full and args.skip_bad_images else []
+    place = ["--data-dir", str(args.data_dir)]
+    data = ["--dataset", args.dataset, *place, *(["--skip-bad-images"] if args.skip_bad_images else [])]
     steps, folders = [], []
-    for name, words in (FULL if full else QUICK).items():
+    for name, line in (FULL if full else QUICK).items():
+        words = [word.format(out=args.out) for word in line.split()]
         folders.append(str(args.out / name))
-        steps.append([*(word.format(out=args.out) for word in words.split()), *data, "--out", folders[-1]])
+        # Runs that are there say which images they are of, but not where these are.
+        steps.append([*words, *(place if "--runs" in words else data if full else []), "--out", folders[-1]])
     return [*steps, ["report.py", *folders, "--out", str(args.out / "report")]]
 
 
