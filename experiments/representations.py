@@ -8,10 +8,11 @@ study.json and pictures.npz; report.py makes figures and findings of them.
 """
 
 import dataclasses
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import console
 import full_comparison
@@ -92,13 +93,7 @@ def main(args: Args) -> None:
             console.move_aside(args.out)
         train(screen, args, dataset, folder)
     runs = check_runs(load_records(folder / "runs.jsonl"), dataset, folder)
-    networks = load_networks(folder, runs, dataset)
-    if args.runs and args.keep.fresh:
-        console.move_aside(args.out)
-    training_runs.describe(screen, environment, sorted({run.config.training.seed for run in runs}))
-    start = time.perf_counter()
-    study = run_study(networks, dataset, images, lambda name, s: screen.print(f"{name:<12} {s:6.1f} s"))
-    used = {
+    about: dict[str, Any] = {
         "runs": [
             {"model": r.config.model, "seed": r.config.training.seed, "epochs": r.config.training.epochs}
             | {"train_images": r.train_images, "git_commit": r.git_commit, "weights": r.execution["weights"]}
@@ -107,6 +102,17 @@ def main(args: Args) -> None:
         "dataset": dataset.title,
         "data_fingerprint": dataset.fingerprint,
         "git_commit": git_commit(),
+    }
+    if not args.keep.fresh and is_there(args.out, about, images):
+        screen.print(f"The study of these runs is complete in {args.out}; not repeated", markup=False)
+        return
+    networks = load_networks(folder, runs, dataset)
+    if args.runs and args.keep.fresh:
+        console.move_aside(args.out)
+    training_runs.describe(screen, environment, sorted({run.config.training.seed for run in runs}))
+    start = time.perf_counter()
+    study = run_study(networks, dataset, images, lambda name, s: screen.print(f"{name:<12} {s:6.1f} s"))
+    used = about | {
         "environment": environment,
         "total_s": time.perf_counter() - start,
         "peak_bytes": process_peak_bytes(),
@@ -115,6 +121,15 @@ def main(args: Args) -> None:
     screen.print(f"{'all':<12} {used['total_s']:6.1f} s, at most {used['peak_bytes'] / 2**30:.1f} GiB")
     screen.print(f"Written: {args.out}/*.csv, study.json, pictures.npz", markup=False)
     screen.print(f"Next: python experiments/report.py {args.out}", markup=False)
+
+
+def is_there(out: Path, about: dict[str, Any], images: int) -> bool:
+    """Whether a folder holds the study of these runs, on as many images, by this source."""
+    try:
+        found = json.loads((out / "study.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return all(found.get(name) == value for name, value in about.items()) and found["images"]["predictions"] == images
 
 
 def check_runs_alone(args: Args) -> None:
@@ -133,7 +148,9 @@ def data_of(records: Sequence["RunRecord"], asked: DataConfig) -> DataConfig:
     """The images that runs were trained on, which are now where they are asked for."""
     if not any(record.experiment == full_comparison.EXPERIMENT for record in records):
         raise InputError("--runs: holds no run of a full comparison; give the folder that full_comparison.py wrote")
-    here = {"data_dir": asked.data_dir, "skip_bad_images": asked.skip_bad_images}
+    # Runs that went on without some images are studied without them.
+    skipped = any(record.execution.get("skipped_images") for record in records)
+    here = {"data_dir": asked.data_dir, "skip_bad_images": skipped}
     return dataclasses.replace(records[0].config.data, **here)
 
 

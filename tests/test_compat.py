@@ -262,6 +262,13 @@ def test_tf32_is_allowed_as_asked():
             switch.allow_tf32 = value
 
 
+def test_a_tensor_can_stay_in_its_place():
+    """Or else a study on a GPU ends where CUDA graphs would copy all images at every step."""
+    images = torch.arange(6)
+    torch_doors.stays_in_place(images)
+    assert torch.compile(lambda indices: images[indices], backend="eager")(torch.tensor([4])).tolist() == [4]
+
+
 # Where doors stand.
 
 PRIVATE = re.compile(

@@ -49,8 +49,10 @@ def test_what_more_images_bring_is_said_of_as_many_epochs_and_of_as_many_updates
         save_records(tmp_path / name / "runs.jsonl", records)
     table = gather([tmp_path / name for name in ("first", "steps")]).tables["data_efficiency"][-1]
     assert table.notes[0] == (
-        "More from 10,000 images than from 1,000: CNN +20.0 points with as many epochs, +10.0 with as many updates; "
-        "ViT +15.0 points with as many epochs, -2.0 with as many updates."
+        "From 1,000 to 10,000 images "
+        "the CNN gains +20.0 (+20.0 to +20.0) points with as many epochs and +10.0 (+10.0 to +10.0) with as many updates"
+        "; "
+        "the ViT gains +15.0 (+15.0 to +15.0) points with as many epochs and -2.0 (-2.0 to -2.0) with as many updates."
     )
 
 
@@ -63,12 +65,12 @@ def test_sweeps_of_other_subsets_and_budgets_stand_beside_the_first(tmp_path):
     results = gather([tmp_path / name for name in ("first", "drawn", "steps")])
     assert results.efficiency.sweep.sizes == list(SIZES)
     table = results.tables["data_efficiency"][-1]
-    assert [row[:4] for row in table.rows] == [
-        ("1,000", "nested", "2", "5"),
-        ("1,000", "independent", "2", "3"),
-        ("1,000", "nested", "20", "5"),
-        ("10,000", "nested", "2", "5"),
-        ("10,000", "independent", "2", "3"),
+    assert [row[:5] for row in table.rows] == [
+        ("1,000", "nested", "equal epochs", "2", "5"),
+        ("1,000", "independent", "equal epochs", "2", "3"),
+        ("1,000", "nested", "equal updates", "20", "5"),
+        ("10,000", "nested", "equal epochs", "2", "5"),
+        ("10,000", "independent", "equal epochs", "2", "3"),
     ]
     assert not any("with as many updates" in note for note in table.notes)
     assert [row[-1].split(" ")[0] for row in table.rows] == ["+20.00", "+22.00", "-5.00", "+10.00", "+12.00"]
@@ -79,7 +81,7 @@ def test_sweeps_of_other_subsets_and_budgets_stand_beside_the_first(tmp_path):
         *(f"runs/data_efficiency_{i}" for i in (2, 3)),
     ]
     assert len(results.runs) == len([*first, *drawn, *steps])
-    assert table.notes[0] == machines(results.sweeps[1].runs)
+    assert [table.notes[0]] == machines(results.sweeps[1].runs)
     alone = gather([tmp_path / "drawn"])
     assert alone.summary["data_efficiency_variants"] == []
     assert not [table for table in alone.tables["data_efficiency"] if "Subsets" in table.header]
@@ -105,5 +107,5 @@ def test_a_sweep_of_one_model_stands_beside_another(models, tmp_path):
         save_records(tmp_path / name / "runs.jsonl", records)
     table = gather([tmp_path / "nested", tmp_path / "independent"]).tables["data_efficiency"][-1]
     both = "both" in models
-    assert table.header[4:] == (("CNN", "ViT", "CNN - ViT, points") if both else ("CNN",))
+    assert table.header[5:] == (("CNN", "ViT", "CNN - ViT, points") if both else ("CNN",))
     assert sum(row.count("-") for row in table.rows) == (6 if both else 0)

@@ -85,7 +85,7 @@ def test_times_beside_other_work_do_not_count():
     sweep = synthetic.sweep({10_000: 0.3, 20_000: 0.4}, {10_000: 0.2, 20_000: 0.5})
     for busy, sizes in ((), [10_000, 20_000]), ((20_000,), [10_000]), ((10_000, 20_000), []):
         records = [
-            dataclasses.replace(r, history=dataclasses.replace(r.history, others_share=[0.2, 0.0]))
+            dataclasses.replace(r, history=dataclasses.replace(r.history, others_share=[0.2, 0.2]))
             if r.train_images in busy
             else r
             for r in sweep
@@ -212,6 +212,9 @@ def test_an_accuracy_is_reached_in_the_first_epoch_that_has_it():
     low = dataclasses.replace(one, config=one.config.with_seed(43), history=History(*[[0.3, 0.4]] * 6, [0.0] * 2))
     found = epochs_to_accuracy(to_frame([one, on_another(low)]))
     assert (found.cnn[0.4], found.cnn[0.5]) == ((1.5, 2, 2), (2, 1, 2))
+    whole = synthetic.comparison()
+    stopped = dataclasses.replace(whole[0], status="interrupted", config=whole[0].config.with_seed(9))
+    assert {one.of for one in epochs_to_accuracy(to_frame([*whole, stopped])).cnn} == {1}
 
 
 def test_a_runs_epoch_is_its_median():

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from types import SimpleNamespace
 
 import in_processes
 import pytest
@@ -119,7 +120,7 @@ def test_plain_jit_keeps_its_large_blocks(unset_malloc):
     keep_freed_memory()
     found = {}
     for engine in ("jit", "step"):
-        with arena_of(Cell("vit", engine)):
+        with arena_of(Cell("vit", engine), SimpleNamespace(gpu=False)):
             found[engine] = in_fresh_process(in_processes.faults_of_a_thread, engine)
     assert found["jit"] < 1_000
     assert found["step"] > 10_000

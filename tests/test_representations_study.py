@@ -87,8 +87,13 @@ def test_accuracy_is_the_runs_own(finished):
         assert found == pytest.approx(run.final_test_accuracy, abs=1.5 / len(dataset.test))
 
 
-def test_a_study_of_kept_weights_repeats_its_numbers(finished, run_script, tmp_path):
-    run_script(representations, "--runs", finished / "runs", "--images", "60", "--out", tmp_path / "out")
+def test_a_study_of_kept_weights_repeats_its_numbers(finished, run_script, capsys, tmp_path):
+    words = (representations, "--runs", finished / "runs", "--images", "60", "--out", tmp_path / "out")
+    run_script(*words)
+    written = (tmp_path / "out" / "study.json").stat().st_mtime_ns
+    run_script(*words)
+    assert "not repeated" in capsys.readouterr().out
+    assert (tmp_path / "out" / "study.json").stat().st_mtime_ns == written
     for name in COLUMNS:
         first, again = (pd.read_csv(folder / f"{name}.csv") for folder in (finished, tmp_path / "out"))
         pd.testing.assert_frame_equal(first, again, rtol=1e-3, atol=1e-4)

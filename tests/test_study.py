@@ -117,11 +117,9 @@ def test_every_round_after_the_first_has_an_order_of_its_own(calls, tmp_path):
 def test_a_control_takes_its_turns_apart(calls, tmp_path):
     cells = [Cell("vit", "eager"), Cell("vit", "step", control="no-dropout"), Cell("vit", "step")]
     _, lines = run(tmp_path, cells, repeats=1)
-    titles = [line.partition("] ")[2] for line in lines if "batches of" in line]
-    assert titles == [
-        "vit, batches of 128: 2 executions in turn",
-        f"vit, no-dropout, batches of 128: {cells[1].title}",
-    ]
+    titles = [line.partition("] ")[2] for line in lines]
+    assert "vit, batches of 128: 2 executions in turn" in titles
+    assert f"vit {cells[1].execution}" in titles
 
 
 def test_on_a_gpu_a_cell_is_on_disk_before_the_next_begins(calls, tmp_path):

@@ -1,6 +1,7 @@
 """What a clock holds, where a step's time goes, and what a planted fault does to it."""
 
 import dataclasses
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -14,8 +15,7 @@ from jaxcompare.data import host
 from jaxcompare.jax_side import cell_engine
 from jaxcompare.jax_side import epochs as jax_epochs
 from jaxcompare.jax_side import phases as jax_phases
-from jaxcompare.measure import ceiling, clock
-from jaxcompare.measure.energy import gpu_joules
+from jaxcompare.measure import ceiling, clock, energy
 from jaxcompare.torch_side import cell_step
 from jaxcompare.torch_side import epochs as torch_epochs
 from jaxcompare.torch_side import phases as torch_phases
@@ -144,8 +144,23 @@ def test_a_gpus_joules_are_an_epochs(monkeypatch):
     assert clock.time_epochs(2, lambda epoch: (None, 0.0), None, None, nothing, nothing).energy_j == []
 
 
-def test_a_process_without_a_gpu_counts_no_joules():
-    assert gpu_joules() is None
+@pytest.mark.parametrize(("gpus", "joules"), [(1, 2.5), (2, None), (0, None)])
+def test_one_gpus_counter_is_read(gpus, joules, monkeypatch):
+    def count(_):
+        return 2500  # millijoules
+
+    nvml = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: gpus,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetTotalEnergyConsumption=count,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert energy.gpu_joules() is None, "this process computes on none"
+    monkeypatch.setattr(energy, "_computes_on_gpu", lambda: True)
+    energy._counter.cache_clear()
+    assert energy.gpu_joules() == joules
+    energy._counter.cache_clear()
 
 
 # Phases: time that is planted is found where it was planted.

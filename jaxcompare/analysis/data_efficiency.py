@@ -52,8 +52,8 @@ class Sweep:
     @cached_property
     def seconds(self) -> pd.DataFrame:
         """In the epochs of a run, mean over seeds, by size (index) and model (columns): where every model has runs
-        that `timed_alike` has, each epoch with a time; empty without them."""
-        timed = timed_alike(self.runs, "time_s")
+        that `timed_alike` has; empty without them."""
+        timed = timed_alike(self.runs)
         return timed.pivot_table("time_s", "train_images", "model").reindex(columns=self.models).dropna()
 
     @cached_property

@@ -13,8 +13,12 @@ ALWAYS_NAMED = ("dataset", "data_dir", "skip_bad_images", "train_size", "epochs"
 """Fields whose flags a command always holds, or never."""
 
 
-def training_commands(runs: pd.DataFrame) -> list[str]:
-    """A command line for each unbroken range of seeds of one experiment's runs; DIR stands for the images' place."""
+def training_commands(runs: pd.DataFrame, comparison: str = "runs/full_comparison") -> list[str]:
+    """A command line for each unbroken range of seeds of one experiment's runs; DIR stands for the images' place.
+
+    Args:
+        comparison: the folder of longer runs, of which a sweep's may be the beginning.
+    """
     script, config = runs.experiment.iloc[0], runs.config.iloc[0]
     words = ["python", f"experiments/{script}.py"]
     words += ["--dataset", config.data.dataset, *(["--data-dir", "DIR"] if config.data.dataset == "folder" else [])]
@@ -28,7 +32,7 @@ def training_commands(runs: pd.DataFrame) -> list[str]:
     if runs.model.nunique() == 1:
         words += ["--models", runs.model.iloc[0]]
     words += ["--epochs", str(config.training.epochs)]
-    words += ["--reuse", "runs/full_comparison"] if runs.first_of_epochs.notna().any() else []
+    words += ["--reuse", comparison] if runs.first_of_epochs.notna().any() else []
     # Without a size nothing is drawn, and the agreement draws independently unless asked otherwise.
     drawn = config.data.train_size and script != "framework_agreement"
     default = DataConfig() if drawn else DataConfig(subsets="independent")

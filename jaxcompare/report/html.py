@@ -122,14 +122,21 @@ def _layer_tables(runs: pd.DataFrame) -> list[Table]:
 def list_commands(results: Results) -> list[str]:
     """A line for each experiment, recipe, commit and range of seeds."""
     parts = (results.compared, *(sweep.runs for sweep in results.sweeps), *recipes(results.agreement))
-    lines, seen = [], Counter[str]()
-    several = results.runs.git_commit.nunique() > 1
+    lines, seen, comparisons = [], Counter[str](), {}
+    several = results.runs.git_commit.nunique(dropna=False) > 1
     for runs in (part for part in parts if len(part)):
         script = runs.experiment.iloc[0]
-        seen[script] += 1
-        # A folder holds one recipe.
-        out = f" --out runs/{script}_{seen[script]}" if seen[script] > 1 else ""
-        for (commit, _), of in runs.groupby([runs.git_commit, runs.first_of_epochs.notna()], sort=False, dropna=False):
-            at = f"  # commit {short_commit(commit)}" if several else ""
-            lines += [line + out + at for line in training_commands(of)]
+        commits = runs.git_commit.fillna("not known")
+        # An agreement's kinds may be of several commits; its command trains them all.
+        of_commits = [("", runs)] if script == "framework_agreement" else list(runs.groupby(commits, sort=False))
+        for commit, of in of_commits:
+            # A folder holds one recipe, of one commit.
+            seen[script] += 1
+            folder = f"runs/{script}" + (f"_{seen[script]}" if seen[script] > 1 else "")
+            if script == "full_comparison":
+                comparisons[commit] = folder
+            out = f" --out {folder}" if seen[script] > 1 else ""
+            at = f"  # commit {short_commit(commit)}" if several and commit in set(results.runs.git_commit) else ""
+            for _, alike in of.groupby(of.first_of_epochs.notna(), sort=False):
+                lines += [line + out + at for line in training_commands(alike, comparisons.get(commit, "FOLDER"))]
     return lines + (speed_commands(results.speed) if results.speed else [])

@@ -89,7 +89,7 @@ def _accuracy_by_seconds(axes: Axes, efficiency: Efficiency) -> None:
     if sweep.seconds.empty:
         say_instead(axes, "Accuracy by training time", NO_TIMES)
         return
-    timed = timed_alike(sweep.runs, "time_s").iloc[0]
+    timed = timed_alike(sweep.runs).iloc[0]
     for model, seconds in sweep.seconds.items():
         means, lows, highs = 100 * _ends(efficiency.estimates[model][seconds.index])
         reach = [means - lows, highs - means] if len(sweep.seeds) > 1 else None

@@ -1,7 +1,8 @@
 """Tables of training runs: the full comparison, data efficiency, the frameworks' agreement, predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 
@@ -94,7 +95,7 @@ def accuracy_time_table(frame: pd.DataFrame) -> Table:
         columns[f"{LABELS[model]}, epochs"] = (model, reached_text)
         if (epoch_s := seconds[model]) > 0:
             columns[f"{LABELS[model]}, s"] = (model, lambda one, epoch_s=epoch_s: f"{one.epochs * epoch_s:,.1f}")
-    rows, note = found.reset_index(names="target"), say("time_to_accuracy")
+    rows, note = found.reset_index(names="target"), say("time_to_accuracy", len(columns) > 1 + len(seconds))
     return make_table("Time to accuracy", rows, columns, note, absent="not reached")
 
 
@@ -234,25 +235,39 @@ def machines(runs: pd.DataFrame) -> list[str]:
         subsets=[f"{config.data.subsets} subsets" for config in runs.config],
         machine=runs.environment.map(device_text),
         versions=[versions_text(one, "jax", "flax", "torch") for one in runs.environment],
+        git_commit=runs.git_commit.fillna(""),
     )
-    made = [of for _, of in runs.groupby(["machine", "versions", "git_commit"], sort=False, dropna=False)]
+    made = [of for _, of in runs.groupby(["machine", "versions", "git_commit"], sort=False)]
     if len(made) == 1:
         return [say("machine", *runs.iloc[0][["environment", "git_commit"]])]
-    which = sorted(((_which(of, runs), of.iloc[0]) for of in made), key=lambda one: not one[0])
-    return [say("machines", which), say("versions", runs.versions.unique().tolist())]
+    parts = [_which(of, runs, [column for column in WHICH if column in runs]) for of in made]
+    longest = max(parts, key=len)
+    if len(longest) > 1:  # what is left is said in fewer words
+        made.append(made.pop(parts.index(longest)))
+        parts.remove(longest)
+        parts.append(["all others"])
+    places = [(and_text(which), of.iloc[0]) for which, of in zip(parts, made, strict=True)]
+    return [say("machines", places), say("versions", runs.versions.unique().tolist())]
 
 
-WHICH: Columns = {
-    "subsets": ("subsets", and_text),
-    "budget": ("budget", and_text),
-    "train_images": ("train_images", lambda sizes: and_text([f"{size:,}" for size in sizes]) + " images"),
-    "model": ("model", lambda models: and_text([LABELS[model] for model in models])),
-    "seed": ("seed", lambda seeds: f"seed{'s' if seeds[1:] else ''} {', '.join(map(str, seeds))}"),
+WHICH: dict[str, Callable[[list[Any]], str]] = {
+    "budget": and_text,
+    "subsets": and_text,
+    "train_images": lambda sizes: and_text([f"{size:,}" for size in sizes]) + " images",
+    "model": lambda models: and_text([LABELS[model] for model in models]),
+    "seed": lambda seeds: f"seed{'s' if seeds[1:] else ''} {', '.join(map(str, seeds))}",
 }
 """By column: how some of the runs are told from the others."""
 
 
-def _which(some: pd.DataFrame, runs: pd.DataFrame) -> str:
-    """Of runs, what tells some of them from the others."""
-    told = {column: sorted(some[column].unique()) for column in WHICH if column in runs}
-    return ", ".join(WHICH[column][1](own) for column, own in told.items() if len(own) < runs[column].nunique())
+def _which(some: pd.DataFrame, runs: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Which of the runs some of them are, exactly, in parts; one that is empty: all."""
+    if not columns:
+        return [""]
+    first, *rest = columns
+    values: dict[tuple[str, ...], list[Any]] = {}
+    for value, own in some.groupby(first):
+        values.setdefault(tuple(_which(own, runs[runs[first] == value], rest)), []).append(value)
+    if len(values) == 1 and len(next(iter(values.values()))) == runs[first].nunique():
+        return [*next(iter(values))]
+    return [", ".join(filter(None, (WHICH[first](of), part))) for parts, of in values.items() for part in parts]

@@ -151,6 +151,12 @@ def device_text(environment: Mapping[str, Any]) -> str:
     return cores_text(environment) if environment["backend"] == "cpu" else environment["device"]
 
 
+def place_text(environment: Mapping[str, Any]) -> str:
+    """The same in few words: of a processor, how many cores."""
+    count = environment["cpu_cores"]
+    return f"{count} CPU core{'' if count == 1 else 's'}" if environment["backend"] == "cpu" else environment["device"]
+
+
 def versions_text(environment: Mapping[str, Any], *libraries: str) -> str:
     """Libraries and their versions; all that are named there if none is given."""
     versions = environment["versions"]

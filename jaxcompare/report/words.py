@@ -22,6 +22,7 @@ _ENVIRONMENT.filters |= {
     "seconds": text.seconds_text,
     "percent": text.percent_text,
     "device": text.device_text,
+    "place": text.place_text,
     "versions": text.versions_text,
     "whole": "{:,.0f}".format,
     "listed": text.and_text,

@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Sequence
 from itertools import product
+from typing import get_args
 
 from jaxcompare.cells import PLAIN, Cell, CellEngine, CellInput, Control
-from jaxcompare.config import InputError, ModelName, Precision, TrainingConfig
+from jaxcompare.config import EngineName, InputError, ModelName, Precision, TrainingConfig
 from jaxcompare.options import Option
 
 DEFAULT: list[tuple[CellEngine, CellInput]] = [
@@ -82,8 +83,8 @@ def build_grid(axes: Axes, *, gpu: bool, tuned: Sequence[Cell] | None = None) ->
 
     With neither engines nor inputs given: the default matrix at the first batch size, with whole epochs of the numbers
     of seeds that are given; at the other sizes PyTorch eager and JAX's step. With either: every combination, those that
-    no machine can run among them: each is to say why. Opponents and controls come beside the first batch size's, of
-    these engines on the device.
+    no machine can run among them: each is to say why. On a GPU the CNN's several seeds have direct convolutions too.
+    Opponents and controls come beside the first batch size's, of these engines on the device.
 
     Args:
         tuned: what a search found, in place of the opponents; without dropout too, if that is a control.
@@ -123,7 +124,7 @@ def build_grid(axes: Axes, *, gpu: bool, tuned: Sequence[Cell] | None = None) ->
             cells += [
                 Cell(model, engine, place, precision, size, count, options=("direct",))
                 for engine, place, count in ways
-                if count > 1
+                if count > 1 and engine in get_args(EngineName)
             ]
         if size == axes.batch_sizes[0]:
             cells += [

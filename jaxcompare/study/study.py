@@ -1,5 +1,5 @@
 """A speed study: gates and costs first; then in every repeat the cells of a model, precision, batch size and control in
-turn, on disk when the last of them is done, and the input pipelines; phases last.
+turn, on disk when the last of them is done (on a GPU each when it is done), and the input pipelines; phases last.
 
 One measurement is one folder. Called again it goes on; what is there already is not repeated. Other cells need another
 folder: measured later, they would not stand beside these.
@@ -132,8 +132,8 @@ def _turns_job(
 
     model, precision, size, control = _group(cells[0])
     kind = ", ".join([model, *([precision] if precision != "float32" else []), *([control] if control else [])])
-    of = f"{len(cells)} executions in turn" if cells[1:] else cells[0].title
-    return Job(f"{kind}, batches of {size}: {of}", run)
+    of_several = f"{kind}, batches of {size}: {len(cells)} executions in turn"
+    return Job(of_several if cells[1:] else f"{model} {cells[0].execution}", run)
 
 
 def _group(cell: Cell) -> tuple[ModelName, Precision, int, Control | None]:
