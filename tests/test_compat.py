@@ -274,7 +274,7 @@ def test_a_tensor_can_stay_in_its_place():
 PRIVATE = re.compile(
     r"jax\._src|jax\.extend|jax\.monitoring|jax\.config|(memory|cost)_analysis|memory_stats|compute_capability|"
     r"(?<!compat)\.is_ready\(|RESOURCE_EXHAUSTED|xla_backend_|torch\._|_shutdown_workers|\._iterator\b|"
-    r"TORCHINDUCTOR|\.allow_tf32\b|acc_events|cpp_extension"
+    r"TORCHINDUCTOR|(?<!compat)\.allow_tf32\b|acc_events|cpp_extension"
 )
 
 
