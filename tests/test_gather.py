@@ -50,7 +50,8 @@ def test_what_more_images_bring_is_said_of_as_many_epochs_and_of_as_many_updates
     table = gather([tmp_path / name for name in ("first", "steps")]).tables["data_efficiency"][-1]
     assert table.notes[0] == (
         "From 1,000 to 10,000 images "
-        "the CNN gains +20.0 (+18.9 to +21.1) points with as many epochs and +10.0 (+8.9 to +11.1) with as many updates; "
+        "the CNN gains +20.0 (+18.9 to +21.1) points with as many epochs and +10.0 (+8.9 to +11.1) with as many "
+        "updates; "
         "the ViT gains +15.0 (+13.9 to +16.1) points with as many epochs and -2.0 (-3.1 to -0.9) with as many updates."
     )
 
