@@ -55,12 +55,15 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     global _company
     if coordinator is not None:
         _check_address(coordinator, serves=process == 0)
+    flag = "--coordinator" if coordinator else "--distributed"
+    late = f"{flag}: the processes did not meet within {MEET_S} s"
+    undo = compat.when_aborted(lambda: _end_now(f"{late}; are all of them started, each once?", 2))
     try:
         _company = _Company(*compat.join_processes(coordinator, processes, process, MEET_S))
     except Exception as error:
-        reason = " ".join(str(error).split())[:150]
-        flag = "--coordinator" if coordinator else "--distributed"
-        raise InputError(f"{flag}: the processes did not meet within {MEET_S} s ({reason})") from None
+        raise InputError(f"{late} ({' '.join(str(error).split())[:150]})") from None
+    finally:
+        undo()
     if _company.process:
         compat.when_aborted(lambda: _end_now("process 0 has ended; the same commands go on"))
     for task in (_listen, _judge):
@@ -175,9 +178,9 @@ def _end(company: _Company, reason: str) -> None:
         _end_now(reason)
 
 
-def _end_now(reason: str) -> None:
+def _end_now(reason: str, status: int = 1) -> None:
     say(reason)
-    guard.leave(1)
+    guard.leave(status)
 
 
 def say(line: str) -> None:

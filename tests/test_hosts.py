@@ -256,6 +256,27 @@ def test_an_address_that_cannot_be_reached_or_served_is_named(monkeypatch):
         peers.join(f"127.0.0.1:{port}", 2, 0)
 
 
+MEETING = "import jax, peers, sys; peers.MEET_S = 10; peers.join(sys.argv[1], 3, int(sys.argv[2]))"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numbers", [[0], [0, 1, 1]], ids=["alone", "one number twice"])
+def test_processes_that_do_not_meet_say_so(numbers):
+    """And nothing else, though the runtime ends them with many lines of its own."""
+    address = f"127.0.0.1:{free_port()}"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEETING, address, str(number)],
+            env=os.environ | {"PYTHONPATH": str(EXPERIMENTS)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in numbers
+    ]
+    said = "error: --coordinator: the processes did not meet within 10 s; are all of them started, each once?\n"
+    assert [(process.communicate()[1], process.returncode) for process in both] == [(said, 2)] * len(both)
+
+
 def test_one_that_says_nothing_is_named_in_time(monkeypatch):
     said = {}
     monkeypatch.setattr(peers, "_company", SimpleNamespace(process=0, count=3))

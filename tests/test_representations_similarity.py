@@ -10,17 +10,26 @@ from jaxcompare.models import build_model
 from jaxcompare.representations.forward import map_examples, pool_map, pooled_features, predict
 from jaxcompare.representations.similarity import (
     LayerSimilarity,
-    cka,
+    centred_gram,
     hsic_1,
     identified_layers,
     minibatch_cka,
     mutual_neighbours,
     nearest_neighbours,
+    normalise_hsic,
 )
 
 
 def normal(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def hsic(layers):
+    return hsic_1([centred_gram(layer) for layer in layers], len(layers[0]))
+
+
+def cka(layers):
+    return normalise_hsic(hsic(layers))
 
 
 class Linears(nn.Module):
@@ -49,7 +58,7 @@ def test_hsic_is_its_formula():
     n, one = 9, np.ones(9)
     expected = np.trace(k @ el) + (one @ k @ one) * (one @ el @ one) / ((n - 1) * (n - 2))
     expected = (expected - 2 / (n - 2) * (one @ k @ el @ one)) / (n * (n - 3))
-    np.testing.assert_allclose(hsic_1([x, y])[0, 1], expected, rtol=1e-4)
+    np.testing.assert_allclose(hsic([x, y])[0, 1], expected, rtol=1e-4)
 
 
 def test_cka_of_the_same_up_to_rotation_scale_and_shift_is_one():
@@ -74,7 +83,7 @@ def test_batches_are_unbiased():
     # Two layers that share a part: the mean of batches' HSIC_1 is that of all examples, here of 200 draws each.
     shared = normal(4_000, 3)
     layers = [np.concatenate([shared, normal(4_000, 3, seed=s)], axis=1) for s in (1, 2)]
-    batches = np.mean([hsic_1([layer[i : i + 20] for layer in layers]) for i in range(0, 4_000, 20)], axis=0)
+    batches = np.mean([hsic([layer[i : i + 20] for layer in layers]) for i in range(0, 4_000, 20)], axis=0)
     # The population's: sum of squared covariances, 3 shared directions, and 6 of a layer with itself.
     np.testing.assert_allclose(batches, [[6, 3], [3, 6]], rtol=0.1)
 

@@ -29,21 +29,33 @@ def join_processes(
     return distributed.global_state.process_id, distributed.global_state.num_processes
 
 
-def when_aborted(end: Callable[[], object]) -> None:
-    """Have `end` called in place of the abort by which the runtime ends a process that has lost process 0, and leave
-    out the many lines that it writes before.
+def when_aborted(end: Callable[[], object]) -> Callable[[], None]:
+    """Have `end` called in place of the abort by which the runtime ends a process that has lost process 0, or has not
+    found the others, and leave out the many lines that it writes before.
 
     Relies on its calling abort() and on its writing to the file of number 2, which Python's standard error no longer
     is. Seen with jax 0.10.2.
+
+    Returns:
+        What undoes it.
     """
-    sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="replace")
+    before = sys.stderr
+    before.flush()
+    written = os.dup(2)
+    sys.stderr = os.fdopen(written, "w", buffering=1, errors="replace", closefd=False)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
     _at_abort.append(handler(lambda number: end()))
     libc = ctypes.CDLL(None)
     libc.signal.argtypes = [ctypes.c_int, handler]
     libc.signal(signal.SIGABRT, _at_abort[-1])
+
+    def undo() -> None:
+        libc.signal(signal.SIGABRT, handler())
+        os.dup2(written, 2)
+        sys.stderr = before
+
+    return undo
 
 
 def _store() -> Any:

@@ -43,6 +43,7 @@ class LayerSimilarity:
         return self.values[np.ix_(rows, columns)]
 
 
+@jax.jit
 def centred_gram(layer: Float[Array | np.ndarray, "n ..."]) -> Float[Array, " pairs"]:
     """The U-centred Gram matrix of one layer's activations (Szekely and Rizzo 2014), flattened; see `hsic_1`."""
     n = len(layer)
@@ -59,10 +60,7 @@ def centred_gram(layer: Float[Array | np.ndarray, "n ..."]) -> Float[Array, " pa
     return (centred * off_diagonal).ravel()
 
 
-_centred_gram = jax.jit(centred_gram)
-
-
-def hsic_1(layers: Sequence[Float[Array | np.ndarray, "n ..."]]) -> Float[np.ndarray, "layers layers"]:
+def hsic_1(grams: Sequence[Float[Array, " pairs"]], n: int) -> Float[np.ndarray, "layers layers"]:
     """The unbiased estimator HSIC_1 of every pair of layers, with linear kernels.
 
     HSIC_1(K, L) = 1 / (n (n - 3)) * [tr(K L) + 1'K1 1'L1 / ((n - 1) (n - 2)) - 2 / (n - 2) 1'KL1], diagonals of K and L
@@ -70,7 +68,8 @@ def hsic_1(layers: Sequence[Float[Array | np.ndarray, "n ..."]]) -> Float[np.nda
     constant to a feature changes nothing; features that are constant count as exactly zero.
 
     Args:
-        layers: activations of the same examples, of any shapes.
+        grams: of each layer by `centred_gram`.
+        n: examples.
 
     Raises:
         ValueError: fewer than four examples.
@@ -78,10 +77,6 @@ def hsic_1(layers: Sequence[Float[Array | np.ndarray, "n ..."]]) -> Float[np.nda
     Source: Song et al. 2012, Feature Selection via Dependence Maximization, JMLR 13; as in equation 3 of Nguyen et al.
     2021.
     """
-    return _mean_products([_centred_gram(layer) for layer in layers], len(layers[0]))
-
-
-def _mean_products(grams: Sequence[Float[Array, " pairs"]], n: int) -> Float[np.ndarray, "layers layers"]:
     if n < 4:
         raise ValueError(f"HSIC_1 needs four examples or more, not {n}")
     stacked = jnp.stack(grams)
@@ -106,15 +101,6 @@ def normalise_hsic(hsic: Float[Array | np.ndarray, "layers layers"]) -> Float[np
     return np.divide(hsic, scale, out=np.zeros_like(hsic), where=scale > 0)
 
 
-def cka(layers: Sequence[Float[Array | np.ndarray, "n ..."]]) -> Float[np.ndarray, "layers layers"]:
-    """Debiased linear CKA of every pair of layers from all examples at once: n * n numbers a layer are in memory.
-
-    1: the same up to rotation, scale and shift. Around 0, also below: independent, however many the features, where the
-    biased estimator would come near 1.
-    """
-    return normalise_hsic(hsic_1(layers))
-
-
 def minibatch_cka(
     networks: Mapping[str, tuple[nn.Module, Params]],
     images: Float[Array | np.ndarray, "n h w c"],
@@ -126,7 +112,8 @@ def minibatch_cka(
 
     Images are shuffled and cut into batches of equal size (to within one), HSIC_1 of every pair of layers is averaged
     over the batches, and CKA made of the averages: HSIC_1 is unbiased in a batch of any size, so what a smaller batch
-    costs is scatter only.
+    costs is scatter only. 1: the same up to rotation, scale and shift. Around 0, also below: independent, however many
+    the features, where the biased estimator would come near 1.
 
     Args:
         networks: model and parameters by a name for them.
@@ -146,8 +133,8 @@ def minibatch_cka(
     for rows in np.array_split(order, max(1, -(-count // batch_size))):
         for name, (model, params) in networks.items():
             activations = map_layers(layers_of, model, params, np.asarray(images)[rows])
-            grams |= {(name, layer): _centred_gram(activation) for layer, activation in activations.items()}
-        total = total + _mean_products(list(grams.values()), len(rows)) * len(rows)
+            grams |= {(name, layer): centred_gram(activation) for layer, activation in activations.items()}
+        total = total + hsic_1(list(grams.values()), len(rows)) * len(rows)
     return LayerSimilarity(tuple(grams), normalise_hsic(total / count))
 
 
