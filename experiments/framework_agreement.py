@@ -78,7 +78,7 @@ def main(args: Args) -> None:
     console.check_out(args.out, "runs.jsonl", fresh=args.fresh)
     from jaxcompare.data.datasets import load_dataset
     from jaxcompare.data.split import training_subset
-    from jaxcompare.records import find_complete, load_records
+    from jaxcompare.records import complete_runs, load_records
     from jaxcompare.report.run_tables import agreement_table
     from jaxcompare.run_frame import per_run, to_frame
     from jaxcompare.study.process import in_fresh_process
@@ -92,16 +92,18 @@ def main(args: Args) -> None:
         for seed, (framework, execution), model in product(seeds, KINDS, args.models)
     ]
     training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, "input", fresh=args.fresh)
+    done = complete_runs(path)
     for number, config in enumerate(configs, 1):
         kind = f"{config.framework} {config.model}, {config.execution.input} input, seed {config.training.seed}"
         print(f"{number}/{len(configs)} {kind}", flush=True)
-        if not find_complete(path, EXPERIMENT, config, dataset.fingerprint):
+        if (EXPERIMENT, config, dataset.fingerprint) not in done:
             training_runs.check_one_commit(path)
             in_fresh_process(run_one, config, dataset, path)
 
     training_runs.check_converged(load_records(path), path)
-    records = [find_complete(path, EXPERIMENT, config, dataset.fingerprint) for config in configs]
-    print("\n" + agreement_table(per_run(to_frame([record for record in records if record]))).markdown())
+    found = complete_runs(path)
+    records = [found[EXPERIMENT, config, dataset.fingerprint] for config in configs]
+    print("\n" + agreement_table(per_run(to_frame(records))).markdown())
 
 
 if __name__ == "__main__":

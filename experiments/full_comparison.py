@@ -12,14 +12,13 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
-
-import tyro
+from typing import TYPE_CHECKING, Literal
 
 import console
 import grid
 import guard
 import hosts
+import predictions
 import training_runs
 from jaxcompare.config import DataConfig, ExecutionConfig, InputError, ModelName, RunConfig, TrainingConfig
 from jaxcompare.records import Experiment, Prediction
@@ -31,22 +30,6 @@ if TYPE_CHECKING:
 
     from jaxcompare.data.split import Dataset
     from jaxcompare.records import RunRecord
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictionArgs:
-    """The recipe's four questions, answered before training."""
-
-    predict: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Ask what of the four is not given below, then train, then say how the prediction did."""
-    predict_more_accurate: ModelName | None = None
-    """The model that will reach the better best test accuracy."""
-    predict_faster: ModelName | None = None
-    """The model that will take less time per epoch."""
-    predict_gap: float | None = None
-    """Distance of the two best test accuracies, in percentage points."""
-    predict_reasoning: str | None = None
-    """Why, in your words. May be left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +46,7 @@ class Args:
     cluster: hosts.Hosts = dataclasses.field(default_factory=hosts.Hosts)
     seeds: int = 1
     """Independent runs of each model, with seeds SEED, SEED+1, ..., trained in one program."""
-    prediction: PredictionArgs = dataclasses.field(default_factory=PredictionArgs)
+    prediction: predictions.PredictionArgs = dataclasses.field(default_factory=predictions.PredictionArgs)
     out: Path = Path("runs/full_comparison")
     """Folder for runs.jsonl, summary.json and figures/. Runs found there complete are not repeated."""
     preset: Literal["quick", "full"] = "full"
@@ -88,7 +71,7 @@ def main(args: Args) -> None:
     data = args.data.resolve(len(seeds))
     if args.prediction.predict and (args.jobs.executor or args.cluster.are_several):
         raise InputError("--predict: no job or process of several can ask; give --predict-more-accurate, ... instead")
-    prediction = predict(args.prediction, args.models)
+    prediction = predictions.predict(args.prediction, args.models)
     configs = [RunConfig("jax", model, data, args.training) for model in args.models]
     names = list(grid.list_programs(args.jobs, configs, seeds))
     if (job := grid.begin(args, names, "runs.jsonl", show_merged, several=args.cluster.are_several)) is None:
@@ -103,7 +86,7 @@ def main(args: Args) -> None:
     from jaxcompare.data.split import training_subset
     from jaxcompare.measure.environment import describe_environment
     from jaxcompare.measure.runtime import configure_jax
-    from jaxcompare.records import find_complete
+    from jaxcompare.records import complete_runs
     from jaxcompare.training.execution import choose_execution
 
     configure_jax(deterministic=args.execution.deterministic)
@@ -120,9 +103,8 @@ def main(args: Args) -> None:
     configs = [dataclasses.replace(config, execution=execution) for config in configs]
     keep, into = args.keep, args.jobs.merged_into(args.out)
     training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, fresh=keep.fresh, into=into)
-    runs = (config.with_seed(seed) for config in configs for seed in seeds)
-    asked = prediction and not args.jobs.job
-    if asked and any(find_complete(path, EXPERIMENT, run, dataset.fingerprint) for run in runs):
+    runs = {(EXPERIMENT, config.with_seed(seed), dataset.fingerprint) for config in configs for seed in seeds}
+    if prediction and not args.jobs.job and runs & complete_runs(path).keys():
         raise InputError(f"--predict: {path} holds complete runs of this comparison already; give another --out")
     for config, own in grid.choose_programs(args.jobs, configs, seeds):
         records += training_runs.train(screen, EXPERIMENT, config, own, dataset, path, keep, prediction)
@@ -137,7 +119,7 @@ def show_merged(args: Args, names: Sequence[str]) -> None:
     from rich.console import Console
 
     if records := grid.merge_runs(args.out, names):
-        prediction = predict(args.prediction, args.models)
+        prediction = predictions.predict(args.prediction, args.models)
         show(Console(highlight=False, soft_wrap=True), records, args.out, prediction)
 
 
@@ -146,70 +128,7 @@ def show(screen: "Console", records: Sequence["RunRecord"], out: Path, predictio
     save_results(records, out)
     summarise(screen, records, out)
     if prediction:
-        show_score(screen, records, prediction)
-
-
-def predict(args: PredictionArgs, models: Sequence[ModelName]) -> Prediction | None:
-    """The prediction that the flags hold, what is missing asked for on the terminal if --predict; None if neither.
-
-    Raises:
-        InputError: an answer is missing or impossible.
-    """
-    accurate, faster, gap, why = (
-        args.predict_more_accurate,
-        args.predict_faster,
-        args.predict_gap,
-        args.predict_reasoning,
-    )
-    if not args.predict and (accurate, faster, gap, why) == (None,) * 4:
-        return None
-    if set(models) != set(get_args(ModelName)):
-        raise InputError("--predict: is about both models; leave out --models")
-    if args.predict:
-        accurate, faster, gap, why = ask(accurate, faster, gap, why)
-    if accurate is None or faster is None or gap is None:
-        raise InputError(
-            "--predict-more-accurate, --predict-faster, --predict-gap: give all three, or --predict to be asked"
-        )
-    if not 0 <= gap <= 100:
-        raise InputError(f"--predict-gap: must be between 0 and 100 points, not {gap}")
-    return Prediction(accurate, faster, gap, why or "")
-
-
-def ask(
-    accurate: ModelName | None, faster: ModelName | None, gap: float | None, why: str | None
-) -> tuple[ModelName, ModelName, float, str]:
-    """Ask on the terminal for what is None."""
-    from rich.prompt import FloatPrompt, Prompt
-
-    names = list(get_args(ModelName))
-    print("Before training: what do you expect?")
-    try:
-        if accurate is None:
-            accurate = cast(ModelName, Prompt.ask("Which will be more accurate?", choices=names))
-        if faster is None:
-            faster = cast(ModelName, Prompt.ask("Which will train faster, per epoch?", choices=names))
-        if gap is None:
-            gap = FloatPrompt.ask("By how many points of accuracy will they differ?")
-        if why is None:
-            why = Prompt.ask("Why?", default="", show_default=False)
-    except EOFError as error:
-        raise InputError(
-            "--predict: no answer; type one, or give --predict-more-accurate, --predict-faster and --predict-gap"
-        ) from error
-    return accurate, faster, gap, why
-
-
-def show_score(screen: "Console", records: Sequence["RunRecord"], prediction: Prediction) -> None:
-    """How the prediction did."""
-    from jaxcompare.analysis.predictions import score_predictions
-    from jaxcompare.report.run_tables import score_table
-    from jaxcompare.run_frame import per_run, to_frame
-
-    for score in score_predictions(per_run(to_frame(records))):
-        if score.prediction == prediction:
-            screen.print("Your prediction")
-            console.show_table(screen, score_table(score))
+        predictions.show_score(screen, records, prediction)
 
 
 def explain(screen: "Console", args: Args, dataset: "Dataset") -> None:
@@ -274,7 +193,7 @@ def summarise(screen: "Console", records: Sequence["RunRecord"], out: Path) -> N
     from jaxcompare.report.text import LABELS
 
     table = Table(title="Summary")
-    for column in ("model", "best test accuracy", "final", "s/epoch (mean)", "compile, s", "status"):
+    for column in ("model", "best test accuracy", "final", "s/epoch (median)", "compile, s", "status"):
         table.add_column(column, justify="left" if column in ("model", "status") else "right")
     for r in records:
         seed = f" seed {r.config.training.seed}" if len(records) > len({r.config.model for r in records}) else ""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from jaxcompare.records import RunRecord
 
 
+TIME_LIMIT_MIN = 60
+
+
 @dataclasses.dataclass(frozen=True)
 class Grid:
     """The experiment as independent jobs (docs/clusters.md)."""
@@ -36,8 +39,9 @@ class Grid:
     at_once: int | None = None
     """Jobs that run at the same time, 1 or more. By default here one for each GPU, or one; of Slurm as many as it
     runs."""
-    time_limit: int = 60
-    """Minutes that Slurm gives a job, 5 or more; one that needs more is put into the queue again, and goes on."""
+    time_limit: int | None = None
+    """Minutes that Slurm gives a job, 5 or more, by default 60; one that needs more is put into the queue again, and
+    goes on."""
     slurm: tuple[str, ...] = ()
     """More of sbatch's options, for example: partition=gpu gres=gpu:1 cpus-per-task=8."""
 
@@ -45,7 +49,7 @@ class Grid:
         for flag, value in (("--at-once", self.at_once), ("--seeds-per-job", self.seeds_per_job)):
             if value is not None and value < 1:
                 raise InputError(f"{flag}: must be at least 1, not {value}")
-        if self.time_limit < 5:
+        if self.time_limit is not None and self.time_limit < 5:
             raise InputError(f"--time-limit: must be at least 5 minutes, not {self.time_limit}")
         for one in self.slurm:
             name, equals, value = one.partition("=")
@@ -131,13 +135,15 @@ def begin(
         if grid.job not in names:
             raise InputError(f"--job {grid.job}: is none of this command's jobs: {', '.join(names)}")
         return dataclasses.replace(args, out=grid.folder_in(args.out))  # type: ignore[type-var]
-    of_jobs = {"--at-once": grid.at_once, "--seeds-per-job": grid.seeds_per_job, "--slurm": grid.slurm}
+    of_slurm = {"--time-limit": grid.time_limit, "--slurm": grid.slurm}
+    of_jobs = {"--at-once": grid.at_once, "--seeds-per-job": grid.seeds_per_job, **of_slurm}
     if grid.executor is None:
         for flag in (flag for flag, value in of_jobs.items() if value):
             raise InputError(f"{flag}: is of jobs; give it with --executor")
         return args
-    if grid.slurm and grid.executor != "slurm":
-        raise InputError("--slurm: give it with --executor slurm")
+    if grid.executor != "slurm":
+        for flag in (flag for flag, value in of_slurm.items() if value):
+            raise InputError(f"{flag}: give it with --executor slurm")
     if several:
         raise InputError("--executor: each process of this run would start the jobs; give it without the others")
     fresh = "--fresh" in sys.argv
@@ -149,7 +155,7 @@ def begin(
         names,
         args.out,
         at_once=grid.at_once,
-        time_limit=grid.time_limit,
+        time_limit=grid.time_limit or TIME_LIMIT_MIN,
         slurm=grid.slurm,
         alone=alone,
     )

@@ -39,9 +39,9 @@ class Hosts:
     coordinator: str | None = None
     """Elsewhere: HOST:PORT of process 0, with a port that is free there."""
     processes: int | None = None
-    """How many there are, with --coordinator."""
+    """Number of processes, with --coordinator."""
     process: int | None = None
-    """Which of them this is, from 0 on, with --coordinator."""
+    """Number of this process, from 0 on, with --coordinator."""
 
     def __post_init__(self) -> None:
         named = (self.coordinator, self.processes, self.process)

@@ -47,14 +47,13 @@ def take(
     if not folders:
         return
     from jaxcompare.measure.environment import git_commit
-    from jaxcompare.records import find_complete, load_records, save_records
+    from jaxcompare.records import complete_runs, load_records, save_records
 
     missing, wanted, images = 0, dict[RunConfig, RunConfig](), len(dataset.train)
+    done = complete_runs(path)
     for config, seeds in programs:
         runs = {seed: config.with_seed(seed) for seed in seeds}
-        runs = {
-            seed: run for seed, run in runs.items() if not find_complete(path, experiment, run, dataset.fingerprint)
-        }
+        runs = {seed: run for seed, run in runs.items() if (experiment, run, dataset.fingerprint) not in done}
         missing += len(runs)
         if not training_runs.checkpoints_of(path, config, list(runs), dataset.fingerprint).exists():
             wanted |= {_of_any_length(run, images): run for run in runs.values()}

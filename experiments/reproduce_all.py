@@ -6,7 +6,7 @@
 
 Runs the full comparison, data efficiency, the frameworks' agreement, the speed of every engine and, of the recipe, what
 the networks learned, each in a process of its own, into a folder each, then report.py. What is complete is not
-repeated: stopped at any point, the same command goes on.
+repeated: if it stops, run the same command again.
 """
 
 import dataclasses

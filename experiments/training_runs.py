@@ -13,6 +13,7 @@ import guard
 import peers
 from jaxcompare.config import InputError, RunConfig
 from jaxcompare.records import Experiment, Prediction
+from progress import ProgressBar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,7 +78,7 @@ def train(
     """
     import jax
 
-    from jaxcompare.records import find_complete, save_records
+    from jaxcompare.records import complete_runs, save_records
     from jaxcompare.report.text import LABELS
     from jaxcompare.training.checkpoints import Checkpoints
     from jaxcompare.training.fit import fit_seeds
@@ -85,7 +86,8 @@ def train(
 
     size, epochs = config.data.train_size, config.training.epochs
     label = LABELS[config.model] + (f" {size:,} images" if size else "")
-    found = {seed: find_complete(path, experiment, config.with_seed(seed), dataset.fingerprint) for seed in seeds}
+    complete = complete_runs(path)
+    found = {seed: complete.get((experiment, config.with_seed(seed), dataset.fingerprint)) for seed in seeds}
     done = [seed for seed, record in found.items() if record]
     if done:
         screen.print(f"{label}, seed {', '.join(map(str, done))}: complete in {path}; not repeated", markup=False)
@@ -99,25 +101,23 @@ def train(
         if keep.log_dir:
             console.check_writable(keep.log_dir, "--log-dir")
         checkpoints = Checkpoints(checkpoints_of(path, config, missing, dataset.fingerprint), keep.checkpoint_every)
-        digests: dict[int, str] = {}
         shown = config.epoch_images or size or len(dataset.train)
-        with Training(screen, label, epochs, -(-shown // config.training.batch_size)) as progress:
+        with ProgressBar(screen, label, epochs, -(-shown // config.training.batch_size)) as progress:
 
             def on_epoch(so_far: list["RunRecord"]) -> None:
                 nonlocal records
                 records = [dataclasses.replace(r, experiment=experiment, prediction=prediction) for r in so_far]
-                for index, record in enumerate(records):
-                    if digest := digests.get(record.config.training.seed):
-                        records[index] = dataclasses.replace(record, execution=record.execution | {"weights": digest})
                 save_records(path, records)
                 if keep.log_dir:
                     write_logs(keep.log_dir, records)
                 progress.show_epoch(records)
 
-            def on_end(ended: list["RunRecord"], params: "Params") -> None:
+            def on_end(ended: list["RunRecord"], params: "Params") -> list["RunRecord"]:
                 for index, record in enumerate(ended if keep.keep_weights else ()):
                     own = jax.tree.map(lambda stacked, index=index: stacked[index], params)
-                    digests[record.config.training.seed] = save_weights(weights_path(path.parent, record), own)
+                    digest = save_weights(weights_path(path.parent, record), own)
+                    ended[index] = dataclasses.replace(record, execution=record.execution | {"weights": digest})
+                return ended
 
             try:
                 fit_seeds(
@@ -185,45 +185,6 @@ def check_one_commit(path: Path) -> None:
                 f"--out: {path} holds runs of commit {record.git_commit}, this is {git_commit()}; "
                 "give another --out, or go back to that commit"
             )
-
-
-class Training:
-    """The progress bar of one model's runs, and a line for each epoch."""
-
-    def __init__(self, screen: "Console", label: str, epochs: int, batches: int):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("batches"))
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, refresh_per_second=2)
-        self._label, self._epochs, self._batches, self._epoch = label, epochs, batches, 0
-        self._task = self._bar.add_task(f"{label} compiling", total=epochs * batches)
-
-    def show_step(self, done: int) -> None:
-        description = f"{self._label} epoch {self._epoch + 1}/{self._epochs}"
-        self._bar.update(self._task, completed=self._epoch * self._batches + done, description=description)
-
-    def show_epoch(self, records: Sequence["RunRecord"]) -> None:
-        """Of several seeds, their mean."""
-        from statistics import fmean
-
-        epoch = len(records[0].history.train_loss)
-        if not self._epoch:
-            compile_time_s, compiled = records[0].compile_time_s, records[0].compiled
-            self._bar.console.print(f"{self._label} compiled in {compile_time_s:.1f} s ({compiled} cache)")
-        self._epoch = epoch
-        last = {name: fmean(getattr(r.history, name)[-1] for r in records) for name in vars(records[0].history)}
-        self._bar.console.print(
-            f"{self._label} epoch {self._epoch:>{len(str(self._epochs))}}/{self._epochs}  "
-            f"loss {last['train_loss']:.4f}  train {100 * last['train_accuracy']:5.2f} %  "
-            f"test {100 * last['test_accuracy']:5.2f} %  {last['epoch_time_s'] * len(records):.1f} s"
-        )
-
-    def __enter__(self) -> "Training":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
 
 
 def start_records(

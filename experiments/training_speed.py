@@ -24,7 +24,7 @@ fails is a row that says why; the others go on.
 --tune searches for the fastest options of each framework first. On a GPU there are more cells: torch.compile with CUDA
 graphs, and inputs that are copied. Every cell has a fresh process, which runs one framework. On a CPU the
 processes of a model train in turn, so that a machine that drifts slows every side alike. Keep other work off the
-machine. Stopped at any point, the same command goes on.
+machine. If it stops, run the same command again.
 """
 
 import dataclasses
@@ -63,7 +63,7 @@ class Args:
     a step makes its batch (`resident`). With --engines or --inputs every combination is measured, and those that cannot
     be say why; without --inputs, `resident` of all engines that can."""
     precisions: tuple[Precision, ...] = ("float32",)
-    """Of both frameworks. `tf32` (GPUs only) and `bfloat16` as in full_comparison.py."""
+    """What both frameworks compute in. `tf32` (GPUs only) and `bfloat16` as in full_comparison.py."""
     batch_sizes: tuple[int, ...] = (128,)
     """Images per optimiser step, each 1 or more, --train-size a multiple of it. The default matrix is of the first; of
     the others PyTorch eager and JAX's step. With --engines or --inputs, all of those."""

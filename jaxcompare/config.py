@@ -135,7 +135,7 @@ class ExecutionConfig:
     """`float32` is true float32, on GPUs too. `tf32` rounds the inputs of matrix products (GPUs only). `bfloat16`
     computes in bfloat16, but for normalisation statistics, softmax, loss, parameters and optimiser."""
     devices: int | None = dataclasses.field(default=None, compare=False)
-    """That share out the seeds and each batch (not given: all of a CPU's, of GPUs as many as share out the seeds).
+    """Devices that share the seeds and each batch; by default all CPU cores, or as many GPUs as the seeds divide among.
     Changes no number beyond rounding."""
     deterministic: bool = dataclasses.field(default=False, compare=False)
     """On GPUs, have XLA take only operations that give the same bits every time. On CPUs all do: it changes nothing."""

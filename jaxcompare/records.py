@@ -156,12 +156,10 @@ def short_commit(commit: str) -> str:
     return digits[:7] + changes
 
 
-def find_complete(path: Path, experiment: Experiment, config: RunConfig, data_fingerprint: str) -> RunRecord | None:
-    """The complete record of an experiment's run of this config on these images, if the file holds one."""
-    for record in load_records(path) if path.exists() else []:
-        if record.identity == (experiment, config, data_fingerprint) and record.status == "complete":
-            return record
-    return None
+def complete_runs(path: Path) -> dict[tuple[object, ...], RunRecord]:
+    """By identity: the complete runs of a file, or none where there is no file."""
+    records = load_records(path) if path.exists() else []
+    return {record.identity: record for record in records if record.status == "complete"}
 
 
 def save_records(path: Path, records: Sequence[RunRecord]) -> None:

@@ -25,7 +25,18 @@ from jaxcompare.records import Prediction, load_records
 from jaxcompare.training.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[1]
-SHARED = ("console", "estimate", "grid", "guard", "hosts", "jobs", "longer_runs", "peers", "training_runs")
+SHARED = (
+    "console",
+    "estimate",
+    "grid",
+    "guard",
+    "hosts",
+    "jobs",
+    "longer_runs",
+    "peers",
+    "predictions",
+    "training_runs",
+)
 SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.py") if path.stem not in SHARED)
 MODELS = ("cnn", "vit")
 TINY = ["--dataset", "digits", "--image-size", "8", "--train-size", "40", "--batch-size", "32", "--epochs", "1"]
@@ -176,7 +187,7 @@ def test_an_interrupted_run_keeps_its_finished_epochs(toy, run_script, monkeypat
         if self._epoch:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training_runs.Training, "show_step", interrupt_in_the_second_epoch)
+    monkeypatch.setattr(training_runs.ProgressBar, "show_step", interrupt_in_the_second_epoch)
     with pytest.raises(SystemExit) as end:
         run_script(full_comparison, *TINY, "--models", "cnn", "--epochs", "3", "--out", tmp_path)
     assert end.value.code == 130

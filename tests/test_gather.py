@@ -42,17 +42,16 @@ def changed(records, epoch_images=None, **data):
     ]
 
 
-def test_what_more_images_bring_is_said_of_as_many_epochs_and_of_as_many_updates(tmp_path):
+def test_what_more_images_bring_is_said_of_equal_epochs_and_of_equal_steps(tmp_path):
     first = synthetic.sweep({1000: 0.4, 10_000: 0.6}, {1000: 0.3, 10_000: 0.45})
     steps = changed(synthetic.sweep({1000: 0.5, 10_000: 0.6}, {1000: 0.47, 10_000: 0.45}), epoch_images=10_000)
     for name, records in (("first", first), ("steps", steps)):
         save_records(tmp_path / name / "runs.jsonl", records)
     table = gather([tmp_path / name for name in ("first", "steps")]).tables["data_efficiency"][-1]
     assert table.notes[0] == (
-        "From 1,000 to 10,000 images "
-        "the CNN gains +20.0 (+18.9 to +21.1) points with as many epochs and +10.0 (+8.9 to +11.1) with as many "
-        "updates; "
-        "the ViT gains +15.0 (+13.9 to +16.1) points with as many epochs and -2.0 (-3.1 to -0.9) with as many updates."
+        "From 1,000 to 10,000 images, in points. "
+        "Equal epochs: CNN +20.0 (+18.9 to +21.1), ViT +15.0 (+13.9 to +16.1). "
+        "Equal steps: CNN +10.0 (+8.9 to +11.1), ViT -2.0 (-3.1 to -0.9)."
     )
 
 
@@ -68,11 +67,11 @@ def test_sweeps_of_other_subsets_and_budgets_stand_beside_the_first(tmp_path):
     assert [row[:5] for row in table.rows] == [
         ("1,000", "nested", "equal epochs", "2", "5"),
         ("1,000", "independent", "equal epochs", "2", "3"),
-        ("1,000", "nested", "equal updates", "20", "5"),
+        ("1,000", "nested", "equal steps", "20", "5"),
         ("10,000", "nested", "equal epochs", "2", "5"),
         ("10,000", "independent", "equal epochs", "2", "3"),
     ]
-    assert not any("with as many updates" in note for note in table.notes)
+    assert not any("Equal steps" in note for note in table.notes)
     assert [row[-1].split(" ")[0] for row in table.rows] == ["+20.00", "+22.00", "-5.00", "+10.00", "+12.00"]
     assert [sweep["subsets"] for sweep in results.summary["data_efficiency_variants"]] == ["independent", "nested"]
     commands = re.findall("<pre>python experiments/data_efficiency.py(.*?)</pre>", build_page(results, []))

@@ -16,7 +16,7 @@ from jaxcompare.analysis.data_efficiency import build_sweep
 from jaxcompare.cell_records import load_cells, save_cells
 from jaxcompare.config import UNWRITTEN, InputError, TrainingConfig
 from jaxcompare.lines import TruncatedLine, save_lines, write_atomically
-from jaxcompare.records import History, Prediction, after_epoch, find_complete, load_records, save_records
+from jaxcompare.records import History, Prediction, after_epoch, complete_runs, load_records, save_records
 
 
 def short(model="cnn", **kwargs):
@@ -53,14 +53,11 @@ def test_a_run_replaces_its_own_earlier_state_only(path):
 
 def test_a_complete_run_is_found_for_its_own_experiment_only(path):
     one = short(experiment="full_comparison")
-    asked = ("full_comparison", one.config, "abc")
-    assert find_complete(path, *asked) is None
+    assert complete_runs(path) == {}
     save_records(path, [dataclasses.replace(one, status="interrupted")])
-    assert find_complete(path, *asked) is None
+    assert complete_runs(path) == {}
     save_records(path, [one])
-    assert find_complete(path, *asked) == one
-    for other in (("data_efficiency", *asked[1:]), (asked[0], one.config.with_seed(1), "abc"), (*asked[:2], "abd")):
-        assert find_complete(path, *other) is None
+    assert complete_runs(path) == {("full_comparison", one.config, "abc"): one}
 
 
 def test_an_epoch_leaves_a_run_running_complete_or_diverged():

@@ -30,11 +30,9 @@ from jaxcompare.report.run_tables import (
     accuracy_time_table,
     agreement_table,
     comparison_table,
-    efficiency_tables,
 )
 from jaxcompare.report.tables import make_table
 from jaxcompare.report.text import device_text, number
-from jaxcompare.report.words import say
 from jaxcompare.run_frame import per_run, to_frame
 
 RECORDS = [record("cnn"), record("vit", params=809_354, losses=(2.2,))]
@@ -148,20 +146,9 @@ def test_times_to_accuracy_stand_beside_each_other():
 def test_an_agreement_is_a_row_a_model():
     table = agreement_table(per_run(to_frame(agreeing())))
     assert table.rows[0][4:] == ("61.00", "59.50", "+1.50", "-1.657 to +4.657", "not shown", "2", "2", "3")
-    assert table.notes[-1] == say("chance", 4, 0.9)
     one = agreement_table(per_run(to_frame([r for r in agreeing() if r.config.training.seed == 0])))
     assert {row[-4:-2] for row in one.rows} == {("one seed, no interval", "not tested")}
     assert [row[-2:] for row in one.rows] == [(margin, "1") for margin in ("2", "2", "1.5", "1.5")]
-
-
-def test_a_table_says_how_many_of_its_intervals_miss_by_chance():
-    for intervals, level, expected in ((12, 0.95, (12, 95, 0.6)), (4, 0.9, (4, 90, 0.4)), (240, 0.95, (240, 95, 12))):
-        assert tuple(map(float, re.findall(r"[\d.]*\d", say("chance", intervals, level)))) == expected
-    sizes = {1000: 0.5, 10_000: 0.6, 100_000: 0.7}
-    tables = efficiency_tables(synthetic.sweep_of(synthetic.sweep(sizes, dict.fromkeys(sizes, 0.4))))
-    assert [table.notes[-1] for table in tables] == [say("chance", count, 0.95) for count in (9, 9, 2)]
-    one = efficiency_tables(synthetic.sweep_of(synthetic.sweep(sizes, sizes, seeds=1)))
-    assert not [note for table in one for note in table.notes if "by chance" in note]
 
 
 def test_a_table_is_its_columns_and_a_dash_for_what_is_missing():
@@ -172,7 +159,7 @@ def test_a_table_is_its_columns_and_a_dash_for_what_is_missing():
     table = make_table("T", rows, columns, "", "a note")
     assert table.header == ("A", "B")
     assert table.rows == [("0.50 (0.25 to 1.50)", "10 (10 to never)"), ("-", "20")]
-    assert table.notes == ["a note", say("chance", 1, 0.95)]
+    assert table.notes == ["a note"]
     assert table.markdown().startswith("T:\n\n| A | B |\n| --- | --- |\n| 0.50 (0.25 to 1.50) | 10 (10 to never) |\n")
     assert make_table("T", [], columns).rows == []
 

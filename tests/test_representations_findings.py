@@ -95,7 +95,7 @@ def test_a_measure_that_does_not_identify_layers_concludes_nothing(tmp_path):
     assert (uniform.answer, uniform.evidence) == ("undecided", [])
     assert "not used for a conclusion" in reading_sentences(study)["figure11_similarity"]
     assert "Nothing was measured that could answer" in finding_sentences(study)[0]
-    assert "likest" not in reading_sentences(study)["figure11_similarity"]
+    assert "closest ViT layer" not in reading_sentences(study)["figure11_similarity"]
 
 
 def test_what_is_kept_is_of_a_networks_own_accuracy_above_chance(tmp_path):

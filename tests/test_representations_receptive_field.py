@@ -70,11 +70,16 @@ def test_a_vits_unit_sees_its_own_patch_before_attention_and_all_after_it():
     assert after.width > before.width
 
 
+def test_a_dead_unit_has_no_field():
+    model, params = network("cnn")
+    assert effective_field(model, jax.tree.map(lambda p: 0 * p, params), IMAGES, "block_2") is None
+
+
 @pytest.mark.parametrize(
     ("layer", "scale", "message"),
-    [("hidden", 1, "'hidden' has no places; choose one of block_0"), ("block_2", 0, "'block_2': its units are dead")],
+    [("hidden", 1, "'hidden' has no places; choose one of block_0"), ("block_2", np.nan, "'block_2' is not finite")],
 )
-def test_layers_without_places_and_dead_ones_are_said(layer, scale, message):
+def test_layers_without_places_and_diverged_ones_are_said(layer, scale, message):
     model, params = network("cnn")
     with pytest.raises(ValueError, match=message):
         effective_field(model, jax.tree.map(lambda p: p * scale, params), IMAGES, layer)

@@ -109,7 +109,7 @@ def test_the_page_has_each_command_once():
 
 
 def test_the_verdict_is_of_both_models_or_of_none():
-    assert [line[:4] for line in Results(speed=speed(synthetic.both_models())).verdict] == ["CNN:", "ViT:"]
+    assert [line[:3] for line in Results(speed=speed(synthetic.both_models())).verdict] == ["CNN", "ViT"]
     assert Results(speed=speed([failed(EAGER, "no")])).verdict == []
     fast = {dataclasses.replace(cell, precision="bfloat16"): ms for cell, ms in MILLISECONDS.items()}
     assert [line[:15] for line in verdict_lines(speed(study(fast)))] == ["CNN in bfloat16"]

@@ -147,13 +147,13 @@ def analyse(sweep: Sweep, metric: Metric = "best") -> Efficiency:
 
 @dataclasses.dataclass(frozen=True)
 class Gains:
-    """What more images bring, with as many epochs and with as many updates at both sizes."""
+    """What more images bring, with as many epochs and with as many optimiser steps at both sizes."""
 
     few: int
     many: int
     """Training images."""
     of_model: dict[ModelName, tuple[Estimate, Estimate]]
-    """Best accuracy at `many` less that at `few`, a fraction, paired by seed: of equal epochs, of equal updates."""
+    """Best accuracy at `many` less that at `few`, a fraction, paired by seed: of equal epochs, of equal steps."""
 
 
 def compare_gains(sweeps: Sequence[Sweep]) -> Gains | None:
@@ -164,18 +164,18 @@ def compare_gains(sweeps: Sequence[Sweep]) -> Gains | None:
     def budget(sweep: Sweep) -> tuple[str, bool]:
         return sweep.first.config.data.subsets, sweep.first.config.epoch_images is not None
 
-    subsets, equal_updates = budget(first)
-    other = next((one for one in sweeps if budget(one) == (subsets, not equal_updates)), None)
+    subsets, equal_steps = budget(first)
+    other = next((one for one in sweeps if budget(one) == (subsets, not equal_steps)), None)
     sizes = sorted({*first.sizes} & {*other.sizes}) if other else []
     if not other or len(sizes) < 2:
         return None
     few, many = sizes[0], sizes[-1]
-    pair = (other, first) if equal_updates else (first, other)
+    pair = (other, first) if equal_steps else (first, other)
 
     def gain(model: ModelName) -> tuple[Estimate, Estimate]:
         values = [pd.DataFrame(one.values("best")[model], columns=one.sizes) for one in pair]
-        of_epochs, of_updates = (estimate((table[many] - table[few]).tolist()) for table in values)
-        return of_epochs, of_updates
+        of_epochs, of_steps = (estimate((table[many] - table[few]).tolist()) for table in values)
+        return of_epochs, of_steps
 
     return Gains(few, many, {model: gain(model) for model in first.models if model in other.models})
 

@@ -12,10 +12,11 @@ from jaxcompare.analysis.data_efficiency import Efficiency, Sweep, compare_gains
 from jaxcompare.analysis.outcome import MODELS, Metric, by_model, counted, find_outcome
 from jaxcompare.analysis.predictions import Score
 from jaxcompare.analysis.speed_study import SpeedStudy
-from jaxcompare.analysis.statistics import TOST_LEVEL, Equivalence, Estimate
+from jaxcompare.analysis.statistics import Equivalence, Estimate
 from jaxcompare.analysis.targets import epochs_to_accuracy
 from jaxcompare.config import ModelName
 from jaxcompare.report.crossover_words import describe_crossover
+from jaxcompare.report.speed_tables import verdict_lines
 from jaxcompare.report.tables import Columns, Table, make_table
 from jaxcompare.report.text import (
     FRAMEWORKS,
@@ -26,10 +27,8 @@ from jaxcompare.report.text import (
     number,
     per_cent,
     percent_text,
-    ratio_text,
     reached_text,
     seconds_text,
-    verdict_word,
     versions_text,
 )
 from jaxcompare.report.words import say
@@ -42,25 +41,20 @@ METRIC_TITLES: dict[Metric, str] = {
 
 
 def summary_table(runs: pd.DataFrame, speed: SpeedStudy | None) -> Table:
-    """Size, accuracy and time of each model of a full comparison and, where a speed study has it, the best time of JAX
-    over the best of PyTorch, in the precision that the study has first."""
-    best = {one.cell.model: one.ratio for one in reversed(speed.of("best"))} if speed else {}
+    """Size, accuracy and time of each model of a full comparison, and a speed study's verdict below."""
     rows, runs = by_model(runs), counted(runs)
-    rows["ratio"] = rows.model.map(best)
     columns = {
         "Model": ("model", LABELS.__getitem__),
         "Parameters": ("params", "{:,}".format),
         "Best test accuracy": ("best", percent_text),
-        "Last epoch's": ("final", percent_text),
-        "Seconds an epoch": ("epoch_time_s", seconds_text),
+        "Last epoch": ("final", percent_text),
+        "Seconds per epoch": ("epoch_time_s", seconds_text),
         "Timed on": ("environment", device_text),
-        "JAX's time over PyTorch's, best of each": ("ratio", lambda one: f"{ratio_text(one)}: {verdict_word(one)}"),
     }
-    if not best:
-        del columns["JAX's time over PyTorch's, best of each"]
     notes = [say("summary", runs, timed_alike(runs), _difference(runs))]
-    notes += [say("summary_ratio", speed.frame.iloc[0], speed.repeats)] if speed and best else []
-    return make_table("", rows, columns, *notes, counted=("model",))
+    if speed and (lines := verdict_lines(speed)):
+        notes += [say("summary_speed", speed.frame.iloc[0], speed.repeats), " ".join(lines)]
+    return make_table("", rows, columns, *notes)
 
 
 def _difference(runs: pd.DataFrame) -> Estimate | None:
@@ -79,7 +73,7 @@ def comparison_table(runs: pd.DataFrame) -> Table:
         "Parameters": ("params", "{:,}".format),
         "Epochs": ("came", lambda came: "{} of {}".format(*came)),
         "Best test accuracy¹": ("best", percent_text),
-        "Final": ("final", percent_text),
+        "Last epoch": ("final", percent_text),
         "Seconds per epoch²": ("epoch_time_s", seconds_text),
         "Compile, s³": ("compile", lambda one: f"{one[0]:.1f} ({one[1]})" if one[1] else "-"),
     }
@@ -100,13 +94,13 @@ def accuracy_time_table(frame: pd.DataFrame) -> Table:
 
 
 def efficiency_table(efficiency: Efficiency, *notes: str) -> Table:
-    """A row per size: mean and 95 % interval of each model in per cent, and their difference in points; who leads."""
+    """A row per size: mean and 95 % interval of each model in per cent, and their difference in points."""
     columns: Columns = {"Training images": ("size", "{:,}".format)}
     columns |= {LABELS[model]: (model, number(".2f", 100)) for model in efficiency.sweep.models}
     if efficiency.difference:
         columns |= {"CNN - ViT, points": ("difference", number("+.2f", 100))}
     rows, title = efficiency.estimates.reset_index(names="size"), METRIC_TITLES[efficiency.metric]
-    return make_table(title, rows, columns, describe_crossover(efficiency), *notes)
+    return make_table(title, rows, columns, *notes)
 
 
 LAWS: Columns = {
@@ -114,7 +108,7 @@ LAWS: Columns = {
     "a": ("law.a", number(".2f")),
     "b (95 % interval)": ("law.exponent", number(".3f")),
     "Largest residual": ("law.max_residual", lambda residual: f"{100 * residual:.1f} %"),
-    "Forecast, % off": ("law.forecast", number("+.1f", 100)),
+    "Forecast error, %": ("law.forecast", number("+.1f", 100)),
 }
 
 
@@ -127,8 +121,13 @@ def efficiency_tables(sweep: Sweep) -> list[Table]:
     note = say("sweep", sweep.first, sweep.seeds, method.method if method else "", longer)
     about = note, *machines(sweep.runs), say("left_out", sweep.left_out.to_dict("records"))
     best, final = sweep.analyses.values()
+    leads, leads_last = map(describe_crossover, (best, final))
     title = "Power law of the test error, a · images^(-b)"
-    tables = [efficiency_table(best, *about), efficiency_table(final), make_table(title, rows, LAWS, say("law"))]
+    tables = [
+        efficiency_table(best, leads, *about),
+        efficiency_table(final, leads_last if leads_last != leads else ""),
+        make_table(title, rows, LAWS, say("law")),
+    ]
     return [table for table in tables if table.rows]
 
 
@@ -167,7 +166,7 @@ def variants_table(sweeps: Sequence[Sweep]) -> Table:
 
 def budget_text(sweep: Sweep) -> str:
     """What every size of a sweep has as much of."""
-    return "equal updates" if sweep.first.config.epoch_images else "equal epochs"
+    return "equal steps" if sweep.first.config.epoch_images else "equal epochs"
 
 
 def _arms(arms: tuple[Arm, Arm]) -> str:
@@ -184,15 +183,15 @@ AGREEMENT: Columns = {
     "Model": ("model", LABELS.__getitem__),
     "Training images": ("train_images", "{:,}".format),
     "Trained for": ("config", epochs_text),
-    "Compared": ("arms", _arms),
-    "First, %": ("first", "{:.2f}".format),
-    "Second, %": ("second", "{:.2f}".format),
-    "Difference, points": ("found", lambda found: f"{found.mean:+.2f}"),
+    "A / B": ("arms", _arms),
+    "A, %": ("first", "{:.2f}".format),
+    "B, %": ("second", "{:.2f}".format),
+    "A - B, points": ("found", lambda found: f"{found.mean:+.2f}"),
     "90 % interval": ("found", _interval),
-    "Alike": ("found", lambda found: found.verdict),
-    "Within points": ("margin", "{:g}".format),
+    "Equivalent": ("found", lambda found: found.verdict),
+    "Margin, points": ("margin", "{:g}".format),
     "Seeds": ("seeds", str),
-    "Needed": ("needed", "{:,}".format),
+    "Seeds needed": ("needed", "{:,}".format),
 }
 
 
@@ -200,9 +199,11 @@ def agreement_table(runs: pd.DataFrame) -> Table:
     """Mean best accuracies of two kinds of runs, and whether they are shown to be alike within a margin; see
     `agreements`, for errors too."""
     rows = agreements(runs)
-    columns = {title: column for title, column in AGREEMENT.items() if title != "Needed" or rows.needed.notna().any()}
-    notes = say("agreement", runs.iloc[0], "Needed" in columns), say("origins", origins(runs))
-    return make_table("JAX beside PyTorch, and device beside host input", rows, columns, *notes, level=TOST_LEVEL)
+    columns = {
+        title: column for title, column in AGREEMENT.items() if title != "Seeds needed" or rows.needed.notna().any()
+    }
+    notes = say("agreement", runs.iloc[0], "Seeds needed" in columns), say("origins", origins(runs))
+    return make_table("JAX beside PyTorch, and device beside host input", rows, columns, *notes)
 
 
 def score_table(score: Score) -> Table:

@@ -254,4 +254,4 @@ def _batch_table(study: SpeedStudy) -> Table:
     sweeps = study.cells[~study.cells.main & ~study.cells.measured]
     lost = say("lost", [(cell, study.failures[cell]) for cell in sweeps.cell])
     title = "Batch sizes, and the fixed cost of a step"
-    return make_table(title, rows, columns, lost, say("batches"), counted=("fixed", "image", "half"))
+    return make_table(title, rows, columns, lost, say("batches"))

@@ -7,8 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from jaxcompare.report.words import say
-
 Columns = dict[str, tuple[Any, Callable[[Any], str]]]
 """By title: the frame's column, and what makes a text of a value."""
 
@@ -35,16 +33,12 @@ def make_table(
     rows: pd.DataFrame | Sequence[Any],
     columns: Columns,
     *notes: str,
-    counted: Sequence[str] = (),
-    level: float = 0.95,
     absent: str = "-",
 ) -> Table:
     """A table of a frame, or of objects whose attributes are the columns; of no rows it is empty.
 
     Args:
-        notes: paragraphs; empty ones are left out. Behind them, how many intervals miss by chance.
-        counted: columns whose intervals are counted; those shown, if not given.
-        level: of the intervals.
+        notes: paragraphs; empty ones are left out.
         absent: stands for what was not measured.
     """
 
@@ -56,10 +50,7 @@ def make_table(
     if not len(rows):
         return Table((), [], [])
     texts = [[absent if _missing(v) else text(v) for v in values(column)] for column, text in columns.values()]
-    shown = [value for column in counted or {column for column, _ in columns.values()} for value in values(column)]
-    intervals = sum(getattr(value, "interval", None) is not None for value in shown)
-    said = [*notes, say("chance", intervals, level) if intervals else ""]
-    return Table(tuple(columns), list(zip(*texts, strict=True)), [note for note in said if note], title)
+    return Table(tuple(columns), list(zip(*texts, strict=True)), [note for note in notes if note], title)
 
 
 def _missing(value: Any) -> bool:

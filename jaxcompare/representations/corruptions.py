@@ -1,11 +1,11 @@
 """Accuracy on images that are corrupted ever more: which of position, layout, frequencies, contrast and parts count.
 
-Images are float32 pixels in [0, 1], before normalisation, and stay there. What is random is drawn for each image from a
-seed, so that every network gets the same corrupted images.
+Images are float32 pixels in [0, 1], before normalisation, and stay there. What is random is drawn for each image, from
+one seed: every network gets the same corrupted images.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import flax.linen as nn
@@ -142,17 +142,12 @@ class Curve:
 
     strengths: tuple[Strength | None, ...]
     """None, first: the images as they are."""
-    correct: Float[np.ndarray, "strengths n"]
-    """Of every image, 1 where it is classified right: pairs of networks, and intervals, can be made of it."""
-
-    @property
-    def accuracy(self) -> Float[np.ndarray, " strengths"]:
-        """Share of images classified right."""
-        return self.correct.mean(axis=1)
+    accuracy: Float[np.ndarray, " strengths"]
+    """Share of images classified right."""
 
 
-def corrupt_images(images: Pixels, kind: str, strength: Strength, *, seed: int = 0) -> Pixels:
-    """Images corrupted by one of `CORRUPTIONS`. The same seed draws the same places, directions and orders.
+def corrupt_images(images: Pixels, kind: str, strength: Strength) -> Pixels:
+    """Images corrupted by one of `CORRUPTIONS`. Each call draws the same places, directions and orders.
 
     Raises:
         ValueError: an unknown kind, pixels beyond [0, 1], or a strength that these images cannot have.
@@ -161,7 +156,7 @@ def corrupt_images(images: Pixels, kind: str, strength: Strength, *, seed: int =
         raise ValueError(f"corruption {kind!r} is unknown; choose one of {', '.join(CORRUPTIONS)}")
     if not (images.min() >= 0 and images.max() <= 1):
         raise ValueError(f"pixels must be in [0, 1], not from {images.min()} to {images.max()}")
-    return CORRUPTIONS[kind].corrupt(images, strength, np.random.default_rng(seed))
+    return CORRUPTIONS[kind].corrupt(images, strength, np.random.default_rng(0))
 
 
 def robustness_curves(
@@ -169,9 +164,6 @@ def robustness_curves(
     images: Pixels,
     labels: Int[np.ndarray, " n"],
     statistics: Statistics,
-    *,
-    kinds: Sequence[str] = tuple(CORRUPTIONS),
-    seed: int = 0,
 ) -> dict[str, dict[str, Curve]]:
     """Accuracy curves by network and kind of corruption, all networks on the same corrupted images.
 
@@ -179,26 +171,24 @@ def robustness_curves(
         networks: model and parameters by a name for them.
         images: pixels in [0, 1].
         statistics: channel means and deviations that the networks' images are normalised with.
-        kinds: of `CORRUPTIONS`.
-        seed: of what is random in them.
 
     Raises:
         ValueError: see `corrupt_images`.
     """
     mean, deviation = (np.asarray(values, np.float32) for values in statistics)
 
-    def evaluate(pixels: Pixels) -> dict[str, np.ndarray]:
+    def evaluate(pixels: Pixels) -> dict[str, float]:
         normalised = (pixels - mean) / deviation
         return {
-            name: (predict(model, params, normalised).argmax(axis=1) == labels).astype(float)
+            name: float(np.mean(predict(model, params, normalised).argmax(axis=1) == labels))
             for name, (model, params) in networks.items()
         }
 
     whole = evaluate(images)
     curves: dict[str, dict[str, Curve]] = {name: {} for name in networks}
-    for kind in kinds:
-        strengths = CORRUPTIONS[kind].of_side(images.shape[1])
-        found = [whole, *(evaluate(corrupt_images(images, kind, s, seed=seed)) for s in strengths)]
+    for kind, corruption in CORRUPTIONS.items():
+        strengths = corruption.of_side(images.shape[1])
+        found = [whole, *(evaluate(corrupt_images(images, kind, s)) for s in strengths)]
         for name in networks:
-            curves[name][kind] = Curve((None, *strengths), np.stack([correct[name] for correct in found]))
+            curves[name][kind] = Curve((None, *strengths), np.array([accuracy[name] for accuracy in found]))
     return curves

@@ -1,6 +1,7 @@
 """Networks over many images: in batches on the device, with NumPy arrays in and out."""
 
 import functools
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -25,11 +26,11 @@ LOGITS = "logits"
 """Name of the last layer, beside the names of the activations."""
 
 
-def layers_of(model: nn.Module, params: Params, images: Float[Array, "n h w c"]) -> dict[str, Array]:
-    """Every layer's activation by name, in order, the logits last; dropout off."""
+def layers_of(model: nn.Module, params: Params, images: Float[Array, "n h w c"]) -> OrderedDict[str, Array]:
+    """Every layer's activation by name, in order, the logits last; dropout off. JAX would sort a plain dictionary."""
     result: Any = model.apply({"params": params}, images, train=False)
     logits, activations = result
-    return {**activations, LOGITS: logits}
+    return OrderedDict(**activations, **{LOGITS: logits})
 
 
 def map_examples(
@@ -81,17 +82,6 @@ def _in_slices(
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), results)
 
 
-def map_layers(
-    function: Callable[..., dict[str, Array]], model: nn.Module, params: Params, images: Examples, *options: Hashable
-) -> dict[str, np.ndarray]:
-    """`map_examples` for a function that returns a dictionary by layer, in the function's order: JAX sorts by name."""
-    names: list[str] = []
-    one = np.asarray(images)[:1]
-    jax.eval_shape(lambda params, image: names.extend(function(model, params, image, *options)), params, one)
-    found = map_examples(function, model, params, images, *options)
-    return {name: found[name] for name in names}
-
-
 def predict(
     model: nn.Module, params: Params, images: Float[Array | np.ndarray, "n h w c"]
 ) -> Float[np.ndarray, "n classes"]:
@@ -119,11 +109,11 @@ def pooled_features(
         images: normalised.
         most: the largest number of features.
     """
-    return map_layers(_pool_layers, model, params, images, most)
+    return map_examples(_pool_layers, model, params, images, most)
 
 
-def _pool_layers(model: nn.Module, params: Params, images: Array, most: int) -> dict[str, Array]:
-    pooled = {}
+def _pool_layers(model: nn.Module, params: Params, images: Array, most: int) -> OrderedDict[str, Array]:
+    pooled = OrderedDict[str, Array]()
     for name, activation in layers_of(model, params, images).items():
         activation = activation.astype(jnp.promote_types(activation.dtype, jnp.float32))
         if activation.ndim == 3:

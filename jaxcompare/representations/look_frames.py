@@ -38,12 +38,9 @@ def field_frame(networks: Sequence[Network], images: Images) -> pd.DataFrame:
         module, params = network.module, network.params
         shapes = jax.eval_shape(lambda params, some, module=module: layers_of(module, params, some), params, images[:1])
         for layer in (name for name, shape in shapes.items() if shape.ndim >= 3):
-            try:
-                width = effective_field(module, params, images, layer).width
-            except ValueError:
-                continue
             theory = theoretical_field(int(layer[-1])).size if network.model == "cnn" else None
-            rows.append({**network.ids, "layer": layer, "width": width, "theoretical": theory})
+            if field := effective_field(module, params, images, layer):
+                rows.append({**network.ids, "layer": layer, "width": field.width, "theoretical": theory})
     return pd.DataFrame(rows, columns=["model", "seed", "trained", "layer", "width", "theoretical"])
 
 

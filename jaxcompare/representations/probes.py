@@ -29,17 +29,12 @@ def probe(
     train_labels: Int[np.ndarray, " n"],
     test_features: Float[np.ndarray, "m d"],
     test_labels: Int[np.ndarray, " m"],
-    *,
-    seed: int = 0,
 ) -> Probe:
     """Ridge classification (least squares of 1 for the class and -1 for all others) on standardised features.
 
     Least squares and not logistic regression: the solution is closed, so that nothing depends on when an iteration was
     ended, and its penalty comes from leave-one-out at no further cost. Features are standardised by the training
     examples; constant ones are left out. Where all are, every example is taken for the most frequent training label.
-
-    Args:
-        seed: of the shuffle.
 
     Raises:
         ValueError: features that are not finite, no test example, or fewer than two classes to learn.
@@ -54,7 +49,7 @@ def probe(
     mean, deviation = train_features.mean(axis=0, dtype=np.float64), train_features.std(axis=0, dtype=np.float64)
     varying = deviation > CONSTANT * np.abs(train_features).max(axis=0)
     train, test = ((x[:, varying] - mean[varying]) / deviation[varying] for x in (train_features, test_features))
-    shuffled = np.random.default_rng(seed).permutation(train_labels)
+    shuffled = np.random.default_rng(0).permutation(train_labels)
     classes = np.unique(train_labels)
     # Side by side, so that one decomposition serves both.
     targets = [np.where(labels[:, None] == classes, 1.0, -1.0) for labels in (train_labels, shuffled)]
@@ -96,8 +91,6 @@ def probe_layers(
     train_labels: Int[np.ndarray, " n"],
     test_features: Mapping[str, Float[np.ndarray, "m _"]],
     test_labels: Int[np.ndarray, " m"],
-    *,
-    seed: int = 0,
 ) -> dict[str, Probe]:
     """A probe for every layer of a network.
 
@@ -105,12 +98,11 @@ def probe_layers(
         train_features: by layer, pooled to a given dimension: see `forward.pooled_features`. A probe of more features
             can read more, so compare layers of one dimension, or say which.
         test_features: of the same layers, for other images.
-        seed: of the control's shuffle.
 
     Raises:
         ValueError: see `probe`.
     """
     return {
-        layer: probe(features, train_labels, test_features[layer], test_labels, seed=seed)
+        layer: probe(features, train_labels, test_features[layer], test_labels)
         for layer, features in train_features.items()
     }

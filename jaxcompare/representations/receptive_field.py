@@ -53,9 +53,7 @@ def effective_field(
     params: Params,
     images: Float[Array | np.ndarray, "n h w c"],
     layer: str,
-    *,
-    seed: int = 0,
-) -> EffectiveField:
+) -> EffectiveField | None:
     """The gradient of a layer's centre unit with respect to the input, averaged over images.
 
     The unit is at half of the rows and columns of a map (of an even number, the lower right of the four in the middle)
@@ -65,10 +63,12 @@ def effective_field(
     Args:
         images: normalised; a few hundred are enough.
         layer: name of an activation with places: a CNN's block, or any of the ViT's but the logits.
-        seed: of the signs.
+
+    Returns:
+        None where no gradient reaches the input: the unit is dead.
 
     Raises:
-        ValueError: a layer that is not there or has no places, or one where no gradient reaches the input.
+        ValueError: a layer that is not there or has no places, or a gradient that is not finite.
 
     Source: Luo et al. 2016, Understanding the Effective Receptive Field in Deep Convolutional Neural Networks,
     section 3; the width there is of a fitted Gaussian, here a mean distance, which supposes no shape.
@@ -77,12 +77,15 @@ def effective_field(
     if layer not in shapes or shapes[layer].ndim < 3:
         places = [name for name, shape in shapes.items() if shape.ndim >= 3]
         raise ValueError(f"layer {layer!r} has no places; choose one of {', '.join(places)}")
-    seeds = np.random.default_rng(seed).integers(0, 2**32, len(images), dtype=np.uint32)
+    seeds = np.random.default_rng(0).integers(0, 2**32, len(images), dtype=np.uint32)
     found = map_examples(_gradients, model, params, (np.asarray(images), seeds), layer)
     weights = found.astype(np.float64).mean(axis=0)
-    if not weights.sum() > 0:
-        raise ValueError(f"no gradient reaches the input from the centre of {layer!r}: its units are dead")
-    weights = weights / weights.sum()
+    total = weights.sum()
+    if not np.isfinite(total):
+        raise ValueError(f"the gradient of {layer!r} is not finite")
+    if not total:
+        return None
+    weights = weights / total
     centre = _centre(model, np.asarray(images), shapes[layer].shape)
     rows, columns = (np.arange(side) - middle for side, middle in zip(weights.shape, centre, strict=True))
     return EffectiveField(weights, centre, float((weights * np.hypot(rows[:, None], columns[None])).sum()))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxcompare.representations.forward import Params, layers_of, map_layers
+from jaxcompare.representations.forward import Params, layers_of, map_examples
 
 CONSTANT = 1e-5
 """A feature whose deviations from its mean stay below this share of its size is constant: float32 rounds at 1e-7."""
@@ -106,7 +106,6 @@ def minibatch_cka(
     images: Float[Array | np.ndarray, "n h w c"],
     *,
     batch_size: int = 500,
-    seed: int = 0,
 ) -> LayerSimilarity:
     """Debiased linear CKA of every layer against every layer, within networks and across them.
 
@@ -119,7 +118,6 @@ def minibatch_cka(
         networks: model and parameters by a name for them.
         images: normalised; all networks see the same.
         batch_size: images whose activations are in memory together, at most.
-        seed: of the shuffle. Images sorted by class would not be a sample in any batch.
 
     Raises:
         ValueError: batches of fewer than four images.
@@ -127,12 +125,13 @@ def minibatch_cka(
     Source: Nguyen et al. 2021, Do Wide and Deep Networks Learn the Same Things?, section 3.
     """
     count = len(images)
-    order = np.random.default_rng(seed).permutation(count)
+    # Images sorted by class would not be a sample in any batch.
+    order = np.random.default_rng(0).permutation(count)
     grams: dict[tuple[str, str], Array] = {}
     total = np.zeros((1, 1))
     for rows in np.array_split(order, max(1, -(-count // batch_size))):
         for name, (model, params) in networks.items():
-            activations = map_layers(layers_of, model, params, np.asarray(images)[rows])
+            activations = map_examples(layers_of, model, params, np.asarray(images)[rows])
             grams |= {(name, layer): centred_gram(activation) for layer, activation in activations.items()}
         total = total + hsic_1(list(grams.values()), len(rows)) * len(rows)
     return LayerSimilarity(tuple(grams), normalise_hsic(total / count))

@@ -84,7 +84,8 @@ def fit(
                 input_wait_s += time.perf_counter() - asked
                 metrics.append(train_step(model, optimiser, images, labels))
                 asked = time.perf_counter()
-            trained, others_share = time.perf_counter(), others()
+            trained = time.perf_counter()
+            others_share, begun = others(), time.perf_counter()
             test_accuracy = evaluate(model, test_loader) / len(dataset.test)
             evaluated = time.perf_counter()
             record = after_epoch(
@@ -94,7 +95,7 @@ def fit(
                 / (config.epoch_images or len(dataset.train)),
                 test_accuracy=test_accuracy,
                 epoch_time_s=trained - start,
-                evaluation_time_s=evaluated - trained,
+                evaluation_time_s=evaluated - begun,
                 input_wait_s=input_wait_s,
                 others_share=math.nan if others_share is None else others_share,
             )

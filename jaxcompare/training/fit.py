@@ -41,7 +41,7 @@ def fit_seeds(
     *,
     on_epoch: Callable[[list[RunRecord]], None] | None = None,
     on_step: Callable[[int], None] | None = None,
-    on_end: Callable[[list[RunRecord], Params], None] | None = None,
+    on_end: Callable[[list[RunRecord], Params], list[RunRecord]] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> tuple[list[RunRecord], Params]:
     """Train an independent run for each of `seeds`, all in one program.
@@ -56,7 +56,8 @@ def fit_seeds(
         seeds: more than one needs device input.
         on_epoch: called after each epoch with the records so far, and once with those that a checkpoint had.
         on_step: called with the number of steps given to the device in this epoch, as it grows.
-        on_end: called once, with what is returned, before `on_epoch` has the last epoch's records.
+        on_end: called once with the last epoch's records and the parameters, before `on_epoch`; returns the records
+            with what it adds.
         checkpoints: goes on from the latest of them, and keeps one after each epoch. However often a run goes on, its
             numbers are those of one that was never stopped.
 
@@ -88,22 +89,24 @@ def fit_seeds(
                 others, start = watch_others(), time.perf_counter()
                 state, metrics, input_wait_s = engine.train_epoch(state, epoch, on_step or (lambda done: None))
                 jax.block_until_ready((state, metrics))
-                trained, others_share = time.perf_counter(), others()
+                trained = time.perf_counter()
+                others_share, asked = others(), time.perf_counter()
                 correct = evaluate(state.params)
                 evaluated = time.perf_counter()
                 guard.check(during=f"epoch {epoch + 1}")
                 # One transfer per epoch: reading a metric within the epoch would stop the device.
                 losses, hits = _gather(metrics)
+                peak = peak_bytes()
                 for i, record in enumerate(records):
                     if record.status != "running":
                         continue
                     records[i] = after_epoch(
-                        dataclasses.replace(record, execution=record.execution | {"peak_bytes": peak_bytes()}),
+                        dataclasses.replace(record, execution=record.execution | {"peak_bytes": peak}),
                         train_loss=float(np.mean(losses[i], dtype=np.float64)),
                         train_accuracy=float(np.sum(hits[i], dtype=np.float64)) / engine.epoch_images,
                         test_accuracy=float(correct[i]) / record.test_images,
                         epoch_time_s=(trained - start) / len(seeds),
-                        evaluation_time_s=(evaluated - trained) / len(seeds),
+                        evaluation_time_s=(evaluated - asked) / len(seeds),
                         input_wait_s=input_wait_s,
                         others_share=math.nan if others_share is None else others_share,
                     )
@@ -114,7 +117,7 @@ def fit_seeds(
                     on_epoch(list(records))
         params = engine.fetch(state.params)
     if on_end:
-        on_end(records, params)
+        records = on_end(records, params)
     if on_epoch:
         on_epoch(list(records))
     return records, params
