@@ -146,11 +146,11 @@ def _timed(args: Any, dataset: "Dataset") -> Iterator[Work]:
     """Cells of plain JAX, whose rate is not calibrated, are taken to be as slow as PyTorch's; candidates of a search
     to train 2 epochs, twice."""
     import training_speed
-    from jaxcompare.study.grid import Axes, build_grid
+    from jaxcompare.study.grid import build_grid
     from jaxcompare.study.search import list_candidates
     from jaxcompare.study.study import find_gpu
 
-    axes, gpu = Axes(*(getattr(args, field.name) for field in dataclasses.fields(Axes))), find_gpu()
+    axes, gpu = training_speed.axes_of(args), find_gpu()
     for like in training_speed.search_of(args):
         for cell in itertools.chain(*list_candidates(like, gpu=gpu)):
             yield from [Work(cell.framework, cell.model, 2 * args.data.train_size, 0)] * 2

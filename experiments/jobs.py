@@ -1,14 +1,15 @@
 """Starting and following a command's jobs: processes on this machine, or an array on a Slurm cluster, by submitit."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import guard
 from jaxcompare.config import InputError
@@ -109,8 +110,12 @@ def run(
     if where == "slurm":
         check_accounting()
         options = {name: value if equals else True for name, equals, value in (one.partition("=") for one in slurm)}
-        return follow(start_on_slurm(executor, names, at_once, time_limit, options, alone), len(names))
-    return follow(start_here(executor, names, 1 if alone else at_once), len(names))
+        array = start_on_slurm(executor, names, at_once, time_limit, options, alone)
+        return follow(names, lambda name, place: array[name], len(names))
+    gpus = visible_gpus()
+    executor.update_parameters(timeout_min=NO_LIMIT_MIN)
+    start = functools.partial(start_here, executor, gpus)
+    return follow(names, start, 1 if alone else at_once or max(1, len(gpus)))
 
 
 def check_accounting() -> None:
@@ -125,7 +130,7 @@ def check_accounting() -> None:
         ) from None
 
 
-Jobs = dict[str, "submitit.Job[tuple[int, str]]"]
+Started: TypeAlias = "submitit.Job[tuple[int, str]]"
 
 
 def start_on_slurm(
@@ -135,8 +140,8 @@ def start_on_slurm(
     time_limit: int,
     options: Mapping[str, str | bool],
     alone: bool,
-) -> Iterator[Jobs]:
-    """Each time: the jobs whose end was not seen yet. The caller takes out of it what has ended."""
+) -> dict[str, Started]:
+    """All jobs as an array, by name."""
     from submitit.core.utils import FailedJobError
 
     executor.update_parameters(
@@ -156,55 +161,48 @@ def start_on_slurm(
         raise InputError(f"--slurm: sbatch refuses the jobs ({reason})") from None
     array = next(iter(jobs.values())).job_id.partition("_")[0]
     print(f"{len(jobs)} jobs are in Slurm's queue, as array {array}", flush=True)
-    while True:
-        yield jobs
+    return jobs
 
 
-def start_here(executor: "submitit.AutoExecutor", names: Sequence[str], at_once: int | None) -> Iterator[Jobs]:
-    """The same; a job begins when there is room for it."""
-    executor.update_parameters(timeout_min=NO_LIMIT_MIN)
-    gpus, before = visible_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
-    waiting, free = list(names), list(range(at_once or max(1, len(gpus))))
-    jobs: Jobs = {}
-    places: dict[str, int] = {}
-    while True:
-        free += [places.pop(name) for name in list(places) if name not in jobs]
-        while waiting and free:
-            name, place = waiting.pop(0), free.pop(0)
-            # submitit hides all GPUs from a local job that asks for none.
-            gpu = gpus[place % len(gpus)] if gpus else before
-            words = ["env", *(["-u", "CUDA_VISIBLE_DEVICES"] if gpu is None else [f"CUDA_VISIBLE_DEVICES={gpu}"])]
-            jobs[name], places[name] = executor.submit(Job([*words, *command_of(name)], os.getpid())), place
-            print(f"{name}: begun", flush=True)
-        yield jobs
+def start_here(executor: "submitit.AutoExecutor", gpus: Sequence[str], name: str, place: int) -> Started:
+    """A job as a process of this machine, with the GPU of its place."""
+    # submitit hides all GPUs from a local job that asks for none.
+    gpu = gpus[place % len(gpus)] if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
+    words = ["env", *(["-u", "CUDA_VISIBLE_DEVICES"] if gpu is None else [f"CUDA_VISIBLE_DEVICES={gpu}"])]
+    print(f"{name}: begun", flush=True)
+    return executor.submit(Job([*words, *command_of(name)], os.getpid()))
 
 
-def follow(started: Iterator[Jobs], count: int) -> dict[str, str]:
-    """Until so many jobs have ended: why those failed that did."""
+def follow(names: Sequence[str], start: Callable[[str, int], Started], places: int) -> dict[str, str]:
+    """Start each job in the first place that is free, until all have ended: why those failed that did."""
+    waiting, free = list(names), list(range(places))
+    running: dict[str, tuple[Started, int]] = {}
     failed: dict[str, str] = {}
-    jobs: Jobs = {}
-    ended = 0
     try:
-        while ended < count:
-            jobs = next(started)
-            for name in [name for name, job in jobs.items() if job.done()]:
-                ended += 1
-                if reason := why_failed(jobs.pop(name)):
+        while waiting or running:
+            while waiting and free:
+                name, place = waiting.pop(0), free.pop(0)
+                running[name] = start(name, place), place
+            for name in [name for name, (job, _) in running.items() if job.done()]:
+                job, place = running.pop(name)
+                free.append(place)
+                if reason := why_failed(job):
                     failed[name] = reason
-                print(f"[{ended}/{count}] {name}: {f'failed: {reason}' if reason else 'complete'}", flush=True)
+                ended = len(names) - len(waiting) - len(running)
+                print(f"[{ended}/{len(names)}] {name}: {f'failed: {reason}' if reason else 'complete'}", flush=True)
             time.sleep(POLL_S)
     except KeyboardInterrupt:
         guard.hold_interrupts()
-        for job in jobs.values():
+        for job, _ in running.values():
             job.cancel(check=False)
         end = time.monotonic() + guard.GRACE_S
-        while time.monotonic() < end and not all(job.done() for job in jobs.values()):
+        while time.monotonic() < end and not all(job.done() for job, _ in running.values()):
             time.sleep(POLL_S)
         raise
     return failed
 
 
-def why_failed(job: "submitit.Job[tuple[int, str]]") -> str:
+def why_failed(job: Started) -> str:
     """Of a job that has ended; empty: it did not fail."""
     from submitit.core.utils import FailedJobError, UncompletedJobError
 

@@ -131,8 +131,7 @@ def main(args: Args) -> None:
     dataset = training_subset(load_dataset(args.data), args.data.resolve(1), args.seed)
     # Evaluation is not what is measured here: a few test images will do.
     dataset = dataclasses.replace(dataset, test=dataset.test.head(training.batch_size))
-    axes = Axes(*(getattr(args, field.name) for field in dataclasses.fields(Axes)))
-    gpu = find_gpu()
+    axes, gpu = axes_of(args), find_gpu()
     searched = search_of(args)
     candidates = [cell for like in searched for of_one in list_candidates(like, gpu=gpu) for cell in of_one]
     may = build_grid(axes, gpu=gpu, tuned=candidates if args.tune else None)
@@ -164,6 +163,11 @@ def show_merged(args: Args, names: Sequence[str]) -> None:
 
     merge(args.out, [folder for name in names if (folder := grid.folder_of(args.out, name)).exists()])
     show(args.out)
+
+
+def axes_of(args: Args) -> Axes:
+    """What the matrix is made of."""
+    return Axes(*(getattr(args, field.name) for field in dataclasses.fields(Axes)))
 
 
 def search_of(args: Args) -> list[Cell]:

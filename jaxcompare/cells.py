@@ -16,6 +16,8 @@ CellInput = Literal["recipe", "host", "arrays", "prepared", "resident"]
 """Where training batches come from, the slowest first: the recipe's own DataLoader (PIL images, two workers, each two
 batches ahead); this package's host pipeline, in the training process; batches prepared in host memory before the clock
 starts; the same on the device; images on the device as uint8, of which each step makes its batch."""
+ON_DEVICE: tuple[CellInput, ...] = ("prepared", "resident")
+"""Inputs of which nothing is copied while a cell trains."""
 Control = Literal["no-dropout", "long-epochs"]
 
 ENGINES: dict[CellEngine, str] = {
@@ -115,7 +117,7 @@ class Cell:
     @property
     def on_device(self) -> bool:
         """Whether nothing is copied to the device while it trains."""
-        return self.input in ("prepared", "resident")
+        return self.input in ON_DEVICE
 
     def choose(self, among: Mapping[Option, T], default: T) -> T:
         """What stands for the one of some options that the cell has; `default` if it has none of them."""

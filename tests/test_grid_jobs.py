@@ -74,7 +74,6 @@ def test_jobs_are_listed_and_nothing_is_done(module, words, names, run_script, c
         (data_efficiency, ("--slurm", "partition=gpu"), "--slurm: is of jobs; give it with --executor"),
         (data_efficiency, ("--at-once", "2"), "--at-once: is of jobs; give it with --executor"),
         (data_efficiency, ("--time-limit", "30"), "--time-limit: is of jobs; give it with --executor"),
-        (data_efficiency, ("--executor", "local", "--slurm", "a=b"), "--slurm: give it with --executor slurm"),
         (data_efficiency, ("--executor", "local", "--time-limit", "9"), "--time-limit: give it with --executor slurm"),
         (data_efficiency, ("--executor", "slurm"), "--executor slurm: there is no srun here"),
         (training_speed, ("--executor", "local", "--at-once", "2"), "--at-once: what is timed needs the machine"),
@@ -99,7 +98,7 @@ def make_commands(folder, monkeypatch, **bodies):
 def test_slurm_is_given_an_array_of_jobs_that_may_be_put_into_the_queue_again(tmp_path, monkeypatch, capsys):
     make_commands(tmp_path, monkeypatch, srun="", sbatch=f"cp $1 {tmp_path}/script; echo Submitted batch job 77")
     executor, options = submitit.AutoExecutor(tmp_path / "logs", "slurm"), {"partition": "gpu", "exclusive": True}
-    given = next(jobs.start_on_slurm(executor, ["a", "b"], 1, 30, options, False))
+    given = jobs.start_on_slurm(executor, ["a", "b"], 1, 30, options, False)
     assert {name: job.job_id for name, job in given.items()} == {"a": "77_0", "b": "77_1"}
     assert "2 jobs are in Slurm's queue, as array 77" in capsys.readouterr().out
     script = (tmp_path / "script").read_text()
@@ -112,7 +111,7 @@ def test_what_sbatch_refuses_is_one_line(tmp_path, monkeypatch):
     make_commands(tmp_path, monkeypatch, srun="", sbatch="echo no such partition >&2; exit 1")
     executor = submitit.AutoExecutor(tmp_path / "logs", "slurm")
     with pytest.raises(InputError, match=r"--slurm: sbatch refuses the jobs \(no such partition\)"):
-        next(jobs.start_on_slurm(executor, ["a"], None, 30, {}, False))
+        jobs.start_on_slurm(executor, ["a"], None, 30, {}, False)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +165,7 @@ def test_every_end_is_told_and_failures_named(capsys):
         "killed": Ended(error=UncompletedJobError("lost")),
         "broken": Ended(error=FailedJobError("Traceback")),
     }
-    failed = jobs.follow(iter(lambda: running, None), 5)
+    failed = jobs.follow(list(running), lambda name, place: running[name], 5)
     assert failed == {
         "refused": "--out: full",
         "silent": "exit status 1, see log.err",
@@ -181,34 +180,41 @@ def test_every_end_is_told_and_failures_named(capsys):
 def test_jobs_end_with_a_command_that_is_interrupted(monkeypatch):
     job = Ended()
 
-    def started():
-        yield {"one": job}
-        raise KeyboardInterrupt
+    def start(name, place):
+        if name == "two":
+            raise KeyboardInterrupt
+        return job
 
     monkeypatch.setattr(job, "done", lambda: job.cancelled)
     monkeypatch.setattr(jobs.guard, "hold_interrupts", lambda: None)
     with pytest.raises(KeyboardInterrupt):
-        jobs.follow(started(), 1)
+        jobs.follow(["one", "two"], start, 2)
     assert job.cancelled
 
 
 def test_here_no_more_jobs_run_than_may_and_each_has_a_gpu(monkeypatch):
     submitted = []
-    executor = SimpleNamespace(update_parameters=lambda **_: None, submit=lambda job: submitted.append(job) or Ended())
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    rounds = jobs.start_here(executor, ["a", "b", "c"], None)
-    running = next(rounds)
-    assert list(running) == ["a", "b"]
-    next(rounds)
-    assert len(submitted) == 2
-    del running["b"]
-    next(rounds)
+
+    def submit(job):
+        submitted.append(job)
+        ended = len(submitted) > 1
+        return SimpleNamespace(done=lambda: ended or len(submitted) == 3, result=lambda: (0, ""))
+
+    executor = SimpleNamespace(submit=submit)
+    jobs.follow(["a", "b", "c"], lambda name, place: jobs.start_here(executor, ["3", "5"], name, place), 2)
     assert [job.command[1] for job in submitted] == [f"CUDA_VISIBLE_DEVICES={n}" for n in (3, 5, 5)]
     assert submitted[0].command[-2:] == ["--job", "a"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # hidden they stay
-    assert list(next(jobs.start_here(executor, ["a", "b"], None))) == ["a"]
+    jobs.start_here(executor, [], "a", 0)
     assert submitted[-1].command[1] == "CUDA_VISIBLE_DEVICES="
-    assert list(next(jobs.start_here(executor, ["a", "b", "c"], 2))) == ["a", "b"]
+
+
+def test_how_many_jobs_run_here_at_a_time(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(jobs, "follow", lambda names, start, places: places)
+    for gpus, at_once, alone, places in (("3,5", None, 0, 2), ("", None, 0, 1), ("", 2, 0, 2), ("3,5", None, 1, 1)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+        assert jobs.run("local", ["a"], tmp_path, at_once=at_once, time_limit=5, slurm=(), alone=alone) == places
 
 
 # A job's process.
@@ -290,6 +296,5 @@ def test_jobs_run_here_are_the_plain_command(tmp_path):
     assert numbers("jobs") == first
     summaries = [json.loads((tmp_path / folder / "summary.json").read_text()) for folder in ("plain", "jobs")]
     assert summaries[0].keys() == summaries[1].keys()
-    assert sorted(p.name for p in (tmp_path / "jobs" / "weights").iterdir()) == sorted(
-        p.name for p in (tmp_path / "plain" / "weights").iterdir()
-    )
+    weights = [sorted(p.name for p in (tmp_path / folder / "weights").iterdir()) for folder in ("plain", "jobs")]
+    assert weights[0] == weights[1]

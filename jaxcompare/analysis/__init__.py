@@ -1,1 +1,1 @@
-"""Statistics over seeds and training-set sizes. Numbers in, numbers out: no records, no files, no drawing."""
+"""Records to numbers: statistics over seeds, training-set sizes and processes. No words, no drawing."""

@@ -6,11 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import pandas as pd
 
 from jaxcompare.analysis.contrast import Pair, measured
-from jaxcompare.cells import RECIPE_STEPS, Cell
+from jaxcompare.cells import ON_DEVICE, RECIPE_STEPS, Cell
 from jaxcompare.config import Framework, ModelName, Precision
-
-ON_DEVICE = ("prepared", "resident")
-"""Inputs of which nothing is copied while a cell trains."""
 
 
 def cells_of(frame: pd.DataFrame) -> list[Cell]:

@@ -1,1 +1,1 @@
-"""What the two networks learned: measures of trained parameters and images. Arrays in, arrays out; no files."""
+"""What the two networks learned: measures of trained parameters and images."""

@@ -22,6 +22,9 @@ BATCH = 256
 CPU_SLICE = 16
 """Examples that a CPU computes at a time: their activations stay in its cache, which is twice as fast as a batch's."""
 
+CONSTANT = 1e-5
+"""A feature whose deviations from its mean stay below this share of its size is constant: float32 rounds at 1e-7."""
+
 LOGITS = "logits"
 """Name of the last layer, beside the names of the activations."""
 

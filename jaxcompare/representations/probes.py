@@ -6,11 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxcompare.representations.forward import CONSTANT
+
 ALPHAS = tuple(10.0**exponent for exponent in range(-1, 6))
 """Penalties that each class's is chosen from, by leave-one-out squared error on the training examples."""
-
-CONSTANT = 1e-5
-"""A feature whose deviation is below this share of its size is constant: float32 rounds at 1e-7."""
 
 
 class Probe(NamedTuple):

@@ -15,10 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxcompare.representations.forward import Params, layers_of, map_examples
-
-CONSTANT = 1e-5
-"""A feature whose deviations from its mean stay below this share of its size is constant: float32 rounds at 1e-7."""
+from jaxcompare.representations.forward import CONSTANT, Params, layers_of, map_examples
 
 NOT_FINITE = "activations must be finite to be compared: leave out networks that diverged"
 

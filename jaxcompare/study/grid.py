@@ -21,7 +21,7 @@ DEFAULT: list[tuple[CellEngine, CellInput]] = [
 ]
 """In the order of a table."""
 
-ON_GPUS: list[tuple[CellEngine, CellInput]] = [
+MORE_ON_GPUS: list[tuple[CellEngine, CellInput]] = [
     ("eager", "host"),
     ("eager", "arrays"),
     ("step", "recipe"),
@@ -92,7 +92,7 @@ def build_grid(axes: Axes, *, gpu: bool, tuned: Sequence[Cell] | None = None) ->
     Raises:
         InputError: no engine that is measured can carry a control.
     """
-    default, cells = DEFAULT + (ON_GPUS if gpu else []), []
+    default, cells = DEFAULT + (MORE_ON_GPUS if gpu else []), []
     guesses = [] if tuned is not None else OPPONENTS_ON_GPUS if gpu else OPPONENTS_ON_CPUS
     stages = [] if axes.engines or axes.inputs else STAGES_ON_GPUS if gpu else STAGES_ON_CPUS
     opponents, of_float32 = (
