@@ -35,6 +35,7 @@ SHARED = (
     "longer_runs",
     "peers",
     "predictions",
+    "progress",
     "training_runs",
 )
 SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.py") if path.stem not in SHARED)
