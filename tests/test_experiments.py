@@ -25,20 +25,7 @@ from jaxcompare.records import Prediction, load_records
 from jaxcompare.training.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[1]
-SHARED = (
-    "console",
-    "estimate",
-    "grid",
-    "guard",
-    "hosts",
-    "jobs",
-    "longer_runs",
-    "peers",
-    "predictions",
-    "progress",
-    "training_runs",
-)
-SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.py") if path.stem not in SHARED)
+SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.py") if "__main__" in path.read_text())
 MODELS = ("cnn", "vit")
 TINY = ["--dataset", "digits", "--image-size", "8", "--train-size", "40", "--batch-size", "32", "--epochs", "1"]
 
