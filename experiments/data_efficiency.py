@@ -44,7 +44,7 @@ class Args:
     """Numbers of training images."""
     budget: Literal["epochs", "steps"] = "epochs"
     """What every size gets the same of: EPOCHS passes over its images, as in the recipe, or optimiser steps, as many as
-    EPOCHS passes over the largest size take, so that less data is not fewer updates too."""
+    EPOCHS passes over the largest size take, so that less data is not fewer steps too."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     training: TrainingConfig = dataclasses.field(default_factory=lambda: TrainingConfig(epochs=10))
     execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)

@@ -57,15 +57,17 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         _check_address(coordinator, serves=process == 0)
     flag = "--coordinator" if coordinator else "--distributed"
     late = f"{flag}: the processes did not meet within {MEET_S} s"
-    undo = compat.when_aborted(lambda: _end_now(f"{late}; are all of them started, each once?", 2))
+    ending = f"{late}; are all of them started, each once?", 2
+    undo = compat.when_aborted(lambda: _end_now(*ending))
     try:
         _company = _Company(*compat.join_processes(coordinator, processes, process, MEET_S))
     except Exception as error:
-        raise InputError(f"{late} ({' '.join(str(error).split())[:150]})") from None
-    finally:
         undo()
+        raise InputError(f"{late} ({' '.join(str(error).split())[:150]})") from None
     if _company.process:
-        compat.when_aborted(lambda: _end_now("process 0 has ended; the same commands go on"))
+        ending = "process 0 has ended; the same commands go on", 1
+    else:
+        undo()
     for task in (_listen, _judge):
         threading.Thread(target=task, args=(_company,), daemon=True).start()
     return _company.process

@@ -93,7 +93,7 @@ class RunRecord:
     compile_times: Phases
     """Seconds to trace, lower and compile each program, and whether it came from the cache; empty for PyTorch eager."""
     execution: dict[str, Any]
-    """What the run's config leaves open about its execution: seeds in the program, lowerings, slices, memory."""
+    """What the run's config leaves open about its execution: seeds in the program, lowerings, micro-batches, memory."""
     environment: dict[str, Any]
     git_commit: str | None
     started_at: str

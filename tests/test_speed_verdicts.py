@@ -33,11 +33,11 @@ def test_a_verdict_of_what_was_tuned_has_that_without_options_beside_it():
     tuned = dataclasses.replace(EAGER, options=("channels-last", "fused"))
     (line,) = verdict_lines(speed(study({EAGER: 100.0, tuned: 40.0, STEP: 50.0})))
     assert "JAX's best time over PyTorch's best: 1.25" in line
-    assert "; default options 0.50." in line
-    assert "default options" not in verdict_lines(speed(study({EAGER: 100.0, STEP: 50.0})))[0]
+    assert "; without options 0.50." in line
+    assert "without options" not in verdict_lines(speed(study({EAGER: 100.0, STEP: 50.0})))[0]
     bare = {dataclasses.replace(cell, control="no-dropout"): 60.0 for cell in (EAGER, STEP)}
     (line,) = verdict_lines(speed(study({EAGER: 100.0, STEP: 50.0} | bare)))
-    assert "; no dropout 1.00, undecided" in line
+    assert "; without dropout 1.00, undecided" in line
 
 
 def test_other_work_beside_any_ratio_of_a_verdict_is_said():

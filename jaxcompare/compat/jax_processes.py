@@ -47,11 +47,11 @@ def when_aborted(end: Callable[[], object]) -> Callable[[], None]:
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
     _at_abort.append(handler(lambda number: end()))
     libc = ctypes.CDLL(None)
-    libc.signal.argtypes = [ctypes.c_int, handler]
-    libc.signal(signal.SIGABRT, _at_abort[-1])
+    libc.signal.argtypes, libc.signal.restype = [ctypes.c_int, handler], handler
+    handled = libc.signal(signal.SIGABRT, _at_abort[-1])
 
     def undo() -> None:
-        libc.signal(signal.SIGABRT, handler())
+        libc.signal(signal.SIGABRT, handled)
         os.dup2(written, 2)
         sys.stderr = before
 

@@ -59,7 +59,7 @@ def _roof(axes: Axes, whole_study: pd.DataFrame, frame: pd.DataFrame) -> None:
             axes.errorbar(x, y, yerr=errors, markersize=7, capsize=2, label=label, markerfacecolor=fill, **style)
     log_scale(axes, "xy")
     axes.set(
-        xlabel="FLOP a byte, by formula (log scale; a model's points side by side)",
+        xlabel="FLOP per byte, by formula (log scale; a model's points side by side)",
         ylabel="GFLOP/s, by formula (log scale)",
         xlim=ends,
     )

@@ -62,7 +62,7 @@ ALLOCATOR: Columns = CELL | {
     "Over the best of PyTorch": ("here", ratio_text),
     "The same, second setting": ("there", ratio_text),
     "Change": ("change", ratio_text),
-    "Page faults an epoch": ("faults_here", number(",.0f")),
+    "Page faults per epoch": ("faults_here", number(",.0f")),
     "Page faults, second setting": ("faults_there", number(",.0f")),
 }
 
@@ -82,16 +82,16 @@ MACHINE: Columns = CELL | {
     "Allocator, MB": ("allocator_bytes", number(",.0f", 1e-6)),
     "XLA's plan, MB": ("plan_bytes", number(",.0f", 1e-6)),
     "Process, MB": ("process_bytes", number(",.0f", 1e-6)),
-    "Page faults an epoch": ("page_faults", number(",.0f")),
+    "Page faults per epoch": ("page_faults", number(",.0f")),
     "Waits, %": ("input_wait", number(".0f", 100)),
-    "Energy, mJ an image": ("image_energy_j", number(".2f", 1e3)),
+    "Energy, mJ per image": ("image_energy_j", number(".2f", 1e3)),
 }
 
 COST_ROWS = {
     "forward_flops": "Forward, MFLOP",
     "training_flops": "Training, MFLOP",
     "training_bytes": "Training, MB",
-    "intensity": "Intensity, FLOP a byte",
+    "intensity": "Intensity, FLOP per byte",
 }
 
 COSTS: Columns = {
