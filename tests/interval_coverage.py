@@ -122,7 +122,7 @@ KINDS: dict[str, tuple[Callable[[Draw], bool | None], float]] = {
     "where the lead changes, 5 seeds, power laws": (crossover, 95),
     "exponent of a power law, 5 seeds": (exponent, 95),
     "forecast of the largest of 5 sizes, 5 seeds": (forecast, 95),
-    "alike within a margin, 5 seeds: not shown at the margin": (equivalence, 95),
+    "equivalent within a margin, 5 seeds: not shown at the margin": (equivalence, 95),
     "ratio of medians, 5 repeats": (ratio, 95),
     "share of a stage, 5 repeats": (a_share, 95),
     "change of a ratio between two studies, 5 repeats each": (a_change, 95),

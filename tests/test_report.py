@@ -112,7 +112,7 @@ def test_times_say_which_runs_they_are_of():
     for records, expected in (
         (pooled, "training only. ³"),
         (away, "training only, of seed 42 on 2 cores of another. ³"),
-        (shared, "training only, a share of 2 seeds. ³"),
+        (shared, "training only, per seed (2 in one program). ³"),
     ):
         assert expected in comparison_table(per_run(to_frame(records))).notes[1]
 

@@ -1,4 +1,4 @@
-"""Whether two ways of training learn alike, within a margin."""
+"""Whether two ways of training are equivalent in accuracy, within a margin."""
 
 import dataclasses
 from itertools import product
@@ -24,7 +24,7 @@ AGREEMENTS = (
     (Arm("jax", "host"), Arm("torch", "host"), 2.0),
     (Arm("jax", "device"), Arm("jax", "host"), 1.5),
 )
-"""What must learn alike, and within how many points of accuracy."""
+"""What must be equivalent, and within how many points of accuracy."""
 
 
 def recipes(runs: pd.DataFrame) -> list[pd.DataFrame]:

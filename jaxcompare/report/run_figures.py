@@ -97,11 +97,11 @@ def _accuracy_by_seconds(axes: Axes, efficiency: Efficiency) -> None:
         axes.errorbar(seconds, means, yerr=reach, **style)
         for size, x, y in zip(seconds.index, seconds, means, strict=True):
             axes.annotate(f"{size:,}", (x, y), (5, -10), textcoords="offset points", fontsize=7)
-    share = f", share of {timed.shared_by} seeds" if timed.shared_by > 1 else ""
+    of_one = f" per seed ({timed.shared_by} in one program)" if timed.shared_by > 1 else ""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    label = f"seconds in epochs, compilation excluded{share} (log scale)"
+    label = f"seconds in epochs{of_one}, compilation excluded (log scale)"
     timed_sizes = (
         f" ({len(sweep.seconds)} of {len(sweep.sizes)} sizes)" if len(sweep.seconds) < len(sweep.sizes) else ""
     )
@@ -188,7 +188,7 @@ def _time_bars(axes: Axes, runs: pd.DataFrame) -> None:
         say_instead(axes, "Time per epoch", NO_TIMES)
         return
     seeds = timed.shared_by.iloc[0]
-    label = f"seconds, share of {seeds} seeds" if seeds > 1 else "seconds"
+    label = f"seconds per seed ({seeds} in one program)" if seeds > 1 else "seconds"
     some = (
         f", {timed.seed.nunique()} of {runs.seed.nunique()} seeds" if timed.seed.nunique() < runs.seed.nunique() else ""
     )

@@ -196,7 +196,7 @@ AGREEMENT: Columns = {
 
 
 def agreement_table(runs: pd.DataFrame) -> Table:
-    """Mean best accuracies of two kinds of runs, and whether they are shown to be alike within a margin; see
+    """Mean best accuracies of two kinds of runs, and whether they are shown to be equivalent within a margin; see
     `agreements`, for errors too."""
     rows = agreements(runs)
     columns = {
