@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import synthetic
 
 from jaxcompare.analysis.representations import COLUMNS
 
@@ -83,6 +84,9 @@ def write(folder, *, favour=1, identified=1.0, positions=None):
     }
     np.savez(folder / "pictures.npz", **pictures, **maps)
     study = {
+        "runs": [{"model": m, "seed": s, "train_images": 100, "git_commit": "of runs"} for m, s, t in networks if t],
+        "git_commit": "of the study",
+        "environment": synthetic.run("cnn", 100, 1, 0.5).environment,
         "dataset": "tiny",
         "data_fingerprint": "0" * 64,
         "class_names": ["cat", "dog", "$x_1$"],

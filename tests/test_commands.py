@@ -5,11 +5,13 @@ import shlex
 
 import pytest
 import synthetic
+import synthetic_representations
 
 import console
 import data_efficiency
 import framework_agreement
 import full_comparison
+import representations
 from jaxcompare.config import DataConfig
 from jaxcompare.records import save_records
 from jaxcompare.report.commands import training_commands
@@ -88,3 +90,12 @@ def test_each_recipe_has_a_folder_of_its_own(tmp_path):
     assert "--out" not in own
     assert "--train-size None --models cnn" in other
     assert other.endswith("--out runs/framework_agreement_2")
+
+
+def test_what_was_learned_has_the_command_of_its_runs(tmp_path):
+    same = {"git_commit": "of runs", "data_fingerprint": "0" * 64, "dataset_title": "tiny"}
+    runs = [dataclasses.replace(run, **same) for run in synthetic.comparison(seeds=2)]
+    save_records(tmp_path / "runs" / "runs.jsonl", runs)
+    results = gather([tmp_path / "runs", synthetic_representations.write(tmp_path / "learned")])
+    *_, learned = list_commands(results)
+    assert parse(learned, representations).runs == full_comparison.Args().out

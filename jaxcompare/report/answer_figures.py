@@ -36,16 +36,19 @@ def robustness_figure(study: Representations) -> Figure:
 
 def disagreement_figure(study: Representations) -> Figure:
     """Figure 17: confusions of the CNN less the ViT's, accuracy by class, and error consistency."""
-    figure, (confusion, classes, kappa) = panels(3, 4.7, 4.6)
+    figure, (confusion, classes, kappa) = panels(3, 4.9, 5.6)
     names = study.study["class_names"]
     _confusions(confusion, study.frames["confusion"], names)
     of = study.frames["classes"]
     labels = sorted(of.label.unique())
     for index, (seed, rows) in enumerate(of.groupby("seed")):
         reach = 100 * np.array([rows.difference - rows.low, rows.high - rows.difference])
-        places = np.searchsorted(labels, rows.label) + 0.25 * (index - (len(study.seeds) - 1) / 2)
+        places = np.searchsorted(labels, rows.label) + 0.7 * ((index + 0.5) / len(study.seeds) - 0.5)
         style = {"marker": "os^Dv"[index % 5], "color": f"{0.25 * (index % 3)}", "label": f"seed {seed}"}
         classes.errorbar(100 * rows.difference, places, xerr=reach.clip(0), ls="", capsize=2, markersize=4, **style)
+    for place in range(0, len(labels), 2):
+        classes.axhspan(place - 0.5, place + 0.5, color="0.93", zorder=0)
+    classes.set_ylim(-0.5, len(labels) - 0.5)
     classes.legend(fontsize=8)
     classes.axvline(0, color="black", linestyle=":", linewidth=1)
     classes.set_yticks(range(len(labels)), [names[label] for label in labels], parse_math=False)
@@ -84,9 +87,8 @@ def _kappas(axes: Axes, pairs: dict[str, pd.Series]) -> None:
     for place, (name, values) in enumerate(pairs.items()):
         _, colour, hatch = styles[name]
         axes.bar(place, values.mean(), color=colour, hatch=hatch, edgecolor="white", width=0.55)
-        axes.plot(
-            place + 0.06 * (np.arange(len(values)) - (len(values) - 1) / 2), values, "o", color="black", markersize=3
-        )
+        places = place + 0.5 * ((np.arange(len(values)) + 0.5) / len(values) - 0.5)
+        axes.plot(places, values, "o", color="black", markersize=3)
         axes.annotate(f"{values.mean():.2f}", (place, values.max()), (0, 5), textcoords="offset points", ha="center")
     axes.set_xticks(range(len(pairs)), [styles[name][0] for name in pairs])
     axes.margins(x=0.25, y=0.12)

@@ -38,7 +38,7 @@ MACHINES: Columns = {
     "Machine": ("machine", str),
     "Versions": ("versions", str),
     "Commit": ("git_commit", str),
-    "Begun (UTC)": ("days", lambda days: " to ".join(dict.fromkeys((min(days), max(days))))),
+    "Begun (UTC)": ("days", lambda days: " to ".join(dict.fromkeys([*days[:1], *days[-1:]])) or "-"),
 }
 
 
@@ -92,12 +92,16 @@ def _machines_table(results: Results) -> Table:
             {"experiment": "training speed", "environment": environment_of(row), **row[about]}
             for _, row in timed.iterrows()
         ]
+    if results.learned:
+        study = results.learned.study
+        at = {"experiment": "representations", "environment": study["environment"], "git_commit": study["git_commit"]}
+        rows += [at | {"seed": run["seed"], "train_images": run["train_images"]} for run in study["runs"]]
     if not rows:
         return Table((), [], [])
     of = pd.DataFrame(rows, columns=["experiment", "environment", "seed", *about])
     of = of.fillna({"git_commit": "not known"}).astype({"seed": "Int64"})
     of["machine"], of["versions"] = of.environment.map(device_text), of.environment.map(versions_text)
-    kinds = of.assign(days=of.started_at.str[:10]).groupby(
+    kinds = of.assign(days=of.started_at.astype("string").str[:10]).groupby(
         ["experiment", "machine", "versions", "git_commit"], sort=False
     )
     columns = ["train_images", "seed", "days"]
@@ -139,4 +143,7 @@ def list_commands(results: Results) -> list[str]:
             at = f"  # commit {short_commit(commit)}" if several and commit in set(results.runs.git_commit) else ""
             for _, alike in of.groupby(of.first_of_epochs.notna(), sort=False):
                 lines += [line + out + at for line in training_commands(alike, comparisons.get(commit, "FOLDER"))]
+    if results.learned and (of := comparisons.get(results.learned.study["runs"][0]["git_commit"])):
+        place = " --data-dir DIR" if results.compared.config.iloc[0].data.dataset == "folder" else ""
+        lines.append(f"python experiments/representations.py --runs {of}{place}")
     return lines + (speed_commands(results.speed) if results.speed else [])
