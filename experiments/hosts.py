@@ -83,23 +83,26 @@ def begin(args: Args, holds: str) -> Args:
         holds: the experiment's own file of records.
 
     Raises:
-        InputError: they do not meet, or were given different commands, versions or numbers of devices.
+        InputError: they do not meet, or were given different commands, versions or devices.
     """
     if not args.cluster.are_several:
         return args
     import jax
 
-    from jaxcompare.measure.environment import git_commit, start_jax
+    from jaxcompare.measure.environment import cpu_kind, git_commit, package_versions, start_jax
     from jaxcompare.measure.runtime import configure_jax
 
     configure_jax(deterministic=args.execution.deterministic)
     process = peers.join(args.cluster.coordinator, args.cluster.processes, args.cluster.process)
-    peers.agree(dict(flags_of(args)) | {"commit": str(git_commit()), "jax": jax.__version__})
+    peers.agree(dict(flags_of(args)) | {"commit": str(git_commit())} | package_versions())
     if process == 0:
         console.check_out(args.out, holds, fresh=args.keep.fresh)
     with unheard():
         start_jax()
-        peers.agree({"devices of a process": str(jax.local_device_count())})
+        # Each computes the parameters for itself: on other hardware they would drift apart, and nobody would see it.
+        kind = jax.local_devices()[0].device_kind
+        place = {"device": cpu_kind() if kind == "cpu" else kind, "devices of a process": str(jax.local_device_count())}
+        peers.agree(place, peers.MEET_S)
         content = compat.broadcast(pack(args.out) if process == 0 and not args.keep.fresh else b"")
     if process == 0:
         return args

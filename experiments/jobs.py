@@ -1,15 +1,14 @@
 """Starting and following a command's jobs: processes on this machine, or an array on a Slurm cluster, by submitit."""
 
 import contextlib
-import functools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import guard
 from jaxcompare.config import InputError
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 Executor = Literal["local", "slurm"]
 POLL_S = 0.5
 NO_LIMIT_MIN = 10**6
-TIMEOUTS = 1000
-"""How often a job may need more than its time limit."""
 
 
 class Job:
@@ -103,98 +100,89 @@ def run(
     # Where jobs find this module.
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    try:
-        executor = submitit.AutoExecutor(out / "jobs" / "logs", where, slurm_max_num_timeout=TIMEOUTS)
-    except RuntimeError:
-        raise InputError("--executor slurm: there is no srun here; run this where sbatch works") from None
     if where == "slurm":
-        check_accounting()
+        from slurm import Array
+
         options = {name: value if equals else True for name, equals, value in (one.partition("=") for one in slurm)}
-        array = start_on_slurm(executor, names, at_once, time_limit, options, alone)
-        return follow(names, lambda name, place: array[name], len(names))
+        limits = {"at_once": at_once, "time_limit": time_limit, "alone": alone}
+        return follow(names, Array(names, out / "jobs", options, **limits), len(names))
     gpus = visible_gpus()
+    places = 1 if alone else at_once or max(1, len(gpus))
+    executor = submitit.AutoExecutor(out / "jobs" / "logs", "local")
     executor.update_parameters(timeout_min=NO_LIMIT_MIN)
-    start = functools.partial(start_here, executor, gpus)
-    return follow(names, start, 1 if alone else at_once or max(1, len(gpus)))
-
-
-def check_accounting() -> None:
-    """Refuse a cluster where nobody could say that a job was killed: submitit asks Slurm's accounting alone."""
-    try:
-        subprocess.run(["sacct", "--noheader", "--allocations"], check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error.strerror)
-        why = (said.strip().splitlines() or ["exit status 1"])[-1]
-        raise InputError(
-            f"--executor slurm: sacct fails here ({why}), and how a job ended is read from it; run each --job by sbatch"
-        ) from None
+    return follow(names, Here(executor, gpus, shared=places > len(gpus)), places)
 
 
 Started: TypeAlias = "submitit.Job[tuple[int, str]]"
 
 
-def start_on_slurm(
-    executor: "submitit.AutoExecutor",
-    names: Sequence[str],
-    at_once: int | None,
-    time_limit: int,
-    options: Mapping[str, str | bool],
-    alone: bool,
-) -> dict[str, Started]:
-    """All jobs as an array, by name."""
-    from submitit.core.utils import FailedJobError
+class Starter(Protocol):
+    """What starts a command's jobs."""
 
-    executor.update_parameters(
-        name="jaxcompare",
-        timeout_min=time_limit,
-        slurm_array_parallelism=at_once or len(names),
-        slurm_additional_parameters={"requeue": True, **options},
-        # Since Slurm 22.05 srun does not take over what the job was given.
-        slurm_setup=['[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'],
-        **({"slurm_exclusive": True} if alone else {}),
-    )
-    try:
-        with executor.batch():
-            jobs = {name: executor.submit(Job(command_of(name), None)) for name in names}
-    except FailedJobError as error:
-        reason = (str(error).strip().splitlines() or ["it says nothing"])[-1]
-        raise InputError(f"--slurm: sbatch refuses the jobs ({reason})") from None
-    array = next(iter(jobs.values())).job_id.partition("_")[0]
-    print(f"{len(jobs)} jobs are in Slurm's queue, as array {array}", flush=True)
-    return jobs
+    def start(self, name: str, place: int) -> Started:
+        """A job, in a place that is free."""
+        ...
+
+    def cancel(self) -> None:
+        """End all that have not ended."""
+        ...
 
 
-def start_here(executor: "submitit.AutoExecutor", gpus: Sequence[str], name: str, place: int) -> Started:
-    """A job as a process of this machine, with the GPU of its place."""
-    # submitit hides all GPUs from a local job that asks for none.
-    gpu = gpus[place % len(gpus)] if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
-    words = ["env", *(["-u", "CUDA_VISIBLE_DEVICES"] if gpu is None else [f"CUDA_VISIBLE_DEVICES={gpu}"])]
-    print(f"{name}: begun", flush=True)
-    return executor.submit(Job([*words, *command_of(name)], os.getpid()))
+class Here:
+    """Jobs as processes of this machine.
+
+    Args:
+        gpus: each job has that of its place.
+        shared: several may have one.
+    """
+
+    def __init__(self, executor: "submitit.AutoExecutor", gpus: Sequence[str], *, shared: bool):
+        self.executor, self.gpus, self.shared = executor, gpus, shared
+        self.started: list[Started] = []
+
+    def start(self, name: str, place: int) -> Started:
+        # submitit hides all GPUs from a local job that asks for none.
+        gpu = self.gpus[place % len(self.gpus)] if self.gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
+        words = ["env", *(["-u", "CUDA_VISIBLE_DEVICES"] if gpu is None else [f"CUDA_VISIBLE_DEVICES={gpu}"])]
+        # By default the first of a GPU takes three quarters of its memory.
+        words += ["XLA_PYTHON_CLIENT_PREALLOCATE=false"] if self.gpus and self.shared else []
+        self.started.append(self.executor.submit(Job([*words, *command_of(name)], os.getpid())))
+        return self.started[-1]
+
+    def cancel(self) -> None:
+        for job in self.started:
+            if not job.done():
+                job.cancel(check=False)
 
 
-def follow(names: Sequence[str], start: Callable[[str, int], Started], places: int) -> dict[str, str]:
-    """Start each job in the first place that is free, until all have ended: why those failed that did."""
+def follow(names: Sequence[str], starter: Starter, places: int) -> dict[str, str]:
+    """Start each job in the first place that is free, until all have ended: why those failed that did. If this is
+    interrupted or fails, the jobs end."""
     waiting, free = list(names), list(range(places))
     running: dict[str, tuple[Started, int]] = {}
+    begun: set[str] = set()
     failed: dict[str, str] = {}
     try:
         while waiting or running:
             while waiting and free:
                 name, place = waiting.pop(0), free.pop(0)
-                running[name] = start(name, place), place
-            for name in [name for name, (job, _) in running.items() if job.done()]:
-                job, place = running.pop(name)
+                running[name] = starter.start(name, place), place
+            for name, (job, place) in list(running.items()):
+                if name not in begun and job.state == "RUNNING":
+                    begun.add(name)
+                    print(f"{name}: begun", flush=True)
+                if not job.done():
+                    continue
+                del running[name]
                 free.append(place)
                 if reason := why_failed(job):
                     failed[name] = reason
                 ended = len(names) - len(waiting) - len(running)
                 print(f"[{ended}/{len(names)}] {name}: {f'failed: {reason}' if reason else 'complete'}", flush=True)
             time.sleep(POLL_S)
-    except KeyboardInterrupt:
+    except BaseException:
         guard.hold_interrupts()
-        for job, _ in running.values():
-            job.cancel(check=False)
+        starter.cancel()
         end = time.monotonic() + guard.GRACE_S
         while time.monotonic() < end and not all(job.done() for job, _ in running.values()):
             time.sleep(POLL_S)

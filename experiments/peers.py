@@ -18,6 +18,8 @@ from jaxcompare.config import InputError
 
 MEET_S = 45
 """Within this all have to be there."""
+AGREE_S = 10
+"""How long one may then take to say what it was given."""
 SILENT_S = 15
 """Without a sign for as long, a process is taken for dead."""
 READ_S = 600
@@ -25,6 +27,8 @@ READ_S = 600
 SAVE_S = 5
 """What is left to save when another process has ended."""
 POLL_S = 0.5
+FAILURES = 4
+"""So often in a row the store may fail before process 0, which serves it, is taken to have ended."""
 
 LOST = "another process of this run has ended; the same commands go on"
 
@@ -53,17 +57,20 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         InputError: they do not meet.
     """
     global _company
+    end = time.monotonic() + MEET_S
     if coordinator is not None:
-        _check_address(coordinator, serves=process == 0)
+        _check_address(coordinator, end, serves=process == 0)
     flag = "--coordinator" if coordinator else "--distributed"
     late = f"{flag}: the processes did not meet within {MEET_S} s"
     ending = f"{late}; are all of them started, each once?", 2
     undo = compat.when_aborted(lambda: _end_now(*ending))
     try:
-        _company = _Company(*compat.join_processes(coordinator, processes, process, MEET_S))
+        left = max(1, round(end - time.monotonic()))
+        _company = _Company(*compat.join_processes(coordinator, processes, process, left))
     except Exception as error:
         undo()
-        raise InputError(f"{late} ({' '.join(str(error).split())[:150]})") from None
+        what = late if time.monotonic() > end - 1 else f"{flag}: the processes cannot meet"
+        raise InputError(f"{what} ({' '.join(str(error).split())[:150]})") from None
     if _company.process:
         ending = "process 0 has ended; the same commands go on", 1
     else:
@@ -73,8 +80,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     return _company.process
 
 
-def _check_address(coordinator: str, *, serves: bool) -> None:
-    """Find what is wrong with it before JAX does, which has many lines for it."""
+def _check_address(coordinator: str, end: float, *, serves: bool) -> None:
+    """Find what is wrong with it before JAX does, which has many lines for it; at `end`, by `time.monotonic`, too."""
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
         raise InputError(f"--coordinator {coordinator}: is no HOST:PORT, for example node1:1234")
@@ -84,7 +91,6 @@ def _check_address(coordinator: str, *, serves: bool) -> None:
         except OSError as error:
             reason = f"port {port} cannot be served here ({error.strerror}); give another"
             raise InputError(f"--coordinator {coordinator}: {reason}") from None
-    end = time.monotonic() + MEET_S
     while True:
         try:
             return socket.create_connection((host, int(port)), timeout=5).close()
@@ -95,7 +101,7 @@ def _check_address(coordinator: str, *, serves: bool) -> None:
         time.sleep(POLL_S)
 
 
-def agree(values: Mapping[str, str], within_s: float = MEET_S) -> None:
+def agree(values: Mapping[str, str], within_s: float = AGREE_S) -> None:
     """Raise InputError in every process if one has other values of these names than process 0, or none in time."""
     if not _company:
         return
@@ -118,7 +124,10 @@ def why(error: BaseException) -> str:
     """Of another process's making: one line for this one's error. Empty: it is this one's own."""
     if not _company:
         return ""
-    return _company.reason or (LOST if compat.is_lost_peer(error) else "")
+    lost = compat.is_lost_peer(error)
+    if lost and not _company.reason:
+        time.sleep(2 * POLL_S)  # it may be about to say why
+    return _company.reason or (LOST if lost else "")
 
 
 def leave() -> None:
@@ -148,13 +157,17 @@ def fail(line: str, status: int) -> None:
 def _listen(company: _Company) -> None:
     """Say that this process lives, and hear what the others say."""
     seen: dict[str, tuple[str, float]] = {}
-    beat = 0
+    beat = failures = 0
     while not company.leaving.wait(POLL_S):
         beat += 1
         try:
             compat.store_set(f"alive/{company.process}", str(beat))
             said, signs = compat.store_list("ended"), compat.store_list("alive")
+            failures = 0
         except Exception:
+            failures += 1
+            if failures < FAILURES:
+                continue
             said, signs = {"0": "has ended; the same commands go on"}, {}
         company.heard = now = time.monotonic()
         seen |= {process: (sign, now) for process, sign in signs.items() if seen.get(process, ("", 0))[0] != sign}

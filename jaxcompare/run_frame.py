@@ -1,6 +1,7 @@
 """Training runs as a data frame, a row a run and epoch: what every comparison of runs is computed from."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ RUN: dict[str, Callable[[RunRecord], Any]] = {
     "compiled": lambda r: r.compiled,
     "shared_by": lambda r: r.execution.get("seeds", 1),
     "devices": lambda r: r.execution.get("devices", 1),
+    "processes": lambda r: r.execution.get("processes", 1),
     "cpu": lambda r: r.environment["cpu"],
     "cpu_cores": lambda r: r.environment["cpu_cores"],
     "device": lambda r: r.environment["device"],
@@ -53,15 +55,27 @@ def to_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     """A row a run and epoch, in the order of the records; a run without an epoch has one row, of epoch 0 and NaN.
 
     Accuracies are fractions, times seconds; docs/records.md has every column. Times are those
-    of `History.times_alone`.
+    of `History.times_alone`, NaN where a run that was stopped went on with other devices.
     """
     rows: list[dict[str, Any]] = []
     for run, record in enumerate(records):
         constant = {"run": run, **{name: value(record) for name, value in RUN.items()}}
-        series = vars(record.history) | {"epoch_time_s": record.history.times_alone(constant["shared_by"])}
+        series = vars(record.history) | {"epoch_time_s": _times(record)}
         epochs = [dict(zip(series, values, strict=True)) for values in zip(*series.values(), strict=True)]
         rows += [constant | {"epoch": i, **values} for i, values in enumerate(epochs, 1)] or [constant | {"epoch": 0}]
     return pd.DataFrame(rows, columns=["run", *RUN, *SERIES]).astype(dict.fromkeys(SERIES[1:], "float64"))
+
+
+def _times(record: RunRecord) -> list[float]:
+    """Of each epoch in seconds."""
+    there = {"devices": RUN["devices"](record), "processes": RUN["processes"](record)}
+    alone = record.history.times_alone(RUN["shared_by"](record))
+    times = list(alone)
+    for resumed in record.execution.get("resumed", []):
+        after = resumed["after_epoch"]
+        as_begun = all(resumed.get(name, value) == value for name, value in there.items())
+        times[after:] = alone[after:] if as_begun else [math.nan] * len(alone[after:])
+    return times
 
 
 def per_run(frame: pd.DataFrame) -> pd.DataFrame:

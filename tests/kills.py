@@ -42,12 +42,16 @@ SHAPES: dict[str, list[str]] = {
         "data_efficiency.py", *DIGITS, "--sizes", "60", "120", "240", "480", "--seeds", "2", "--epochs", "3",
         "--checkpoint-every", "0",
     ],
+    "jobs": [
+        "data_efficiency.py", *DIGITS, "--sizes", "60", "120", "--seeds", "5", "--epochs", "3",
+        "--checkpoint-every", "0", "--executor", "local", "--at-once", "2", "--seeds-per-job", "1",
+    ],
     "training_speed": [
         "training_speed.py", *DIGITS, "--train-size", "64", "--batch-sizes", "32", "--engines", "eager", "step",
         "--no-details", "--repeats", "2",
     ],
 }  # fmt: skip
-"""Commands by name: each engine and input, several seeds in a program, many short runs, many cells."""
+"""Commands by name: each engine and input, several seeds in a program, many short runs, 20 jobs, many cells."""
 
 PROGRESS = (" epoch ", "[")
 """What a line has, or begins with, after which something more is done."""
@@ -89,7 +93,7 @@ class Command:
 
 def finished(out: Path) -> set[str]:
     """Lines of records that must not change any more."""
-    lines = [line for path in out.glob("*.jsonl") for line in path.read_text().splitlines()]
+    lines = [line for path in out.rglob("*.jsonl") for line in path.read_text().splitlines()]
     return {line for line in lines if json.loads(line).get("status", "complete") == "complete"}
 
 
@@ -109,7 +113,8 @@ def outcome(out: Path) -> set[str]:
     return {
         *(json.dumps(without_times(json.loads(line)), sort_keys=True) for line in finished(out)),
         *(f"{path.name} {sha256(path.read_bytes()).hexdigest()}" for path in out.glob("weights/*")),
-        *(str(path.relative_to(out)) for path in out.rglob("*")),
+        # A job's logs are named by its process.
+        *(str(path.relative_to(out)) for path in out.rglob("*") if path.parent.name != "logs"),
     }
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
 import data_efficiency
@@ -20,7 +19,7 @@ import grid
 import guard
 import jobs
 import training_speed
-from jaxcompare.config import DataConfig, InputError, RunConfig, TrainingConfig
+from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
 from jaxcompare.records import load_records
 
 ROOT = Path(__file__).parents[1]
@@ -95,40 +94,6 @@ def make_commands(folder, monkeypatch, **bodies):
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
-def test_slurm_is_given_an_array_of_jobs_that_may_be_put_into_the_queue_again(tmp_path, monkeypatch, capsys):
-    make_commands(tmp_path, monkeypatch, srun="", sbatch=f"cp $1 {tmp_path}/script; echo Submitted batch job 77")
-    executor, options = submitit.AutoExecutor(tmp_path / "logs", "slurm"), {"partition": "gpu", "exclusive": True}
-    given = jobs.start_on_slurm(executor, ["a", "b"], 1, 30, options, False)
-    assert {name: job.job_id for name, job in given.items()} == {"a": "77_0", "b": "77_1"}
-    assert "2 jobs are in Slurm's queue, as array 77" in capsys.readouterr().out
-    script = (tmp_path / "script").read_text()
-    for line in ("requeue", "partition=gpu", "exclusive", "array=0-1%1", "time=30"):
-        assert f"#SBATCH --{line}\n" in script
-    assert script.index("export SRUN_CPUS_PER_TASK=") < script.index("\nsrun ")
-
-
-def test_what_sbatch_refuses_is_one_line(tmp_path, monkeypatch):
-    make_commands(tmp_path, monkeypatch, srun="", sbatch="echo no such partition >&2; exit 1")
-    executor = submitit.AutoExecutor(tmp_path / "logs", "slurm")
-    with pytest.raises(InputError, match=r"--slurm: sbatch refuses the jobs \(no such partition\)"):
-        jobs.start_on_slurm(executor, ["a"], None, 30, {}, False)
-
-
-@pytest.mark.parametrize(
-    ("sacct", "reason"),
-    [
-        ("echo Slurm accounting storage is disabled >&2; exit 1", "Slurm accounting storage is disabled"),
-        (None, "No such file or directory"),
-    ],
-)
-def test_slurm_without_accounting_is_refused(sacct, reason, fail_script, monkeypatch, tmp_path):
-    """There nobody would say that a job was killed."""
-    make_commands(tmp_path, monkeypatch, srun="", **({} if sacct is None else {"sacct": sacct}))
-    monkeypatch.setenv("PYTHONPATH", "")
-    error = fail_script(data_efficiency, "--executor", "slurm", "--out", tmp_path / "out")
-    assert f"sacct fails here ({reason})" in error
-
-
 # How they are followed.
 
 
@@ -137,8 +102,10 @@ class Ended:
 
     paths = SimpleNamespace(stderr="log.err")
 
+    state = "RUNNING"
+
     def __init__(self, status=0, line="", error=None):
-        self.outcome, self.error, self.cancelled = (status, line), error, False
+        self.outcome, self.error = (status, line), error
 
     def done(self):
         return True
@@ -148,7 +115,19 @@ class Ended:
             raise self.error
         return self.outcome
 
-    def cancel(self, check):
+
+class Starter:
+    """Of jobs that are there."""
+
+    cancelled = False
+
+    def __init__(self, there):
+        self.there = there
+
+    def start(self, name, place):
+        return self.there[name]
+
+    def cancel(self):
         self.cancelled = True
 
 
@@ -165,7 +144,7 @@ def test_every_end_is_told_and_failures_named(capsys):
         "killed": Ended(error=UncompletedJobError("lost")),
         "broken": Ended(error=FailedJobError("Traceback")),
     }
-    failed = jobs.follow(list(running), lambda name, place: running[name], 5)
+    failed = jobs.follow(list(running), Starter(running), 5)
     assert failed == {
         "refused": "--out: full",
         "silent": "exit status 1, see log.err",
@@ -173,23 +152,26 @@ def test_every_end_is_told_and_failures_named(capsys):
         "broken": "its process was killed, see log.err",
     }
     out = capsys.readouterr().out
-    assert "[1/5] good: complete" in out
+    assert "good: begun\n[1/5] good: complete" in out
     assert "[2/5] refused: failed: --out: full" in out
 
 
-def test_jobs_end_with_a_command_that_is_interrupted(monkeypatch):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_jobs_end_with_a_command_that_is_interrupted_or_fails(error, monkeypatch):
     job = Ended()
+    starter = Starter({"one": job})
 
     def start(name, place):
         if name == "two":
-            raise KeyboardInterrupt
+            raise error
         return job
 
-    monkeypatch.setattr(job, "done", lambda: job.cancelled)
+    monkeypatch.setattr(starter, "start", start)
+    monkeypatch.setattr(job, "done", lambda: starter.cancelled)
     monkeypatch.setattr(jobs.guard, "hold_interrupts", lambda: None)
-    with pytest.raises(KeyboardInterrupt):
-        jobs.follow(["one", "two"], start, 2)
-    assert job.cancelled
+    with pytest.raises(error):
+        jobs.follow(["one", "two"], starter, 2)
+    assert starter.cancelled
 
 
 def test_here_no_more_jobs_run_than_may_and_each_has_a_gpu(monkeypatch):
@@ -198,23 +180,27 @@ def test_here_no_more_jobs_run_than_may_and_each_has_a_gpu(monkeypatch):
     def submit(job):
         submitted.append(job)
         ended = len(submitted) > 1
-        return SimpleNamespace(done=lambda: ended or len(submitted) == 3, result=lambda: (0, ""))
+        done = SimpleNamespace(done=lambda: ended or len(submitted) == 3, result=lambda: (0, ""))
+        return SimpleNamespace(**vars(done), state="RUNNING")
 
     executor = SimpleNamespace(submit=submit)
-    jobs.follow(["a", "b", "c"], lambda name, place: jobs.start_here(executor, ["3", "5"], name, place), 2)
+    jobs.follow(["a", "b", "c"], jobs.Here(executor, ["3", "5"], shared=False), 2)
     assert [job.command[1] for job in submitted] == [f"CUDA_VISIBLE_DEVICES={n}" for n in (3, 5, 5)]
     assert submitted[0].command[-2:] == ["--job", "a"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # hidden they stay
-    jobs.start_here(executor, [], "a", 0)
-    assert submitted[-1].command[1] == "CUDA_VISIBLE_DEVICES="
+    jobs.Here(executor, [], shared=True).start("a", 0)
+    assert submitted[-1].command[1:3] == ["CUDA_VISIBLE_DEVICES=", sys.executable]
+    jobs.Here(executor, ["3"], shared=True).start("a", 1)
+    assert submitted[-1].command[1:3] == ["CUDA_VISIBLE_DEVICES=3", "XLA_PYTHON_CLIENT_PREALLOCATE=false"]
 
 
 def test_how_many_jobs_run_here_at_a_time(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", "")
-    monkeypatch.setattr(jobs, "follow", lambda names, start, places: places)
-    for gpus, at_once, alone, places in (("3,5", None, 0, 2), ("", None, 0, 1), ("", 2, 0, 2), ("3,5", None, 1, 1)):
+    monkeypatch.setattr(jobs, "follow", lambda names, starter, places: (places, starter.shared))
+    for gpus, at_once, alone, places in (("3,5", None, 0, 2), ("", None, 0, 1), ("3,5", 4, 0, 4), ("3,5", None, 1, 1)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
-        assert jobs.run("local", ["a"], tmp_path, at_once=at_once, time_limit=5, slurm=(), alone=alone) == places
+        found = jobs.run("local", ["a"], tmp_path, at_once=at_once, time_limit=5, slurm=(), alone=alone)
+        assert found == (places, places > len(jobs.visible_gpus()))
 
 
 # A job's process.

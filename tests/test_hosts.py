@@ -134,11 +134,15 @@ def test_one_that_is_killed_ends_the_other_and_the_same_commands_go_on(killed, t
     assert status == 1
     assert len(errors.splitlines()) == 1, errors
     assert "the same commands go on" in errors
+    shutil.copytree(tmp_path / "out0", tmp_path / "one", ignore=shutil.ignore_patterns(".*"))
     assert [process.end() for process in start_two(tmp_path, *words)] == [(0, "")] * 2
     (record,) = load_records(tmp_path / "out0" / "runs.jsonl")
     assert record.execution["resumed"][0]["after_epoch"] >= 2
     assert Started(tmp_path / "alone", 12, devices=2).end() == (0, "")
     assert history(tmp_path / "out0") == history(tmp_path / "alone")
+    # One process goes on with what two have left.
+    assert Started(tmp_path / "one", *words, devices=2).end() == (0, "")
+    assert history(tmp_path / "one") == history(tmp_path / "alone")
 
 
 @pytest.mark.slow

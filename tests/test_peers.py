@@ -90,6 +90,29 @@ def test_processes_that_do_not_meet_say_so(numbers):
     assert ended == [(said, 2)] * len(numbers)
 
 
+@pytest.mark.parametrize(("failures", "ended"), [(3, []), (4, ["process 0: has ended; the same commands go on"])])
+def test_a_store_that_fails_once_has_not_ended(failures, ended, monkeypatch):
+    company = peers._Company(1, 2)
+    answers = iter([*[OSError] * failures, None])
+    said = []
+
+    def store_set(name, value):
+        if error := next(answers):
+            raise error
+        company.leaving.set()
+
+    def end(company, reason):
+        said.append(reason)
+        company.leaving.set()
+
+    monkeypatch.setattr(peers, "POLL_S", 0.01)
+    monkeypatch.setattr(peers, "_end", end)
+    monkeypatch.setattr(peers.compat, "store_set", store_set)
+    monkeypatch.setattr(peers.compat, "store_list", lambda folder: {})
+    peers._listen(company)
+    assert said == ended
+
+
 def test_what_a_folder_is_carried_with(tmp_path):
     (tmp_path / "out" / "checkpoints" / "a").mkdir(parents=True)
     (tmp_path / "out" / "checkpoints" / "a" / "state").write_bytes(b"\0\1")

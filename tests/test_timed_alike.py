@@ -1,6 +1,7 @@
 """Which runs' times may stand beside each other."""
 
 import dataclasses
+import math
 
 import pytest
 import synthetic
@@ -9,6 +10,8 @@ from synthetic import on_another, runs_of
 from jaxcompare.analysis.comparison import timed_alike
 from jaxcompare.analysis.outcome import by_model, find_outcome
 from jaxcompare.config import ExecutionConfig
+from jaxcompare.records import History
+from jaxcompare.run_frame import to_frame
 
 
 def faster(records):
@@ -28,16 +31,36 @@ def elsewhere(run, name):
         "engine": {"config": dataclasses.replace(run.config, execution=ExecutionConfig("step", "device"))},
         "shared_by": {"execution": run.execution | {"seeds": 2}},
         "devices": {"execution": run.execution | {"devices": 2}},
+        "processes": {"execution": run.execution | {"processes": 2}},
         "jax": {"environment": environment | {"versions": environment["versions"] | {"jax": "other"}}},
         "git_commit": {"git_commit": "other"},
     }
     return dataclasses.replace(run, **changes.get(name, {"environment": environment | {name: "another"}}))
 
 
-@pytest.mark.parametrize("name", ["engine", "shared_by", "devices", "cpu", "cpu_cores", "device", "jax", "git_commit"])
+@pytest.mark.parametrize(
+    "name", ["engine", "shared_by", "devices", "processes", "cpu", "cpu_cores", "device", "jax", "git_commit"]
+)
 def test_times_are_compared_only_if_measured_alike(name):
     first, *others = synthetic.comparison()
     assert faster([elsewhere(first, name), *others]) is None
+
+
+@pytest.mark.parametrize(
+    ("resumed", "expected"),
+    [
+        ([(1, 2)], [2.0, 4.0, 6.0]),
+        ([(1, 4)], [2.0, None, None]),
+        ([(1, 4), (2, 2)], [2.0, None, 6.0]),
+        ([(0, 4)], [None, None, None]),
+    ],
+)
+def test_epochs_on_other_devices_than_a_run_began_on_have_no_time(resumed, expected):
+    went_on = [{"after_epoch": after, "devices": devices} for after, devices in resumed]
+    history = History(*([1.0] * 3 for _ in range(3)), [2.0, 4.0, 6.0], *([0.0] * 3 for _ in range(3)))
+    run = dataclasses.replace(synthetic.comparison()[0], history=history, execution={"devices": 2, "resumed": went_on})
+    times = to_frame([run]).epoch_time_s
+    assert [None if math.isnan(time) else time for time in times] == expected
 
 
 @pytest.mark.parametrize(("there_s", "times", "cpu"), [(9.0, 50 / 9, "another"), (11.0, 5, "CPU")])

@@ -52,7 +52,7 @@ def differing(one: Mapping[str, object], other: Mapping[str, object], *but: str)
     return next(((name, one[name], other[name]) for name in one if name not in but and one[name] != other[name]), None)
 
 
-EXECUTION = ["engine", "shared_by", "devices", "cpu", "cpu_cores", "device", "jax", "git_commit"]
+EXECUTION = ["engine", "shared_by", "devices", "processes", "cpu", "cpu_cores", "device", "jax", "git_commit"]
 """Columns of what decides a run's time, beside its recipe."""
 
 

@@ -24,7 +24,13 @@ def join_processes(
     from jax._src import distributed
 
     jax.distributed.initialize(
-        coordinator, processes, process, initialization_timeout=timeout_s, shutdown_timeout_seconds=5
+        coordinator,
+        processes,
+        process,
+        # What is given decides alone: in a Slurm job JAX would take one GPU of the host's.
+        cluster_detection_method="deactivate" if coordinator else None,
+        initialization_timeout=timeout_s,
+        shutdown_timeout_seconds=5,
     )
     return distributed.global_state.process_id, distributed.global_state.num_processes
 

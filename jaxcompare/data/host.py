@@ -158,11 +158,12 @@ class HostLoader:
         Raises:
             InputError: shared memory is too small for the workers' batches.
         """
-        check_shared_memory(workers, 4 * batch_size * math.prod(split.images.shape[1:]))
+        part = part or range(batch_size)
+        check_shared_memory(workers, 4 * len(part) * math.prod(split.images.shape[1:]))
         self._beside_jax = beside_jax
         self._plans = _EpochPlans(len(split), epoch_images or len(split), batch_size, seed, shuffle)
         self._loader = DataLoader(
-            _Batches(split, part or range(batch_size), statistics, augment, seed),
+            _Batches(split, part, statistics, augment, seed),
             sampler=self._plans,
             batch_size=None,
             num_workers=workers,

@@ -36,7 +36,7 @@ def describe_environment(framework: str, *, torch_device: str = "cpu") -> dict[s
         "cpu": _cpu_name(),
         "cpu_cores": cpu_cores(),
         "memory_gib": _memory_gib(),
-        "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
+        "versions": package_versions(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         # Processes that wanted a core in the minute before: near 0 where nothing else ran.
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
@@ -58,6 +58,11 @@ def describe_environment(framework: str, *, torch_device: str = "cpu") -> dict[s
         environment |= {"backend": "gpu" if gpu else "cpu", "devices": 1, "threads": torch.get_num_threads()}
         environment["device"] = torch.cuda.get_device_name() if gpu else "cpu"
     return environment
+
+
+def package_versions() -> dict[str, str]:
+    """Of the packages that decide what is computed, and how fast."""
+    return {package: importlib.metadata.version(package) for package in PACKAGES}
 
 
 def start_jax() -> Sequence[Any]:

@@ -66,12 +66,13 @@ class DeviceEngine(StackedEngine):
                     name, mapped, *args, donate_argnums=0, out_shardings=(None, placement.readable)
                 )
             except jax.errors.JaxRuntimeError as error:
-                if not compat.is_out_of_memory(error) or size == 1:
+                # Of several processes all have to run the same program.
+                if placement.spans_processes or not compat.is_out_of_memory(error) or size == 1:
                     raise
                 smaller = size // 2
             else:
                 plan, room = self.programs.plans.get(name), available_bytes()
-                # The arguments are in memory already. Of several processes all have to run the same program.
+                # The arguments are in memory already.
                 unknown = placement.spans_processes or plan is None or room is None
                 if size == 1 or unknown or plan.more <= MEMORY_SHARE * room:
                     return size, compiled

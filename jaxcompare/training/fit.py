@@ -155,6 +155,7 @@ def _go_on(found: Checkpoint, fresh: list[RunRecord]) -> list[RunRecord]:
                         "at": new.started_at,
                         "compile_times": new.compile_times,
                         "devices": new.execution["devices"],
+                        "processes": new.execution["processes"],
                     },
                 ]
             },

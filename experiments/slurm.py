@@ -1,0 +1,109 @@
+"""A command's jobs as an array on a Slurm cluster, by submitit. How they stand is read from the queue, which every
+cluster has; submitit's own way is the accounting, which some have not."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import submitit
+from submitit.core.utils import FailedJobError
+from submitit.slurm.slurm import SlurmInfoWatcher
+
+import jobs
+from jaxcompare.config import InputError
+
+TIMEOUTS = 1000
+"""How often a job may need more than its time limit."""
+POLL_S = 10
+"""Between two looks at the queue."""
+LEFT = "LEFT"
+"""The state of a job that the queue has no more."""
+
+ARRAY = "array"
+"""OUT/jobs has a file of this name, with the number of the last array."""
+
+
+class Queue(SlurmInfoWatcher):
+    """How jobs stand in Slurm's queue. Of one that has left it, its result says how it ended, or that nothing does."""
+
+    def _make_command(self) -> list[str]:
+        return ["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i %T"]
+
+    def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
+        text = string if isinstance(string, str) else string.decode()
+        states = dict(line.split() for line in text.splitlines())
+        return {job: {"State": states.get(job, LEFT)} for job in self._registered}
+
+    def is_done(self, job_id: str, mode: str = "standard") -> bool:
+        return self.get_state(job_id, mode) == LEFT
+
+
+class Array:
+    """A command's jobs, all in the queue."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        folder: Path,
+        options: Mapping[str, str | bool],
+        *,
+        at_once: int | None,
+        time_limit: int,
+        alone: bool,
+    ):
+        """See `jobs.run`.
+
+        Args:
+            folder: OUT/jobs.
+            options: sbatch's.
+
+        Raises:
+            InputError: there is no Slurm, it refuses the jobs, or still has those of an earlier command.
+        """
+        try:
+            executor = submitit.AutoExecutor(folder / "logs", "slurm", slurm_max_num_timeout=TIMEOUTS)
+        except RuntimeError:
+            raise InputError("--executor slurm: there is no srun here; run this where sbatch works") from None
+        submitit.SlurmJob.watcher = Queue(POLL_S)
+        self._file = folder / ARRAY
+        self._refuse_a_second()
+        executor.update_parameters(
+            name="jaxcompare",
+            timeout_min=time_limit,
+            slurm_array_parallelism=at_once or len(names),
+            slurm_additional_parameters={"requeue": True, **options},
+            # Since Slurm 22.05 srun does not take over what the job was given.
+            slurm_setup=['[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'],
+            **({"slurm_exclusive": True} if alone else {}),
+        )
+        try:
+            with executor.batch():
+                self._jobs = {name: executor.submit(jobs.Job(jobs.command_of(name), None)) for name in names}
+        except FailedJobError as error:
+            raise InputError(f"--slurm: sbatch refuses the jobs ({_last_line(str(error))})") from None
+        self.number = next(iter(self._jobs.values())).job_id.partition("_")[0]
+        self._file.write_text(self.number)
+        print(f"{len(self._jobs)} jobs are in Slurm's queue, as array {self.number}", flush=True)
+
+    def _refuse_a_second(self) -> None:
+        """Its jobs would find those of the first in their folders."""
+        if not self._file.exists():
+            return
+        before = self._file.read_text().strip()
+        there = subprocess.run(["squeue", "--noheader", f"--jobs={before}"], capture_output=True, text=True)
+        if there.returncode == 0 and there.stdout.strip():
+            reason = f"array {before} of an earlier command is in the queue; wait for its end, or scancel {before}"
+            raise InputError(f"--executor slurm: {reason}")
+
+    def start(self, name: str, place: int) -> "jobs.Started":
+        """It is in the queue."""
+        return self._jobs[name]
+
+    def cancel(self) -> None:
+        """All at once: there may be many, and little time."""
+        subprocess.run(["scancel", self.number], check=False, capture_output=True)
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it says nothing"])[-1]
