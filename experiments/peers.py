@@ -63,7 +63,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     flag = "--coordinator" if coordinator else "--distributed"
     late = f"{flag}: the processes did not meet within {MEET_S} s"
     ending = f"{late}; are all of them started, each once?", 2
-    undo = compat.when_aborted(lambda: _end_now(*ending))
+    undo = compat.when_aborted(lambda fatal: _end_now(*((f"aborted: {fatal}", 1) if fatal else ending)))
     try:
         left = max(1, round(end - time.monotonic()))
         _company = _Company(*compat.join_processes(coordinator, processes, process, left))

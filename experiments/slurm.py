@@ -81,7 +81,8 @@ class Array:
             with executor.batch():
                 self._jobs = {name: executor.submit(jobs.Job(jobs.command_of(name), None)) for name in names}
         except FailedJobError as error:
-            raise InputError(f"--slurm: sbatch refuses the jobs ({_last_line(str(error))})") from None
+            reason = (str(error).strip().splitlines() or ["it says nothing"])[-1]
+            raise InputError(f"--slurm: sbatch refuses the jobs ({reason})") from None
         self.number = next(iter(self._jobs.values())).job_id.partition("_")[0]
         self._file.write_text(self.number)
         print(f"{len(self._jobs)} jobs are in Slurm's queue, as array {self.number}", flush=True)
@@ -103,7 +104,3 @@ class Array:
     def cancel(self) -> None:
         """All at once: there may be many, and little time."""
         subprocess.run(["scancel", self.number], check=False, capture_output=True)
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it says nothing"])[-1]

@@ -1,7 +1,6 @@
 """What does another device bring? Measures a step on one and on two cores as devices, and sets beside it what a ring of
 GPUs would take by a stated model; prints the tables of docs/clusters.md: `python tests/scaling.py`."""
 
-import math
 import os
 import statistics
 import time
@@ -23,7 +22,6 @@ from jaxcompare.training.engines import build_engine
 
 BATCH = 128
 EPOCHS = 9
-RECIPE_STEPS = 20 * math.ceil(50_000 / BATCH)
 GPU_FLOPS_PER_S = 30e12
 """What a GPU is taken to compute of these models' float32, in total: half of an H100's 67 TFLOP/s."""
 
@@ -36,7 +34,7 @@ class Link(NamedTuple):
     latency_s: float
 
 
-LINKS = (Link("NVLink", 450e9, 5e-6), Link("PCIe 4", 25e9, 10e-6), Link("Ethernet, 10 Gbit/s", 1.25e9, 50e-6))
+LINKS = (Link("NVLink", 450e9, 5e-6), Link("PCIe 4", 25e9, 10e-6), Link("Ethernet", 1.25e9, 50e-6))
 
 
 class Measured(NamedTuple):
@@ -108,14 +106,19 @@ def main() -> None:
 
 
 def print_model(params: Mapping[ModelName, int]) -> None:
-    """What GPUs save of a step's arithmetic, and what summing the gradients of so many parameters takes."""
-    print("\n| Model, GPUs | Saved | In 20 epochs, s | " + " | ".join(link.name for link in LINKS) + " |")
-    print("| --- " * (3 + len(LINKS)) + "|")
+    """What summing the gradients of so many parameters takes GPUs, and how many times as fast they are with it."""
+    links = [f"{link.name}, ms" for link in LINKS]
+    head = ["Model, GPUs", "Step on one, ms", *links, "The same batch", "A batch each"]
+    print("\n| " + " | ".join(head) + " |")
+    print("| --- " * len(head) + "|")
     for model, values in params.items():
+        step = BATCH * training_flops(layer_costs(model)) / GPU_FLOPS_PER_S
         for devices in (2, 4, 8):
-            saved = BATCH * training_flops(layer_costs(model)) / GPU_FLOPS_PER_S * (1 - 1 / devices)
-            sums = " | ".join(f"{1e3 * ring_s(values, devices, link):.2f}" for link in LINKS)
-            print(f"| {LABELS[model]}, {devices} | {1e3 * saved:.2f} | {RECIPE_STEPS * saved:.1f} | {sums} |")
+            sums = [ring_s(values, devices, link) for link in LINKS]
+            strong = ", ".join(f"{step / (step / devices + more):.2f}" for more in sums)
+            weak = ", ".join(f"{devices * step / (step + more):.2f}" for more in sums)
+            times = [f"{1e3 * one:.2f}" for one in (step, *sums)]
+            print("| " + " | ".join([f"{LABELS[model]}, {devices}", *times, strong, weak]) + " |")
 
 
 if __name__ == "__main__":

@@ -90,6 +90,28 @@ def test_processes_that_do_not_meet_say_so(numbers):
     assert ended == [(said, 2)] * len(numbers)
 
 
+ABORTED = """
+import os, sys
+from jaxcompare.compat.jax_processes import when_aborted
+when_aborted(lambda fatal: (print(fatal, flush=True), os._exit(3)))
+os.write(2, sys.argv[1].encode())
+os.abort()
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "fatal"),
+    [
+        ("I1 on\nF1 x.cc:1] Check failed: a\n*** stack trace: ***\n", "F1 x.cc:1] Check failed: a\n"),
+        ("free(): invalid pointer\n", "free(): invalid pointer\n"),
+        ("F1 client.h:80] the JAX distributed service detected fatal errors\n", "\n"),
+    ],
+)
+def test_what_aborts_a_process_is_not_taken_for_another_process(said, fatal):
+    ended = subprocess.run([sys.executable, "-c", ABORTED, said], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, fatal, "")
+
+
 @pytest.mark.parametrize(("failures", "ended"), [(3, []), (4, ["process 0: has ended; the same commands go on"])])
 def test_a_store_that_fails_once_has_not_ended(failures, ended, monkeypatch):
     company = peers._Company(1, 2)

@@ -2,8 +2,10 @@
 
 import ctypes
 import os
+import re
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -35,12 +37,13 @@ def join_processes(
     return distributed.global_state.process_id, distributed.global_state.num_processes
 
 
-def when_aborted(end: Callable[[], object]) -> Callable[[], None]:
-    """Have `end` called in place of the abort by which the runtime ends a process that has lost process 0, or has not
-    found the others, and leave out the many lines that it writes before.
+def when_aborted(end: Callable[[str], object]) -> Callable[[], None]:
+    """Have `end` called in place of an abort, and leave out the many lines that are written before: its argument is
+    empty where the runtime ends a process that has lost process 0, or has not found the others, and else the line of
+    what was fatal.
 
-    Relies on its calling abort() and on its writing to the file of number 2, which Python's standard error no longer
-    is. Seen with jax 0.10.2.
+    Relies on abort(), on writing to the file of number 2, which Python's standard error no longer is, on what the
+    runtime says of itself there, and on a fatal line's first letter. Seen with jax 0.10.2.
 
     Returns:
         What undoes it.
@@ -49,9 +52,16 @@ def when_aborted(end: Callable[[], object]) -> Callable[[], None]:
     before.flush()
     written = os.dup(2)
     sys.stderr = os.fdopen(written, "w", buffering=1, errors="replace", closefd=False)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    lines = tempfile.TemporaryFile()  # noqa: SIM115 (until the process ends)
+    os.dup2(lines.fileno(), 2)
+
+    def aborted(number: int) -> None:
+        said = os.pread(2, 2**20, 0).decode(errors="replace")
+        fatal = re.findall(r"^F\d.*", said, re.MULTILINE) or said.strip().splitlines() or ["nothing was said"]
+        end("" if "JAX distributed service" in said else fatal[0])
+
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
-    _at_abort.append(handler(lambda number: end()))
+    _at_abort.append(handler(aborted))
     libc = ctypes.CDLL(None)
     libc.signal.argtypes, libc.signal.restype = [ctypes.c_int, handler], handler
     handled = libc.signal(signal.SIGABRT, _at_abort[-1])
