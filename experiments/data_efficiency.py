@@ -132,6 +132,8 @@ def main(args: Args) -> None:
     keep, into, images = args.keep, args.jobs.merged_into(args.out), dataset.fingerprint
     training_runs.start_records(path, EXPERIMENT, configs[0], images, "train_size", fresh=keep.fresh, into=into)
     programs = grid.choose_programs(args.jobs, configs, seeds)
+    if into and not args.cluster.are_several:
+        grid.take_complete(programs, EXPERIMENT, dataset.fingerprint, path, into)
     longer_runs.take(screen, args.reuse, path, EXPERIMENT, programs, dataset)
     for number, (config, own) in enumerate(programs, 1):
         screen.print(f"[bold]{number} of {len(programs)}[/]")

@@ -106,7 +106,10 @@ def main(args: Args) -> None:
     runs = {(EXPERIMENT, config.with_seed(seed), dataset.fingerprint) for config in configs for seed in seeds}
     if prediction and not args.jobs.job and runs & complete_runs(path).keys():
         raise InputError(f"--predict: {path} holds complete runs of this comparison already; give another --out")
-    for config, own in grid.choose_programs(args.jobs, configs, seeds):
+    programs = grid.choose_programs(args.jobs, configs, seeds)
+    if into and not args.cluster.are_several:
+        grid.take_complete(programs, EXPERIMENT, dataset.fingerprint, path, into)
+    for config, own in programs:
         records += training_runs.train(screen, EXPERIMENT, config, own, dataset, path, keep, prediction)
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included")
     if not args.jobs.job:

@@ -17,7 +17,7 @@ import jobs
 from jaxcompare.config import InputError, RunConfig
 
 if TYPE_CHECKING:
-    from jaxcompare.records import RunRecord
+    from jaxcompare.records import Experiment, RunRecord
 
 
 TIME_LIMIT_MIN = 60
@@ -85,6 +85,16 @@ def choose_programs(grid: Grid, configs: Sequence[RunConfig], seeds: list[int]) 
     if grid.job is None:
         return [(config, seeds) for config in configs]
     return [list_programs(grid, configs, seeds)[grid.job]]
+
+
+def take_complete(programs: Sequence[Program], experiment: "Experiment", images: str, path: Path, into: Path) -> None:
+    """Add to a job's records in `path` those of its runs that `into`, the plain command's, has complete."""
+    from jaxcompare.records import complete_runs, save_records
+
+    there, own = complete_runs(into), complete_runs(path)
+    runs = [(experiment, config.with_seed(seed), images) for config, seeds in programs for seed in seeds]
+    if found := [there[run] for run in runs if run in there and run not in own]:
+        save_records(path, found)
 
 
 def folder_of(out: Path, name: str) -> Path:

@@ -19,18 +19,27 @@ if TYPE_CHECKING:
 Executor = Literal["local", "slurm"]
 POLL_S = 0.5
 NO_LIMIT_MIN = 10**6
+TRIES = 3
+"""So often in a row Slurm may end a job before it has recorded anything new."""
 
 
 class Job:
     """A process of the experiment. Pickled: submitit calls it in another process, perhaps on another machine."""
 
-    def __init__(self, command: Sequence[str], parent: int | None):
+    def __init__(self, command: Sequence[str], folder: Path, parent: int | None, fruitless: int = 0):
         self.command = list(command)
+        self.folder = folder
+        """Has its records."""
         self.parent = parent
         """Without this process it ends too; None: of another machine."""
+        self.fruitless = fruitless
+        """So often in a row it has been ended without a new record."""
 
     def __call__(self) -> tuple[int, str]:
         """Exit status, and the last line of standard error."""
+        if self.fruitless == TRIES:
+            return 1, f"error: ended {TRIES} times before an epoch was complete; give a longer --time-limit"
+        self.recorded = self._bytes_of_records()
         # Slurm may tell every process of a job, not this one alone: blocked here, it stays blocked there.
         preemption = {signal.SIGUSR2}
         signal.pthread_sigmask(signal.SIG_BLOCK, preemption)
@@ -59,7 +68,11 @@ class Job:
                 os.kill(self.child.pid, signal.SIGTERM)
                 # Not reaped here: the call above may be about to.
                 os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
-        return DelayedSubmission(Job(self.command, self.parent))
+        fruitless = self.fruitless + 1 if self._bytes_of_records() == self.recorded else 0
+        return DelayedSubmission(Job(self.command, self.folder, self.parent, fruitless))
+
+    def _bytes_of_records(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.glob("*.jsonl"))
 
 
 def is_alive(process: int) -> bool:
@@ -110,7 +123,7 @@ def run(
     places = 1 if alone else at_once or max(1, len(gpus))
     executor = submitit.AutoExecutor(out / "jobs" / "logs", "local")
     executor.update_parameters(timeout_min=NO_LIMIT_MIN)
-    return follow(names, Here(executor, gpus, shared=places > len(gpus)), places)
+    return follow(names, Here(executor, out / "jobs", gpus, shared=places > len(gpus)), places)
 
 
 Started: TypeAlias = "submitit.Job[tuple[int, str]]"
@@ -132,12 +145,13 @@ class Here:
     """Jobs as processes of this machine.
 
     Args:
+        folder: has a folder for each.
         gpus: each job has that of its place.
         shared: several may have one.
     """
 
-    def __init__(self, executor: "submitit.AutoExecutor", gpus: Sequence[str], *, shared: bool):
-        self.executor, self.gpus, self.shared = executor, gpus, shared
+    def __init__(self, executor: "submitit.AutoExecutor", folder: Path, gpus: Sequence[str], *, shared: bool):
+        self.executor, self.folder, self.gpus, self.shared = executor, folder, gpus, shared
         self.started: list[Started] = []
 
     def start(self, name: str, place: int) -> Started:
@@ -146,7 +160,8 @@ class Here:
         words = ["env", *(["-u", "CUDA_VISIBLE_DEVICES"] if gpu is None else [f"CUDA_VISIBLE_DEVICES={gpu}"])]
         # By default the first of a GPU takes three quarters of its memory.
         words += ["XLA_PYTHON_CLIENT_PREALLOCATE=false"] if self.gpus and self.shared else []
-        self.started.append(self.executor.submit(Job([*words, *command_of(name)], os.getpid())))
+        job = Job([*words, *command_of(name)], self.folder / name, os.getpid())
+        self.started.append(self.executor.submit(job))
         return self.started[-1]
 
     def cancel(self) -> None:

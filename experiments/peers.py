@@ -69,6 +69,9 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         _company = _Company(*compat.join_processes(coordinator, processes, process, left))
     except Exception as error:
         undo()
+        if coordinator is None and isinstance(error, ValueError):  # nothing says to JAX who the others are
+            reason = "neither Slurm, Open MPI nor Kubernetes has started this process; give --coordinator"
+            raise InputError(f"{flag}: {reason}") from None
         what = late if time.monotonic() > end - 1 else f"{flag}: the processes cannot meet"
         raise InputError(f"{what} ({' '.join(str(error).split())[:150]})") from None
     if _company.process:

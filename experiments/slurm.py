@@ -1,6 +1,8 @@
 """A command's jobs as an array on a Slurm cluster, by submitit. How they stand is read from the queue, which every
 cluster has; submitit's own way is the accounting, which some have not."""
 
+import contextlib
+import io
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -68,6 +70,7 @@ class Array:
         submitit.SlurmJob.watcher = Queue(POLL_S)
         self._file = folder / ARRAY
         self._refuse_a_second()
+        before = set(executor.folder.iterdir()) if executor.folder.exists() else set()
         executor.update_parameters(
             name="jaxcompare",
             timeout_min=time_limit,
@@ -78,9 +81,14 @@ class Array:
             **({"slurm_exclusive": True} if alone else {}),
         )
         try:
-            with executor.batch():
-                self._jobs = {name: executor.submit(jobs.Job(jobs.command_of(name), None)) for name in names}
+            with contextlib.redirect_stderr(io.StringIO()), executor.batch():
+                own = {name: jobs.Job(jobs.command_of(name), folder.resolve() / name, None) for name in names}
+                self._jobs = {name: executor.submit(job) for name, job in own.items()}
         except FailedJobError as error:
+            for file in set(executor.folder.iterdir()) - before:
+                file.unlink()
+            with contextlib.suppress(OSError):  # what is not empty stays
+                os.removedirs(executor.folder)
             reason = (str(error).strip().splitlines() or ["it says nothing"])[-1]
             raise InputError(f"--slurm: sbatch refuses the jobs ({reason})") from None
         self.number = next(iter(self._jobs.values())).job_id.partition("_")[0]

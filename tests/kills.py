@@ -43,8 +43,8 @@ SHAPES: dict[str, list[str]] = {
         "--checkpoint-every", "0",
     ],
     "jobs": [
-        "data_efficiency.py", *DIGITS, "--sizes", "60", "120", "--seeds", "5", "--epochs", "3",
-        "--checkpoint-every", "0", "--executor", "local", "--at-once", "2", "--seeds-per-job", "1",
+        "data_efficiency.py", *DIGITS, "--sizes", *map(str, range(60, 360, 30)), "--seeds", "1", "--epochs", "3",
+        "--checkpoint-every", "0", "--executor", "local", "--at-once", "2",
     ],
     "training_speed": [
         "training_speed.py", *DIGITS, "--train-size", "64", "--batch-sizes", "32", "--engines", "eager", "step",
@@ -66,12 +66,12 @@ TIMES = {
 class Command:
     """An experiment that is being run."""
 
-    def __init__(self, shape: str, out: Path):
-        script, *flags = SHAPES[shape]
-        words = [sys.executable, "-u", str(ROOT / "experiments" / script), *flags, "--out", str(out)]
+    def __init__(self, words: list[str], out: Path):
+        script, *flags = words
+        command = [sys.executable, "-u", str(ROOT / "experiments" / script), *flags, "--out", str(out)]
         # What is killed leaves its temporary files here.
         environment = os.environ | {"TMPDIR": str(out.parent)}
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         self.progress_at: list[float] = []
 
     def follow(self, most: float = float("inf")) -> bool:
@@ -113,23 +113,30 @@ def outcome(out: Path) -> set[str]:
     return {
         *(json.dumps(without_times(json.loads(line)), sort_keys=True) for line in finished(out)),
         *(f"{path.name} {sha256(path.read_bytes()).hexdigest()}" for path in out.glob("weights/*")),
-        # A job's logs are named by its process.
-        *(str(path.relative_to(out)) for path in out.rglob("*") if path.parent.name != "logs"),
+        # Jobs have folders beside what the plain command writes.
+        *(str(path.relative_to(out)) for path in out.rglob("*") if "jobs" not in path.relative_to(out).parts),
     }
 
 
 def kill_again_and_again(shape: str, kills: int, moments: random.Random, folder: Path) -> bool:
     """Prints a line a kill; whether every command that was killed came to the same."""
-    whole = Command(shape, folder / "whole")
+    words = SHAPES[shape]
+    whole = Command(words, folder / "whole")
     whole.follow()
     expected, steps = outcome(folder / "whole"), len(whole.progress_at)
+    if "--executor" in words:
+        Command(words[: words.index("--executor")], folder / "plain").follow()
+        if expected != outcome(folder / "plain"):
+            print(f"{shape}: {expected ^ outcome(folder / 'plain')}: not as in the plain command")
+            return False
+        print(f"{shape}: {len(finished(folder / 'plain'))} records, as those of the plain command", flush=True)
     gap = statistics.median(b - a for a, b in zip(whole.progress_at, whole.progress_at[1:], strict=False))
     done, same, ended = 0, 0, 0
     while done < kills:
         out = folder / f"killed-{done}"
         while True:
             before = finished(out)
-            command = Command(shape, out)
+            command = Command(words, out)
             if command.follow(moments.randrange(1, steps + 1)):
                 break
             # Somewhere in what comes next: training, evaluation, a checkpoint, a record.

@@ -184,13 +184,13 @@ def test_here_no_more_jobs_run_than_may_and_each_has_a_gpu(monkeypatch):
         return SimpleNamespace(**vars(done), state="RUNNING")
 
     executor = SimpleNamespace(submit=submit)
-    jobs.follow(["a", "b", "c"], jobs.Here(executor, ["3", "5"], shared=False), 2)
+    jobs.follow(["a", "b", "c"], jobs.Here(executor, Path(), ["3", "5"], shared=False), 2)
     assert [job.command[1] for job in submitted] == [f"CUDA_VISIBLE_DEVICES={n}" for n in (3, 5, 5)]
     assert submitted[0].command[-2:] == ["--job", "a"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # hidden they stay
-    jobs.Here(executor, [], shared=True).start("a", 0)
+    jobs.Here(executor, Path(), [], shared=True).start("a", 0)
     assert submitted[-1].command[1:3] == ["CUDA_VISIBLE_DEVICES=", sys.executable]
-    jobs.Here(executor, ["3"], shared=True).start("a", 1)
+    jobs.Here(executor, Path(), ["3"], shared=True).start("a", 1)
     assert submitted[-1].command[1:3] == ["CUDA_VISIBLE_DEVICES=3", "XLA_PYTHON_CLIENT_PREALLOCATE=false"]
 
 
@@ -206,16 +206,21 @@ def test_how_many_jobs_run_here_at_a_time(monkeypatch, tmp_path):
 # A job's process.
 
 
+def job_of(code, parent=None, folder=Path("/nowhere"), fruitless=0):
+    """In Python."""
+    return jobs.Job([sys.executable, "-c", code], folder, parent, fruitless)
+
+
 def test_a_job_tells_its_status_and_last_words():
     code = "import sys; print('first\\nerror: last', file=sys.stderr); sys.exit(2)"
-    assert jobs.Job([sys.executable, "-c", code], None)() == (2, "error: last")
-    assert jobs.Job([sys.executable, "-c", ""], None)() == (0, "")
+    assert job_of(code)() == (2, "error: last")
+    assert job_of("")() == (0, "")
 
 
 def test_a_jobs_process_outlives_the_signal_that_asks_for_room():
     """Until submitit has called `checkpoint`."""
     code = "import os, signal; os.kill(os.getpid(), signal.SIGUSR2)"
-    assert jobs.Job([sys.executable, "-c", code], None)() == (0, "")
+    assert job_of(code)() == (0, "")
     assert signal.SIGUSR2 not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
@@ -227,13 +232,13 @@ def test_a_job_that_slurm_ends_has_no_result(code, status, monkeypatch):
     """It may be put into the queue again."""
     monkeypatch.setattr(signal, "pause", lambda: next(iter(())))
     with pytest.raises(StopIteration):
-        jobs.Job([sys.executable, "-c", code], None)()
-    assert jobs.Job([sys.executable, "-c", code], os.getpid())() == (status, "")
+        job_of(code)()
+    assert job_of(code, os.getpid())() == (status, "")
 
 
 def test_a_job_makes_room_after_its_process_has_saved(tmp_path):
-    job = jobs.Job([sys.executable, "-c", "import time; time.sleep(60)"], None)
-    job.child = subprocess.Popen(job.command)
+    job = job_of("import time; time.sleep(60)")
+    job.child, job.recorded = subprocess.Popen(job.command), 0
     again = job.checkpoint()
     assert job.child.wait(0) == -signal.SIGTERM
     assert (again.function.command, again.function.parent) == (job.command, None)
@@ -243,17 +248,37 @@ def test_a_job_makes_room_where_slurm_has_ended_its_process_before(monkeypatch):
     """SIGTERM to all processes of a job comes first, and then submitit's signal to the one that waits: by then another
     process may have the number."""
     monkeypatch.setattr(os, "kill", None)
-    job = jobs.Job([sys.executable, "-c", "exit(130)"], None)
+    job = job_of("exit(130)")
     monkeypatch.setattr(signal, "pause", lambda: exit(job.checkpoint().function.command[-1]))
     with pytest.raises(SystemExit, match=r"exit\(130\)"):
         job()
+
+
+def test_a_job_that_never_gets_to_a_record_fails(monkeypatch, tmp_path):
+    """And does not stand in the queue without end."""
+    monkeypatch.setattr(signal, "pause", lambda: next(iter(())))
+
+    def is_ended(job):
+        """As the one that begins again then."""
+        with pytest.raises(StopIteration):
+            job()
+        return job.checkpoint().function
+
+    job = is_ended(job_of("exit(130)", folder=tmp_path, fruitless=jobs.TRIES - 2))
+    job.command[-1] = f"open('{tmp_path}/runs.jsonl', 'a').write('an epoch'); exit(130)"
+    job = is_ended(job)
+    assert job.fruitless == 0
+    job.command[-1] = "exit(130)"
+    for _ in range(jobs.TRIES):
+        job = is_ended(job)
+    assert job() == (1, "error: ended 3 times before an epoch was complete; give a longer --time-limit")
 
 
 def test_a_job_ends_with_the_command_that_began_it():
     parent = subprocess.Popen([sys.executable, "-c", ""])
     parent.wait()
     begun = time.monotonic()
-    status, _ = jobs.Job([sys.executable, "-c", "import time; time.sleep(60)"], parent.pid)()
+    status, _ = job_of("import time; time.sleep(60)", parent.pid)()
     assert status < 0
     assert time.monotonic() - begun < 20
 
@@ -266,21 +291,24 @@ def test_jobs_run_here_are_the_plain_command(tmp_path):
         command = [sys.executable, str(ROOT / "experiments" / words.split()[0]), *words.split()[1:], *map(str, more)]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
+    def numbers(folder):
+        records = load_records(tmp_path / folder / "runs.jsonl")
+        return [(r.identity, r.history.train_loss, r.history.test_accuracy, r.started_at) for r in records]
+
     plain = call("--out", tmp_path / "plain")
     assert plain.returncode == 0, plain.stderr
+    begun = numbers("plain")
     for _ in range(2):  # what is complete is not repeated
         ended = call("--out", tmp_path / "jobs", "--executor", "local", "--at-once", "2")
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count(": complete") == 4
-
-        def numbers(folder):
-            records = load_records(tmp_path / folder / "runs.jsonl")
-            return [(r.identity, r.history.train_loss, r.history.test_accuracy, r.started_at) for r in records]
-
         first = numbers("jobs")
-        assert [run[:3] for run in first] == [run[:3] for run in numbers("plain")]
+        assert [run[:3] for run in first] == [run[:3] for run in begun]
     assert numbers("jobs") == first
     summaries = [json.loads((tmp_path / folder / "summary.json").read_text()) for folder in ("plain", "jobs")]
     assert summaries[0].keys() == summaries[1].keys()
     weights = [sorted(p.name for p in (tmp_path / folder / "weights").iterdir()) for folder in ("plain", "jobs")]
     assert weights[0] == weights[1]
+    # Nor what the plain command has completed.
+    assert call("--out", tmp_path / "plain", "--executor", "local", "--seeds-per-job", "1").returncode == 0
+    assert numbers("plain") == begun

@@ -31,6 +31,19 @@ def test_records_are_merged_once_however_often(tmp_path):
     assert grid.merge_runs(tmp_path / "empty", names) == []
 
 
+def test_a_job_does_not_repeat_what_the_plain_command_has_completed(tmp_path):
+    runs = [synthetic.run(model, 1000, seed, 0.5) for model in ("cnn", "vit") for seed in (1, 2, 3)]
+    own = dataclasses.replace(runs[1], params=1)
+    into, path = tmp_path / "runs.jsonl", tmp_path / "jobs" / "cnn-1000" / "runs.jsonl"
+    save_records(into, [*runs[:2], dataclasses.replace(runs[2], status="interrupted"), *runs[3:]])
+    save_records(path, [own])
+    program = runs[0].config, [1, 2, 3]
+    grid.take_complete([program], "data_efficiency", "another fingerprint", path, into)
+    assert load_records(path) == [own]
+    grid.take_complete([program], "data_efficiency", runs[0].data_fingerprint, path, into)
+    assert load_records(path) == [own, runs[0]]
+
+
 def test_runs_of_several_commits_are_not_merged(tmp_path):
     one, other = synthetic.run("cnn", 1000, 1, 0.5), synthetic.run("vit", 1000, 1, 0.5)
     for run, commit in ((one, "abc"), (other, "def")):

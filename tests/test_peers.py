@@ -90,6 +90,18 @@ def test_processes_that_do_not_meet_say_so(numbers):
     assert ended == [(said, 2)] * len(numbers)
 
 
+def test_without_a_launcher_nothing_says_who_the_others_are():
+    joined = subprocess.run(
+        [sys.executable, "-c", "import jax, peers; peers.join(None, None, None)"],
+        env={name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "OMPI"))}
+        | {"PYTHONPATH": str(EXPERIMENTS)},
+        capture_output=True,
+        text=True,
+    )
+    said = "InputError: --distributed: neither Slurm, Open MPI nor Kubernetes has started this process"
+    assert said in joined.stderr
+
+
 ABORTED = """
 import os, sys
 from jaxcompare.compat.jax_processes import when_aborted

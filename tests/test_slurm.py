@@ -39,10 +39,18 @@ def test_slurm_is_given_an_array_of_jobs_that_may_be_put_into_the_queue_again(co
     assert script.index("export SRUN_CPUS_PER_TASK=") < script.index("\nsrun ")
 
 
-def test_what_sbatch_refuses_is_one_line(command, tmp_path):
-    command("sbatch", "echo no such partition >&2; exit 1")
+def test_what_sbatch_refuses_is_one_line(command, tmp_path, capfd):
+    command("sbatch", "echo two lines >&2; echo no such partition >&2; exit 1")
+    logs = tmp_path / "out" / "jobs" / "logs"
     with pytest.raises(InputError, match=r"--slurm: sbatch refuses the jobs \(no such partition\)"):
-        slurm.Array(["a"], tmp_path, {}, **LIMITS)
+        slurm.Array(["a"], logs.parent, {}, **LIMITS)
+    assert not logs.parents[1].exists()
+    logs.mkdir(parents=True)
+    (logs / "of an earlier array").touch()
+    with pytest.raises(InputError, match="no such partition"):
+        slurm.Array(["a"], logs.parent, {}, **LIMITS)
+    assert [path.name for path in logs.iterdir()] == ["of an earlier array"]
+    assert capfd.readouterr().err == ""
 
 
 def test_without_slurm_it_is_refused(fail_script, monkeypatch, tmp_path):
