@@ -129,11 +129,11 @@ def main(args: Args) -> None:
 
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
     configs = [dataclasses.replace(config, execution=execution) for config in build_configs(args)]
-    keep, into, images = args.keep, args.jobs.merged_into(args.out), dataset.fingerprint
+    keep, images = args.keep, dataset.fingerprint
+    into = args.jobs.merged_into(args.out, several=args.cluster.are_several)
     training_runs.start_records(path, EXPERIMENT, configs[0], images, "train_size", fresh=keep.fresh, into=into)
     programs = grid.choose_programs(args.jobs, configs, seeds)
-    if into and not args.cluster.are_several:
-        grid.take_complete(programs, EXPERIMENT, dataset.fingerprint, path, into)
+    grid.take_complete(programs, EXPERIMENT, images, path, into)
     longer_runs.take(screen, args.reuse, path, EXPERIMENT, programs, dataset)
     for number, (config, own) in enumerate(programs, 1):
         screen.print(f"[bold]{number} of {len(programs)}[/]")

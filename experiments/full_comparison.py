@@ -101,14 +101,15 @@ def main(args: Args) -> None:
 
     path, records, start = args.out / "runs.jsonl", [], time.perf_counter()
     configs = [dataclasses.replace(config, execution=execution) for config in configs]
-    keep, into = args.keep, args.jobs.merged_into(args.out)
+    keep, into = args.keep, args.jobs.merged_into(args.out, several=args.cluster.are_several)
     training_runs.start_records(path, EXPERIMENT, configs[0], dataset.fingerprint, fresh=keep.fresh, into=into)
     runs = {(EXPERIMENT, config.with_seed(seed), dataset.fingerprint) for config in configs for seed in seeds}
-    if prediction and not args.jobs.job and runs & complete_runs(path).keys():
-        raise InputError(f"--predict: {path} holds complete runs of this comparison already; give another --out")
+    for file in filter(None, (path, into)) if prediction else ():
+        known = complete_runs(file)
+        if any(known[run].prediction != prediction for run in runs & known.keys()):
+            raise InputError(f"--predict: {file} holds complete runs of this comparison already; give another --out")
     programs = grid.choose_programs(args.jobs, configs, seeds)
-    if into and not args.cluster.are_several:
-        grid.take_complete(programs, EXPERIMENT, dataset.fingerprint, path, into)
+    grid.take_complete(programs, EXPERIMENT, dataset.fingerprint, path, into)
     for config, own in programs:
         records += training_runs.train(screen, EXPERIMENT, config, own, dataset, path, keep, prediction)
     screen.print(f"This call: {time.perf_counter() - start:.1f} s, compilation and evaluation included")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import console
 import jobs
+import training_runs
 from jaxcompare.config import InputError, RunConfig
 
 if TYPE_CHECKING:
@@ -60,9 +61,10 @@ class Grid:
         """Where this command writes: OUT, or the job's folder."""
         return out if self.job is None else folder_of(out, self.job)
 
-    def merged_into(self, out: Path) -> Path | None:
-        """The runs that a job's, written to `out`, will stand among; None: this is no job."""
-        return None if self.job is None else out.parents[1] / "runs.jsonl"
+    def merged_into(self, out: Path, *, several: bool) -> Path | None:
+        """The runs that a job's, written to `out`, will stand among; None: this is no job, or one of several processes,
+        which do not all see them."""
+        return None if self.job is None or several else out.parents[1] / "runs.jsonl"
 
 
 Program = tuple[RunConfig, list[int]]
@@ -87,14 +89,24 @@ def choose_programs(grid: Grid, configs: Sequence[RunConfig], seeds: list[int]) 
     return [list_programs(grid, configs, seeds)[grid.job]]
 
 
-def take_complete(programs: Sequence[Program], experiment: "Experiment", images: str, path: Path, into: Path) -> None:
-    """Add to a job's records in `path` those of its runs that `into`, the plain command's, has complete."""
+def take_complete(
+    programs: Sequence[Program], experiment: "Experiment", images: str, path: Path, into: Path | None
+) -> None:
+    """Add to a job's records in `path` those of its runs that `into`, see `Grid.merged_into`, has complete.
+
+    Raises:
+        InputError: what is left to train would be merged with runs of another commit.
+    """
+    if into is None:
+        return
     from jaxcompare.records import complete_runs, save_records
 
     there, own = complete_runs(into), complete_runs(path)
     runs = [(experiment, config.with_seed(seed), images) for config, seeds in programs for seed in seeds]
     if found := [there[run] for run in runs if run in there and run not in own]:
         save_records(path, found)
+    if any(run not in there and run not in own for run in runs):
+        training_runs.check_one_commit(into)
 
 
 def folder_of(out: Path, name: str) -> Path:
@@ -158,9 +170,7 @@ def begin(
         raise InputError("--executor: each process of this run would start the jobs; give it without the others")
     fresh = "--fresh" in sys.argv
     console.check_out(args.out, holds, fresh=fresh)
-    if fresh:
-        console.move_aside(args.out)
-    failed = jobs.run(
+    starter, places = jobs.prepare(
         grid.executor,
         names,
         args.out,
@@ -169,6 +179,9 @@ def begin(
         slurm=grid.slurm,
         alone=alone,
     )
+    if fresh:
+        console.move_aside(args.out)
+    failed = jobs.follow(names, starter, places)
     try:
         merge(args, names)
     except InputError:
@@ -181,7 +194,8 @@ def begin(
 
 
 def merge_runs(out: Path, names: Sequence[str]) -> list["RunRecord"]:
-    """Bring the jobs' records and weights to OUT, each in place of what an earlier call brought.
+    """Bring the jobs' records and weights to OUT, each in place of what it has of the run, unless that alone is
+    complete.
 
     Returns:
         All that OUT holds then.
@@ -189,10 +203,15 @@ def merge_runs(out: Path, names: Sequence[str]) -> list["RunRecord"]:
     Raises:
         InputError: the jobs' complete runs are of several commits.
     """
-    from jaxcompare.records import load_records, save_records
+    from jaxcompare.records import complete_runs, load_records, save_records
 
     folders, path = [folder_of(out, name) for name in names], out / "runs.jsonl"
-    of_jobs = [load_records(file) for folder in folders if (file := folder / "runs.jsonl").exists()]
+    complete = complete_runs(path)
+    of_jobs = [
+        [run for run in load_records(file) if run.status == "complete" or run.identity not in complete]
+        for folder in folders
+        if (file := folder / "runs.jsonl").exists()
+    ]
     asked = {run.identity for runs in of_jobs for run in runs}
     there = [run for run in load_records(path) if run.identity not in asked] if path.exists() else []
     commits = {str(run.git_commit) for runs in (*of_jobs, there) for run in runs if run.status == "complete"}

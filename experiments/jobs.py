@@ -33,13 +33,16 @@ class Job:
         self.parent = parent
         """Without this process it ends too; None: of another machine."""
         self.fruitless = fruitless
-        """So often in a row it has been ended without a new record."""
+        """So often in a row it has been ended without anything new on record."""
+        self.recorded = -1
+        """When its process began."""
+        self.child: subprocess.Popen[str] | None = None
 
     def __call__(self) -> tuple[int, str]:
         """Exit status, and the last line of standard error."""
         if self.fruitless == TRIES:
-            return 1, f"error: ended {TRIES} times before an epoch was complete; give a longer --time-limit"
-        self.recorded = self._bytes_of_records()
+            return 1, f"error: ended {TRIES} times with nothing new on record; give a longer --time-limit"
+        self.recorded = self._on_record()
         # Slurm may tell every process of a job, not this one alone: blocked here, it stays blocked there.
         preemption = {signal.SIGUSR2}
         signal.pthread_sigmask(signal.SIG_BLOCK, preemption)
@@ -63,15 +66,21 @@ class Job:
         from submitit.helpers import DelayedSubmission
 
         # It may have ended already: Slurm can say it to the process itself first.
-        if self.child.returncode is None:
+        if self.child and self.child.returncode is None:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self.child.pid, signal.SIGTERM)
                 # Not reaped here: the call above may be about to.
                 os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
-        fruitless = self.fruitless + 1 if self._bytes_of_records() == self.recorded else 0
+        fruitless = self.fruitless + 1 if self._on_record() == self.recorded else 0
         return DelayedSubmission(Job(self.command, self.folder, self.parent, fruitless))
 
-    def _bytes_of_records(self) -> int:
+    def _on_record(self) -> int:
+        """How much: epochs of runs, bytes of anything else."""
+        from jaxcompare.records import load_records
+
+        if (runs := self.folder / "runs.jsonl").exists():
+            with contextlib.suppress(InputError):  # the process says what is wrong with them
+                return sum(len(run.history.train_loss) for run in load_records(runs))
         return sum(path.stat().st_size for path in self.folder.glob("*.jsonl"))
 
 
@@ -84,7 +93,7 @@ def is_alive(process: int) -> bool:
     return True
 
 
-def run(
+def prepare(
     where: Executor,
     names: Sequence[str],
     out: Path,
@@ -93,16 +102,15 @@ def run(
     time_limit: int,
     slurm: Sequence[str],
     alone: bool,
-) -> dict[str, str]:
-    """Run this command's jobs, and print how each ends. If this process is interrupted, they end too, and save what
-    they have.
+) -> "tuple[Starter, int]":
+    """What is to start this command's jobs, and at how many places. Nothing is written yet.
 
     Args:
         names: of the jobs; the others are `grid.Grid`'s.
         alone: each needs a machine to itself.
 
-    Returns:
-        Why those failed that did.
+    Raises:
+        InputError: it cannot be.
     """
     try:
         import submitit
@@ -118,12 +126,12 @@ def run(
 
         options = {name: value if equals else True for name, equals, value in (one.partition("=") for one in slurm)}
         limits = {"at_once": at_once, "time_limit": time_limit, "alone": alone}
-        return follow(names, Array(names, out / "jobs", options, **limits), len(names))
+        return Array(names, out / "jobs", options, **limits), len(names)
     gpus = visible_gpus()
     places = 1 if alone else at_once or max(1, len(gpus))
     executor = submitit.AutoExecutor(out / "jobs" / "logs", "local")
     executor.update_parameters(timeout_min=NO_LIMIT_MIN)
-    return follow(names, Here(executor, out / "jobs", gpus, shared=places > len(gpus)), places)
+    return Here(executor, out / "jobs", gpus, shared=places > len(gpus)), places
 
 
 Started: TypeAlias = "submitit.Job[tuple[int, str]]"
@@ -171,8 +179,8 @@ class Here:
 
 
 def follow(names: Sequence[str], starter: Starter, places: int) -> dict[str, str]:
-    """Start each job in the first place that is free, until all have ended: why those failed that did. If this is
-    interrupted or fails, the jobs end."""
+    """Start each job in the first place that is free, until all have ended, and print how each ends: why those failed
+    that did. If this is interrupted or fails, the jobs end too, and save what they have."""
     waiting, free = list(names), list(range(places))
     running: dict[str, tuple[Started, int]] = {}
     begun: set[str] = set()

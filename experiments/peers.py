@@ -70,7 +70,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     except Exception as error:
         undo()
         if coordinator is None and isinstance(error, ValueError):  # nothing says to JAX who the others are
-            reason = "neither Slurm, Open MPI nor Kubernetes has started this process; give --coordinator"
+            reason = 'JAX finds no Slurm, Open MPI or Kubernetes (which needs "jax[k8s]"); give --coordinator'
             raise InputError(f"{flag}: {reason}") from None
         what = late if time.monotonic() > end - 1 else f"{flag}: the processes cannot meet"
         raise InputError(f"{what} ({' '.join(str(error).split())[:150]})") from None

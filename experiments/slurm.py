@@ -42,7 +42,7 @@ class Queue(SlurmInfoWatcher):
 
 
 class Array:
-    """A command's jobs, all in the queue."""
+    """A command's jobs, all in the queue once the first is to start."""
 
     def __init__(
         self,
@@ -54,24 +54,23 @@ class Array:
         time_limit: int,
         alone: bool,
     ):
-        """See `jobs.run`.
+        """See `jobs.prepare`.
 
         Args:
             folder: OUT/jobs.
             options: sbatch's.
 
         Raises:
-            InputError: there is no Slurm, it refuses the jobs, or still has those of an earlier command.
+            InputError: there is no Slurm, or it still has the jobs of an earlier command.
         """
         try:
-            executor = submitit.AutoExecutor(folder / "logs", "slurm", slurm_max_num_timeout=TIMEOUTS)
+            self._executor = submitit.AutoExecutor(folder / "logs", "slurm", slurm_max_num_timeout=TIMEOUTS)
         except RuntimeError:
             raise InputError("--executor slurm: there is no srun here; run this where sbatch works") from None
         submitit.SlurmJob.watcher = Queue(POLL_S)
         self._file = folder / ARRAY
         self._refuse_a_second()
-        before = set(executor.folder.iterdir()) if executor.folder.exists() else set()
-        executor.update_parameters(
+        self._executor.update_parameters(
             name="jaxcompare",
             timeout_min=time_limit,
             slurm_array_parallelism=at_once or len(names),
@@ -80,20 +79,9 @@ class Array:
             slurm_setup=['[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'],
             **({"slurm_exclusive": True} if alone else {}),
         )
-        try:
-            with contextlib.redirect_stderr(io.StringIO()), executor.batch():
-                own = {name: jobs.Job(jobs.command_of(name), folder.resolve() / name, None) for name in names}
-                self._jobs = {name: executor.submit(job) for name, job in own.items()}
-        except FailedJobError as error:
-            for file in set(executor.folder.iterdir()) - before:
-                file.unlink()
-            with contextlib.suppress(OSError):  # what is not empty stays
-                os.removedirs(executor.folder)
-            reason = (str(error).strip().splitlines() or ["it says nothing"])[-1]
-            raise InputError(f"--slurm: sbatch refuses the jobs ({reason})") from None
-        self.number = next(iter(self._jobs.values())).job_id.partition("_")[0]
-        self._file.write_text(self.number)
-        print(f"{len(self._jobs)} jobs are in Slurm's queue, as array {self.number}", flush=True)
+        self._names, self._folder = names, folder.resolve()
+        self._jobs: dict[str, jobs.Started] = {}
+        self._number = ""
 
     def _refuse_a_second(self) -> None:
         """Its jobs would find those of the first in their folders."""
@@ -106,9 +94,34 @@ class Array:
             raise InputError(f"--executor slurm: {reason}")
 
     def start(self, name: str, place: int) -> "jobs.Started":
-        """It is in the queue."""
+        """With all others.
+
+        Raises:
+            InputError: Slurm refuses them.
+        """
+        if not self._jobs:
+            self._submit()
         return self._jobs[name]
+
+    def _submit(self) -> None:
+        logs = self._executor.folder
+        before = set(logs.iterdir()) if logs.exists() else set()
+        own = {name: jobs.Job(jobs.command_of(name), self._folder / name, None) for name in self._names}
+        try:
+            with contextlib.redirect_stderr(io.StringIO()), self._executor.batch():
+                self._jobs = {name: self._executor.submit(job) for name, job in own.items()}
+        except FailedJobError as error:
+            for file in set(logs.iterdir()) - before:
+                file.unlink()
+            with contextlib.suppress(OSError):  # what is not empty stays
+                os.removedirs(logs)
+            reason = (str(error).strip().splitlines() or ["it says nothing"])[-1]
+            raise InputError(f"--slurm: sbatch refuses the jobs ({reason})") from None
+        self._number = next(iter(self._jobs.values())).job_id.partition("_")[0]
+        self._file.write_text(self._number)
+        print(f"{len(self._jobs)} jobs are in Slurm's queue, as array {self._number}", flush=True)
 
     def cancel(self) -> None:
         """All at once: there may be many, and little time."""
-        subprocess.run(["scancel", self.number], check=False, capture_output=True)
+        if self._number:
+            subprocess.run(["scancel", self._number], check=False, capture_output=True)

@@ -115,6 +115,8 @@ PRESETS = {
 
 def main(args: Args) -> None:
     check_args(args)
+    if args.jobs.executor and (args.out / "cells.jsonl").exists() and not (args.out / "jobs").exists():
+        raise InputError(f"--executor: {args.out} holds what no job measured, and goes on without; give another --out")
     if (job := grid.begin(args, args.models, "cells.jsonl", show_merged, alone=True)) is None:
         return
     args = dataclasses.replace(job, models=tuple(model for model in job.models if job.jobs.job in (None, model)))

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -74,7 +75,7 @@ class Command:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         self.progress_at: list[float] = []
 
-    def follow(self, most: float = float("inf")) -> bool:
+    def follow(self, most: float = inf) -> bool:
         """Wait for so many lines of progress, or for the end; whether it has ended."""
         assert self.process.stdout
         for line in self.process.stdout:
@@ -137,7 +138,7 @@ def kill_again_and_again(shape: str, kills: int, moments: random.Random, folder:
         while True:
             before = finished(out)
             command = Command(words, out)
-            if command.follow(moments.randrange(1, steps + 1)):
+            if command.follow(moments.randrange(1, steps + 1) if done < kills else inf):
                 break
             # Somewhere in what comes next: training, evaluation, a checkpoint, a record.
             time.sleep(moments.uniform(0, 2 * gap))

@@ -77,7 +77,11 @@ def test_a_comparison_end_to_end_and_again(toy, run_script, fail_script, monkeyp
     run_script(full_comparison, *TINY, "--out", out)
     assert "not repeated" in capsys.readouterr().out
     # A prediction made when a run is known is none; a folder holds runs of one recipe.
-    assert "--predict: " in fail_script(full_comparison, *TINY, *PREDICTION, "--out", out)
+    for job in ((), ("--job", "cnn-40")):
+        assert "--predict: " in fail_script(full_comparison, *TINY, *PREDICTION, "--out", out, *job)
+    same = ("--predict-more-accurate", "vit", "--predict-faster", "cnn", "--predict-gap", "1.5")
+    run_script(full_comparison, *TINY, *same, "--predict-reasoning", "locality", "--out", out)
+    assert "not repeated" in capsys.readouterr().out
     for job in ((), ("--job", "cnn-40")):
         message = fail_script(full_comparison, *TINY, "--lr", "1", "--out", out, *job)
         assert "lr is 0.0003, here it is 1.0" in message

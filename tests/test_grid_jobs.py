@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import synthetic
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
 import data_efficiency
@@ -20,7 +21,7 @@ import guard
 import jobs
 import training_speed
 from jaxcompare.config import DataConfig, RunConfig, TrainingConfig
-from jaxcompare.records import load_records
+from jaxcompare.records import load_records, save_records
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = [
@@ -85,6 +86,12 @@ def test_mistakes_are_one_line(module, words, message, fail_script, monkeypatch,
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     monkeypatch.setenv("PYTHONPATH", "")
     assert message in fail_script(module, *words, "--out", tmp_path / "out")
+
+
+def test_jobs_do_not_measure_beside_the_plain_command(fail_script, tmp_path):
+    (tmp_path / "cells.jsonl").touch()
+    error = fail_script(training_speed, "--executor", "local", "--out", tmp_path)
+    assert f"--executor: {tmp_path} holds what no job measured" in error
 
 
 def make_commands(folder, monkeypatch, **bodies):
@@ -196,11 +203,10 @@ def test_here_no_more_jobs_run_than_may_and_each_has_a_gpu(monkeypatch):
 
 def test_how_many_jobs_run_here_at_a_time(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", "")
-    monkeypatch.setattr(jobs, "follow", lambda names, starter, places: (places, starter.shared))
     for gpus, at_once, alone, places in (("3,5", None, 0, 2), ("", None, 0, 1), ("3,5", 4, 0, 4), ("3,5", None, 1, 1)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
-        found = jobs.run("local", ["a"], tmp_path, at_once=at_once, time_limit=5, slurm=(), alone=alone)
-        assert found == (places, places > len(jobs.visible_gpus()))
+        starter, found = jobs.prepare("local", ["a"], tmp_path, at_once=at_once, time_limit=5, slurm=(), alone=alone)
+        assert (found, starter.shared) == (places, places > len(jobs.visible_gpus()))
 
 
 # A job's process.
@@ -238,7 +244,7 @@ def test_a_job_that_slurm_ends_has_no_result(code, status, monkeypatch):
 
 def test_a_job_makes_room_after_its_process_has_saved(tmp_path):
     job = job_of("import time; time.sleep(60)")
-    job.child, job.recorded = subprocess.Popen(job.command), 0
+    job.child = subprocess.Popen(job.command)
     again = job.checkpoint()
     assert job.child.wait(0) == -signal.SIGTERM
     assert (again.function.command, again.function.parent) == (job.command, None)
@@ -254,6 +260,16 @@ def test_a_job_makes_room_where_slurm_has_ended_its_process_before(monkeypatch):
         job()
 
 
+def ended_child(ends):
+    """A process that Slurm ends, after this."""
+
+    def communicate(timeout):
+        ends()
+        return "", ""
+
+    return SimpleNamespace(communicate=communicate, returncode=guard.INTERRUPTED)
+
+
 def test_a_job_that_never_gets_to_a_record_fails(monkeypatch, tmp_path):
     """And does not stand in the queue without end."""
     monkeypatch.setattr(signal, "pause", lambda: next(iter(())))
@@ -264,14 +280,23 @@ def test_a_job_that_never_gets_to_a_record_fails(monkeypatch, tmp_path):
             job()
         return job.checkpoint().function
 
-    job = is_ended(job_of("exit(130)", folder=tmp_path, fruitless=jobs.TRIES - 2))
-    job.command[-1] = f"open('{tmp_path}/runs.jsonl', 'a').write('an epoch'); exit(130)"
+    def train(epochs, status):
+        save_records(tmp_path / "runs.jsonl", [synthetic.record(status=status, losses=[1.0] * epochs)])
+
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda *words, **options: child)
+    train(1, "running")
+    job = job_of("", folder=tmp_path, fruitless=jobs.TRIES - 1)
+    child = ended_child(lambda: train(2, "interrupted"))
     job = is_ended(job)
     assert job.fruitless == 0
-    job.command[-1] = "exit(130)"
-    for _ in range(jobs.TRIES):
+    for status in ("running", "interrupted", "running"):  # what is rewritten is not new
+        child = ended_child(lambda status=status: train(2, status))
         job = is_ended(job)
-    assert job() == (1, "error: ended 3 times before an epoch was complete; give a longer --time-limit")
+    assert job() == (1, "error: ended 3 times with nothing new on record; give a longer --time-limit")
+
+
+def test_a_job_may_be_told_to_make_room_before_it_has_begun():
+    assert job_of("").checkpoint().function.fruitless == 0
 
 
 def test_a_job_ends_with_the_command_that_began_it():
@@ -298,13 +323,14 @@ def test_jobs_run_here_are_the_plain_command(tmp_path):
     plain = call("--out", tmp_path / "plain")
     assert plain.returncode == 0, plain.stderr
     begun = numbers("plain")
+    passes = []
     for _ in range(2):  # what is complete is not repeated
         ended = call("--out", tmp_path / "jobs", "--executor", "local", "--at-once", "2")
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count(": complete") == 4
-        first = numbers("jobs")
-        assert [run[:3] for run in first] == [run[:3] for run in begun]
-    assert numbers("jobs") == first
+        passes.append(numbers("jobs"))
+    assert [run[:3] for run in passes[0]] == [run[:3] for run in begun]
+    assert passes[0] == passes[1]
     summaries = [json.loads((tmp_path / folder / "summary.json").read_text()) for folder in ("plain", "jobs")]
     assert summaries[0].keys() == summaries[1].keys()
     weights = [sorted(p.name for p in (tmp_path / folder / "weights").iterdir()) for folder in ("plain", "jobs")]

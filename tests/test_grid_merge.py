@@ -28,6 +28,9 @@ def test_records_are_merged_once_however_often(tmp_path):
         assert grid.merge_runs(tmp_path, [*names, "not-begun"]) == runs
         assert load_records(tmp_path / "runs.jsonl") == runs
     assert sorted(path.name for path in (tmp_path / "weights").iterdir()) == [f"{name}.npz" for name in names]
+    # A job that did not get as far as to take it over.
+    save_records(tmp_path / "jobs" / names[0] / "runs.jsonl", [earlier, runs[1]])
+    assert [run.status for run in grid.merge_runs(tmp_path, names)] == ["complete"] * 4
     assert grid.merge_runs(tmp_path / "empty", names) == []
 
 
@@ -38,9 +41,16 @@ def test_a_job_does_not_repeat_what_the_plain_command_has_completed(tmp_path):
     save_records(into, [*runs[:2], dataclasses.replace(runs[2], status="interrupted"), *runs[3:]])
     save_records(path, [own])
     program = runs[0].config, [1, 2, 3]
-    grid.take_complete([program], "data_efficiency", "another fingerprint", path, into)
+    images, commit = runs[0].data_fingerprint, f"holds runs of commit {runs[0].git_commit}, this is"
+    grid.take_complete([program], "data_efficiency", images, path, None)
     assert load_records(path) == [own]
-    grid.take_complete([program], "data_efficiency", runs[0].data_fingerprint, path, into)
+    # Seed 3 is left to train, which would not stand beside another commit's.
+    with pytest.raises(InputError, match=commit):
+        grid.take_complete([program], "data_efficiency", images, path, into)
+    assert load_records(path) == [own, runs[0]]
+    grid.take_complete([(runs[0].config, [1, 2])], "data_efficiency", images, path, into)
+    with pytest.raises(InputError, match=commit):
+        grid.take_complete([program], "data_efficiency", "other images", path, into)
     assert load_records(path) == [own, runs[0]]
 
 
@@ -78,7 +88,8 @@ def test_measurements_that_cannot_stand_together_are_not_merged(tmp_path):
     before = (tmp_path / "cells.jsonl").read_text()
     elsewhere = dataclasses.replace(vit, environment=vit.environment | {"cpu": "another"})
     for cells, message in (
-        ([cnn], "holds vit JAX step.*, which none of the jobs measures"),
+        ([cnn], "holds vit JAX step.* of repeat 1, which none of the jobs has measured"),
+        ([dataclasses.replace(vit, repeat=1)], "holds vit JAX step.* of repeat 1, which none"),
         ([cnn, dataclasses.replace(vit, git_commit="def")], "the jobs' commit differs"),
         ([cnn, elsewhere], "the jobs' cpu differs"),
     ):

@@ -5,10 +5,12 @@ import time
 from pathlib import Path
 
 import pytest
+import synthetic
 
 import data_efficiency
 import slurm
 from jaxcompare.config import InputError
+from jaxcompare.records import save_records
 
 LIMITS = {"at_once": 1, "time_limit": 30, "alone": False}
 
@@ -43,12 +45,12 @@ def test_what_sbatch_refuses_is_one_line(command, tmp_path, capfd):
     command("sbatch", "echo two lines >&2; echo no such partition >&2; exit 1")
     logs = tmp_path / "out" / "jobs" / "logs"
     with pytest.raises(InputError, match=r"--slurm: sbatch refuses the jobs \(no such partition\)"):
-        slurm.Array(["a"], logs.parent, {}, **LIMITS)
+        slurm.Array(["a"], logs.parent, {}, **LIMITS).start("a", 0)
     assert not logs.parents[1].exists()
     logs.mkdir(parents=True)
     (logs / "of an earlier array").touch()
     with pytest.raises(InputError, match="no such partition"):
-        slurm.Array(["a"], logs.parent, {}, **LIMITS)
+        slurm.Array(["a"], logs.parent, {}, **LIMITS).start("a", 0)
     assert [path.name for path in logs.iterdir()] == ["of an earlier array"]
     assert capfd.readouterr().err == ""
 
@@ -76,7 +78,7 @@ def test_a_job_has_ended_when_the_queue_has_it_no_more(command, tmp_path):
 
 def test_a_second_array_is_refused_while_the_first_is_in_the_queue(command, tmp_path):
     command("sbatch", "echo Submitted batch job 77")
-    slurm.Array(["a"], tmp_path / "jobs", {}, **LIMITS)
+    slurm.Array(["a"], tmp_path / "jobs", {}, **LIMITS).start("a", 0)
     command("squeue", "echo 77_0 PENDING")
     with pytest.raises(InputError, match="array 77 of an earlier command is in the queue"):
         slurm.Array(["a"], tmp_path / "jobs", {}, **LIMITS)
@@ -84,8 +86,22 @@ def test_a_second_array_is_refused_while_the_first_is_in_the_queue(command, tmp_
     slurm.Array(["a"], tmp_path / "jobs", {}, **LIMITS)
 
 
+def test_nothing_moves_aside_for_an_array_that_may_not_be(command, fail_script, tmp_path):
+    out = tmp_path / "out"
+    save_records(out / "runs.jsonl", [synthetic.run("cnn", 1000, 1, 0.5)])
+    (out / "jobs").mkdir()
+    (out / "jobs" / slurm.ARRAY).write_text("77")
+    command("squeue", "echo 77_0")
+    error = fail_script(data_efficiency, "--executor", "slurm", "--fresh", "--out", out)
+    assert "array 77 of an earlier command is in the queue" in error
+    assert (out / "runs.jsonl").exists()
+
+
 def test_all_jobs_are_cancelled_at_once(command, tmp_path):
     command("sbatch", "echo Submitted batch job 77")
     command("scancel", f'echo "$@" >> {tmp_path}/cancelled')
-    slurm.Array(["a", "b"], tmp_path / "jobs", {}, **LIMITS).cancel()
+    array = slurm.Array(["a", "b"], tmp_path / "jobs", {}, **LIMITS)
+    array.cancel()
+    array.start("a", 0)
+    array.cancel()
     assert Path(tmp_path, "cancelled").read_text() == "77\n"

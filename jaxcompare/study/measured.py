@@ -109,11 +109,12 @@ def merge(folder: Path, parts: Sequence[Path]) -> None:
         if len(values) > 1:
             raise InputError(f"{folder}: the jobs' {name} differs ({', '.join(map(str, values))}); measure them anew")
     before = load_cells(folder / "cells.jsonl") if (folder / "cells.jsonl").exists() else []
+    found = {(record.cell, record.repeat) for record in merged.cells}
     for record in before:
-        if record.cell not in [one.cell for one in merged.cells]:
+        if (record.cell, record.repeat) not in found:
             raise InputError(
-                f"--out {folder}: holds {record.cell.model} {record.cell.title}, which none of the jobs measures; give "
-                "another folder"
+                f"--out {folder}: holds {record.cell.model} {record.cell.title} of repeat {record.repeat + 1}, which "
+                "none of the jobs has measured; give another folder"
             )
     merged.save_cells()
     for kind, lines in merged.others.items():

@@ -44,15 +44,14 @@ class Placement:
         return len(self.devices) // self.seed_shards
 
     @functools.cached_property
-    def spans_processes(self) -> bool:
-        """Whether some of the devices are another process's."""
-        return len({device.process_index for device in self.devices}) > 1
+    def processes(self) -> int:
+        """That the devices are of."""
+        return len({device.process_index for device in self.devices})
 
     @property
-    def batch_processes(self) -> int:
-        """Processes that share out a batch."""
-        processes = len({device.process_index for device in self.devices})
-        return processes // math.gcd(processes, self.seed_shards)
+    def spans_processes(self) -> bool:
+        """Whether some of the devices are another process's."""
+        return self.processes > 1
 
     @property
     def micro_batching(self) -> MicroBatching:
@@ -109,9 +108,9 @@ class Placement:
         return size * math.ceil(batch_size / size / self.batch_shards)
 
     def part_of_process(self, batch_size: int) -> range:
-        """Places of a batch that this process's devices compute, perhaps past its end."""
-        size = self.computed_batch_size(batch_size) // self.batch_processes
-        first = jax.process_index() % self.batch_processes * size
+        """Places of a batch of one seed that this process's devices compute, perhaps past its end."""
+        size = self.computed_batch_size(batch_size) // self.processes
+        first = jax.process_index() * size
         return range(first, first + size)
 
     def shard(self, batch_size: int) -> Shard:
