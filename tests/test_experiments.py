@@ -79,8 +79,7 @@ def test_a_comparison_end_to_end_and_again(toy, run_script, fail_script, monkeyp
     # A prediction made when a run is known is none; a folder holds runs of one recipe.
     for job in ((), ("--job", "cnn-40")):
         assert "--predict: " in fail_script(full_comparison, *TINY, *PREDICTION, "--out", out, *job)
-    same = ("--predict-more-accurate", "vit", "--predict-faster", "cnn", "--predict-gap", "1.5")
-    run_script(full_comparison, *TINY, *same, "--predict-reasoning", "locality", "--out", out)
+    run_script(full_comparison, *TINY, *PREDICTION[:-1], "1.5", "--predict-reasoning", "locality", "--out", out)
     assert "not repeated" in capsys.readouterr().out
     for job in ((), ("--job", "cnn-40")):
         message = fail_script(full_comparison, *TINY, "--lr", "1", "--out", out, *job)
