@@ -39,14 +39,15 @@ def host_epoch(split, seed, epoch, batch_size, *, subset=slice(None), examples=N
         return list(loader.epoch(epoch))
 
 
-train_batch = jax.jit(device.train_batch, static_argnums=3)
+train_batch = jax.jit(device.train_batch)
 
 
 def device_epoch(split, seed, epoch, batch_size, *, subset=slice(None), examples=None, statistics=BYTES):
     there = device.put_split(split, statistics, jax.device_put)
-    plan = device.plan_epoch(jax.random.key(seed), epoch, jnp.arange(len(split))[subset], examples)
+    shown = jnp.arange(len(split))[subset]
+    plan = device.plan_epoch(jax.random.key(seed), epoch, shown, batch_size, split.flip_probability, examples)
     numbers = range(device.count_batches(len(plan.order), batch_size))
-    return [Batch(*map(np.asarray, train_batch(there, plan, jnp.int32(i), batch_size))) for i in numbers]
+    return [Batch(*map(np.asarray, train_batch(there, plan, jnp.int32(i)))) for i in numbers]
 
 
 def recipe_epoch(split, seed, epoch, batch_size, *, statistics=BYTES):

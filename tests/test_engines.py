@@ -11,7 +11,7 @@ import pytest
 from jaxcompare.config import DataConfig, ExecutionConfig, RunConfig, TrainingConfig
 from jaxcompare.data import host
 from jaxcompare.data.batch import Batch
-from jaxcompare.data.device import EpochPlan
+from jaxcompare.data.device import Crops, plan_epoch
 from jaxcompare.data.split import Dataset, Split
 from jaxcompare.models import build_model
 from jaxcompare.models.layers import add_parameter, keep_mask, matmul
@@ -163,12 +163,14 @@ def test_device_input_under_fixed_augmentation_is_host_input(small_dataset, monk
     """The same order, crops and flips on both sides: the same losses, whole epochs long."""
     orders = [np.random.default_rng((5, epoch)).permutation(37).astype(np.int32) for epoch in range(2)]
 
-    def plan_epoch(key, epoch, subset, examples):
+    def fixed_plan(key, epoch, subset, batch_size, flip_probability, examples):
         assert len(subset) == examples == 37
-        return EpochPlan(jnp.asarray(np.stack(orders))[epoch], key)
+        plan = plan_epoch(key, epoch, subset, batch_size, flip_probability, examples)
+        return plan._replace(order=jnp.asarray(np.stack(orders))[epoch])
 
-    monkeypatch.setattr(device_engine, "plan_epoch", plan_epoch)
-    monkeypatch.setattr("jaxcompare.data.device.draw_crops", lambda key, count, flip: fixed_crops(jnp.asarray, count))
+    monkeypatch.setattr(device_engine, "plan_epoch", fixed_plan)
+    fixed = lambda key, count, flip: Crops(*fixed_crops(jnp.asarray, count))  # noqa: E731
+    monkeypatch.setattr("jaxcompare.data.device.draw_crops", fixed)
     monkeypatch.setattr(host, "draw_crops", lambda count, generator, flip: fixed_crops(torch_array, count))
     on_host = dataclasses.replace(STEP, input="host")
     ours, theirs = (losses(config("toy", execution), small_dataset)[0] for execution in (STEP, on_host))

@@ -17,7 +17,8 @@ class Toy(nn.Module):
     @nn.compact
     def __call__(self, images, *, train, first=0):
         x = Linear(16, None, name="hidden")(jnp.asarray(images).reshape(len(images), -1))
-        x = Dropout(self.dropout_rate, "hash")(jax.nn.relu(x), train=train, first=first)
+        key = self.make_rng("dropout") if train else None
+        x = Dropout(self.dropout_rate, "hash")(jax.nn.relu(x), key, first)
         return Linear(self.num_classes, None, name="head")(x), {}
 
 

@@ -28,12 +28,23 @@ class DeviceSplit(NamedTuple):
     flip_probability: Float[Array | np.ndarray, ""]
 
 
+class Crops(NamedTuple):
+    """What torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(p) draw for each image."""
+
+    top: Int[Array, "..."]
+    left: Int[Array, "..."]
+    """Of the crop in the padded image, in pixels: 0 to 8."""
+    flip: Bool[Array, "..."]
+    """Whether the crop is mirrored."""
+
+
 class EpochPlan(NamedTuple):
-    """One epoch's order, and the key of its augmentation."""
+    """One epoch's order and augmentation, drawn at once: drawn in a step, they are small kernels in each on a GPU."""
 
     order: Int[Array, " examples"]
     """Indices into the split, shuffled."""
-    key: Key[Array, ""]
+    crops: Crops
+    """(batches, batch size); in the last batch, of padding too."""
 
 
 class Shard(NamedTuple):
@@ -56,9 +67,14 @@ def count_batches(examples: int, batch_size: int) -> int:
 
 
 def plan_epoch(
-    key: Key[Array, ""], epoch: int | Int[Array, ""], subset: Int[Array, " images"], examples: int | None = None
+    key: Key[Array, ""],
+    epoch: int | Int[Array, ""],
+    subset: Int[Array, " images"],
+    batch_size: int,
+    flip_probability: float | Float[Array | np.ndarray, ""],
+    examples: int | None = None,
 ) -> EpochPlan:
-    """The epoch's order of the images at `subset`, and its augmentation key.
+    """The epoch's order of the images at `subset`, and its augmentation.
 
     Args:
         examples: how many an epoch shows, by default as many as `subset` has; of more, shuffles follow each other.
@@ -68,19 +84,17 @@ def plan_epoch(
     passes = math.ceil(examples / len(subset))
     keys = shuffle_key[None] if passes == 1 else jax.random.split(shuffle_key, passes)
     shuffles = jax.vmap(lambda key: jax.random.permutation(key, subset))(keys)
-    return EpochPlan(shuffles.ravel()[:examples], augment_key)
+    batches = jnp.arange(count_batches(examples, batch_size))
+    crops = jax.vmap(lambda i: draw_crops(jax.random.fold_in(augment_key, i), batch_size, flip_probability))(batches)
+    return EpochPlan(shuffles.ravel()[:examples], crops)
 
 
-def train_batch(
-    split: DeviceSplit, plan: EpochPlan, index: Int[Array, ""], batch_size: int, shard: Shard | None = None
-) -> Batch:
+def train_batch(split: DeviceSplit, plan: EpochPlan, index: Int[Array, ""], shard: Shard | None = None) -> Batch:
     """Batch `index` of an epoch, or a device's part of it: its images as the plan orders them, randomly cropped and
     flipped, normalised."""
-    places, indices, counts = _find(index, batch_size, shard, len(plan.order))
+    places, indices, counts = _find(index, plan.crops.top.shape[1], shard, len(plan.order))
     indices = plan.order[indices]
-    # Drawn for the whole batch, whatever part of it is made.
-    crops = draw_crops(jax.random.fold_in(plan.key, index), batch_size, split.flip_probability)
-    images = crop_and_flip(split.images[indices], *(draws[places] for draws in crops))
+    images = crop_and_flip(split.images[indices], *(draws[index, places] for draws in plan.crops))
     return _batch(split, images, indices, counts)
 
 
@@ -112,14 +126,11 @@ def normalise(images: UInt8[Array, "n h w c"], split: DeviceSplit) -> Float[Arra
     return split.levels[images, jnp.arange(images.shape[-1])]
 
 
-def draw_crops(
-    key: Key[Array, ""], images: int, flip_probability: float | Float[Array | np.ndarray, ""]
-) -> tuple[Int[Array, " {images}"], Int[Array, " {images}"], Bool[Array, " {images}"]]:
-    """What torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(p) draw for each of so many images: top
-    and left of its crop, in pixels from -4 on, and whether it is mirrored."""
+def draw_crops(key: Key[Array, ""], images: int, flip_probability: float | Float[Array | np.ndarray, ""]) -> Crops:
+    """For so many images."""
     crop_key, flip_key = jax.random.split(key)
     top, left = jax.random.randint(crop_key, (2, images), 0, 2 * CROP_PADDING + 1)
-    return top, left, jax.random.bernoulli(flip_key, flip_probability, (images,))
+    return Crops(top, left, jax.random.bernoulli(flip_key, flip_probability, (images,)))
 
 
 def crop_and_flip(

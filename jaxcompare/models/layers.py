@@ -137,11 +137,10 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "*shape"], *, train: bool, first: int | Int[Array, ""] = 0
+        self, x: Float[Array, "*shape"], key: Key[Array, ""] | None, first: int | Int[Array, ""] = 0
     ) -> Float[Array, "*shape"]:
-        """`first`: see `keep_mask`."""
-        if not train or self.rate == 0:
+        """Without a key, in evaluation, `x` as it is. `first`: see `keep_mask`."""
+        if key is None or self.rate == 0:
             return x
         keep = 1 - self.rate
-        mask = keep_mask(self.make_rng("dropout"), keep, x.shape, self.generator, first)
-        return jnp.where(mask, x / keep, 0)
+        return jnp.where(keep_mask(key, keep, x.shape, self.generator, first), x / keep, 0)

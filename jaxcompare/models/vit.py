@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
+from jaxcompare.compat.jax import keep_layout
 from jaxcompare.config import DropoutGenerator
 from jaxcompare.models.layers import Dropout, Linear, add_parameter, uniform
 from jaxcompare.sizes import MLP_RATIO
@@ -16,6 +17,8 @@ ATTENTION = "attention"
 """Among a ViT's "intermediates": attention probabilities, (images, heads, queries, keys), of every layer in turn."""
 LAYER_NORM_EPSILON = 1e-5
 POSITION_STD = 0.02
+DROPOUTS = 4
+"""Of an encoder layer: on attention probabilities, attention's output, the hidden layer and the layer's output."""
 
 
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -38,23 +41,26 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n t d"], *, train: bool, first: int | Int[Array, ""] = 0
+        self, x: Float[Array, "n t d"], key: Key[Array, ""] | None, first: int | Int[Array, ""] = 0
     ) -> Float[Array, "n t d"]:
+        """`key` and `first`: dropout's."""
         n, tokens, width = x.shape
         head_width = width // self.heads
         # The query-key-value matrix is Xavier-uniform as one matrix (Glorot and Bengio, 2010, eq. 16).
         xavier = uniform(math.sqrt(6 / (width + 3 * width)))
         zeros = nn.initializers.zeros
         qkv = Linear(3 * width, self.dtype, kernel_init=xavier, bias_init=zeros, name="in_proj")(x)
-        q, k, v = jnp.moveaxis(qkv.reshape(n, tokens, 3, self.heads, head_width), 2, 0)
-        scores = jnp.einsum("nqhd,nkhd->nhqk", q * head_width**-0.5, k)
+        qkv = qkv.reshape(n, tokens, 3, self.heads, head_width).transpose(2, 0, 3, 1, 4)
+        scales = jnp.array([head_width**-0.5, 1, 1], qkv.dtype).reshape(3, 1, 1, 1, 1)
+        q, k, v = keep_layout(qkv * scales)
+        scores = jnp.einsum("nhqd,nhkd->nhqk", q, k)
         # In at least float32: bfloat16 holds probabilities to two or three digits only.
         wide = jnp.promote_types(scores.dtype, jnp.float32)
         probabilities = jax.nn.softmax(scores.astype(wide), axis=-1).astype(scores.dtype)
         # Kept where a caller asks for "intermediates"; elsewhere nothing happens.
         self.sow("intermediates", ATTENTION, probabilities)
-        probabilities = Dropout(self.dropout_rate, self.dropout_generator)(probabilities, train=train, first=first)
-        mixed = jnp.einsum("nhqk,nkhd->nqhd", probabilities, v).reshape(n, tokens, width)
+        probabilities = Dropout(self.dropout_rate, self.dropout_generator)(probabilities, key, first)
+        mixed = jnp.einsum("nhqk,nhkd->nhqd", probabilities, v).swapaxes(1, 2).reshape(n, tokens, width)
         return Linear(width, self.dtype, bias_init=zeros, name="out_proj")(mixed)
 
 
@@ -68,18 +74,21 @@ class EncoderLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "n t d"], *, train: bool, first: int | Int[Array, ""] = 0
+        self, x: Float[Array, "n t d"], keys: Key[Array, "4"] | None, first: int | Int[Array, ""] = 0
     ) -> Float[Array, "n t d"]:
-        def drop(y: Array) -> Array:
-            return Dropout(self.dropout_rate, self.dropout_generator)(y, train=train, first=first)
+        """`keys` and `first`: of the dropouts, in order."""
 
+        def drop(y: Array, place: int) -> Array:
+            return Dropout(self.dropout_rate, self.dropout_generator)(y, key_of[place], first)
+
+        key_of = [None] * DROPOUTS if keys is None else keys
         width = x.shape[-1]
         y = layer_norm("norm1", self.dtype)(x)
         attention = SelfAttention(self.heads, self.dropout_rate, self.dropout_generator, self.dtype, name="self_attn")
-        x = x + drop(attention(y, train=train, first=first))
+        x = x + drop(attention(y, key_of[0], first), 1)
         y = layer_norm("norm2", self.dtype)(x)
-        y = drop(gelu(Linear(MLP_RATIO * width, self.dtype, name="linear1")(y)))
-        return x + drop(Linear(width, self.dtype, name="linear2")(y))
+        y = drop(gelu(Linear(MLP_RATIO * width, self.dtype, name="linear1")(y)), 2)
+        return x + drop(Linear(width, self.dtype, name="linear2")(y), 3)
 
 
 class ViT(nn.Module):
@@ -125,28 +134,30 @@ class ViT(nn.Module):
         cls_token = self.param("cls_token", nn.initializers.zeros, (1, 1, self.width))
         pos_embed = self.param("pos_embed", nn.initializers.normal(POSITION_STD), (1, rows * columns + 1, self.width))
         cls_token = add_parameter(jnp.zeros((n, 1, self.width), x.dtype), cls_token)
-        x = add_parameter(jnp.concatenate([cls_token, x], axis=1), pos_embed)
+        x = keep_layout(add_parameter(jnp.concatenate([cls_token, x], axis=1), pos_embed))
         activations = {"embedding": x}
 
         # PyTorch builds its encoder by deep-copying one layer, so all layers start from identical values.
         layer = EncoderLayer(self.heads, self.dropout_rate, self.dropout_generator, self.dtype, parent=None)
         stack = self.param("layers", lambda key: init_stack(layer, self.layers, key, x))
+        # Split at once: split at each of its places, a key is small kernels at each on a GPU.
+        keys = jax.random.split(self.make_rng("dropout"), (self.layers, DROPOUTS)) if train else [None] * self.layers
         for i in range(self.layers):
-            rngs = {"dropout": self.make_rng("dropout")} if train else {}
             # The layer is applied by itself, so what it sows is sown anew.
             kept = ["intermediates"] if self.is_mutable_collection("intermediates") else []
-            x, sown = layer.apply({"params": stack[f"{i}"]}, x, train=train, first=first, rngs=rngs, mutable=kept)
-            x = jnp.asarray(x)
+            x, sown = layer.apply({"params": stack[f"{i}"]}, x, keys[i], first, mutable=kept)
+            x = keep_layout(jnp.asarray(x))
             if kept:
                 self.sow("intermediates", ATTENTION, sown["intermediates"]["self_attn"][ATTENTION][0])
             activations[f"layer_{i}"] = x
 
-        x = layer_norm("norm", self.dtype)(x)
-        activations["norm"] = x
-        return Linear(self.num_classes, self.dtype, name="head")(x[:, 0]), activations
+        norm = layer_norm("norm", self.dtype)
+        activations["norm"] = norm(x)
+        # Of the class token alone: where nobody asks for the activations, the others are not computed.
+        return Linear(self.num_classes, self.dtype, name="head")(norm(x[:, 0])), activations
 
 
 def init_stack(layer: EncoderLayer, layers: int, key: Array, x: Array) -> dict[str, dict]:
     """Parameters of `layers` encoder layers, keyed "0", "1", ...: copies of one initialisation."""
-    params = layer.init(key, x, train=False)["params"]
+    params = layer.init(key, x, None)["params"]
     return {f"{i}": jax.tree.map(jnp.copy, params) for i in range(layers)}

@@ -40,8 +40,8 @@ class DeviceEngine(StackedEngine):
             self.seeds_per_call, self._epoch = self._compile_to_fit("train_epoch", self._train_whole_epoch, most, *args)
         else:
             plan = placement.over_seeds(self._plan_one, stacked=2)
-            self._plan = self.programs.compile("plan", plan, states, self._subsets, first)
-            args = (states, self._plan(states, self._subsets, first), self._split, first)
+            self._plan = self.programs.compile("plan", plan, states, self._subsets, self._split, first)
+            args = (states, self._plan(states, self._subsets, self._split, first), self._split, first)
             self.seeds_per_call, self._train = most, {}
             for length in call_lengths(self.batches, self.steps_per_call):
                 function = functools.partial(self._train_batches, count=length)
@@ -83,21 +83,22 @@ class DeviceEngine(StackedEngine):
     def _train_batches(
         self, state: TrainState, plan: EpochPlan, split: DeviceSplit, start: jax.Array, count: int
     ) -> tuple[TrainState, Metrics]:
-        size = self.config.training.batch_size
-        shard = self.learner.placement.shard(size)
+        shard = self.learner.placement.shard(self.config.training.batch_size)
 
         def body(state: TrainState, index: jax.Array) -> tuple[TrainState, Metrics]:
-            return self._step(state, train_batch(split, plan, index, size, shard))
+            return self._step(state, train_batch(split, plan, index, shard))
 
         return jax.lax.scan(body, state, start + jnp.arange(count, dtype=jnp.int32))
 
     def _train_whole_epoch(
         self, state: TrainState, subset: jax.Array, split: DeviceSplit, epoch: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        return self._train_batches(state, self._plan_one(state, subset, epoch), split, jnp.int32(0), self.batches)
+        plan = self._plan_one(state, subset, split, epoch)
+        return self._train_batches(state, plan, split, jnp.int32(0), self.batches)
 
-    def _plan_one(self, state: TrainState, subset: jax.Array, epoch: jax.Array) -> EpochPlan:
-        return plan_epoch(state.data_key, epoch, subset, self.epoch_images)
+    def _plan_one(self, state: TrainState, subset: jax.Array, split: DeviceSplit, epoch: jax.Array) -> EpochPlan:
+        size, examples = self.config.training.batch_size, self.epoch_images
+        return plan_epoch(state.data_key, epoch, subset, size, split.flip_probability, examples)
 
     def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
         if self.config.execution.engine == "epoch":
@@ -105,7 +106,7 @@ class DeviceEngine(StackedEngine):
             on_step(self.batches)
             return state, [metrics], 0.0
         queue = InFlight(self.steps_per_call)
-        plans = self._plan(state, self._subsets, np.int32(epoch))
+        plans = self._plan(state, self._subsets, self._split, np.int32(epoch))
         metrics, done = [], 0
         while done < self.batches:
             length = min(self.steps_per_call, self.batches - done)
