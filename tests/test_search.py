@@ -89,6 +89,24 @@ def test_a_search_goes_on_where_it_stopped_and_ends_as_it_would_have(asked, tmp_
         run(tmp_path)
 
 
+def test_on_a_gpu_what_was_timed_is_kept_when_the_round_is_cut(asked, tmp_path, monkeypatch):
+    answer, setup = turns.fresh_process, dataclasses.replace(SETUP, gpu=True)
+
+    def cut(*arguments, **options):
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return answer(*arguments, **options)
+
+    monkeypatch.setattr(turns, "fresh_process", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, setup)
+    first = asked[:]
+    monkeypatch.setattr(turns, "fresh_process", answer)
+    winners, _ = run(tmp_path, setup)
+    assert len(winners) == 4
+    assert not {(cell, epochs) for cell, epochs, _ in first} & {(cell, epochs) for cell, epochs, _ in asked[2:]}
+
+
 def test_a_search_in_which_all_fail_has_no_winner(asked, tmp_path, monkeypatch):
     def fail(*_):
         raise CellFailed("killed")

@@ -116,16 +116,19 @@ def _time(
     def cache_of(cell: Cell) -> Path:
         return caches / "-".join((cell.model, cell.precision, cell.engine, *cell.options))
 
-    outcomes = time_in_turns(missing, of_round, cache_of, lambda cell: log(f"  {cell.execution}"), cold=False)
-    for cell, outcome in outcomes.items():
-        values = {"image_time_s": None, "others_share": None, "message": str(outcome)}
-        if isinstance(outcome, Timing):
-            seconds = outcome.quickest_epoch_s / len(setup.dataset.train)
-            values = {"image_time_s": seconds, "others_share": outcome.others_share, "message": ""}
-            log(f"  {cell.execution}: {1e6 * seconds:,.0f} µs per image")
-        else:
-            log(f"  {cell.execution}: {outcome}")
-        measured.add("search", {"cell": as_json(cell), "round": number} | search_facts(setup), values)
+    # On a GPU none has turns: what is timed is on disk before the next begins.
+    groups = [[cell] for cell in missing] if setup.gpu else [missing]
+    for group in groups:
+        outcomes = time_in_turns(group, of_round, cache_of, lambda cell: log(f"  {cell.execution}"), cold=False)
+        for cell, outcome in outcomes.items():
+            values = {"image_time_s": None, "others_share": None, "message": str(outcome)}
+            if isinstance(outcome, Timing):
+                seconds = outcome.quickest_epoch_s / len(setup.dataset.train)
+                values = {"image_time_s": seconds, "others_share": outcome.others_share, "message": ""}
+                log(f"  {cell.execution}: {1e6 * seconds:,.0f} µs per image")
+            else:
+                log(f"  {cell.execution}: {outcome}")
+            measured.add("search", {"cell": as_json(cell), "round": number} | search_facts(setup), values)
     by_cell = {cell: as_json(cell) for cell in cells}
     lines = [line for line in measured.others["search"] if line["round"] == number and line["image_time_s"] is not None]
     return {cell: line["image_time_s"] for line in lines for cell in cells if line["cell"] == by_cell[cell]}
