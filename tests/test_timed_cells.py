@@ -93,7 +93,7 @@ def test_a_planted_recompilation_ends_a_pytorch_cell(monkeypatch, no_ceilings):
 
     monkeypatch.setattr(torch, "compile", compile)
     # In the first step, and again in the fourth.
-    monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1 + (len(calls) >= 4), 0, 0))
+    monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1 + (len(calls) >= 4), 0, 0, 0))
     with pytest.raises(RuntimeError, match=r"compiled 1 program\(s\) in epoch 2"):
         torch_timing(dataclasses.replace(EAGER, engine="compile"))
 
@@ -139,13 +139,20 @@ def test_torch_compile_is_cold_then_warm_and_each_is_verified(tmp_path):
 
 def test_a_first_step_that_found_no_program_is_not_warm_and_one_that_did_is_not_cold(monkeypatch, no_ceilings):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1, 0, 0))
+    monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1, 0, 0, 0))
     cell = dataclasses.replace(EAGER, engine="compile")
     with pytest.raises(RuntimeError, match="did not find its programs in the cache"):
         torch_epochs.time_first_step(cell, SETUP)
-    monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1, 1, 0))
+    monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1, 1, 0, 0))
     with pytest.raises(RuntimeError, match="did not compile anew: it found programs in a cache"):
         torch_timing(cell)
+
+
+def test_a_cell_of_cuda_graphs_that_has_none_is_not_timed(monkeypatch, no_ceilings):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1, 0, 0, 2))
+    with pytest.raises(RuntimeError, match=r"torch.compile made no CUDA graph of 2 program\(s\)"):
+        torch_timing(dataclasses.replace(EAGER, engine="compile", options=("reduce-overhead",)))
 
 
 def test_a_control_changes_what_it_says(no_ceilings):
@@ -170,7 +177,7 @@ def test_a_control_changes_what_it_says(no_ceilings):
 def test_options_are_what_runs(monkeypatch, no_ceilings):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda function, **how: compiled.append((function, how)) or function)
-    monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1, 0, 0))
+    monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1, 0, 0, 0))
     options = ("max-autotune-no-cudagraphs", "compiled-optimiser", "foreach")
     cell = dataclasses.replace(EAGER, engine="compile", options=options)
     _, optimiser, _, update = cell_step.build_training(cell, SETUP, torch.device("cpu"))

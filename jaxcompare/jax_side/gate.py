@@ -22,8 +22,8 @@ from jaxcompare.training.step import TrainState, build_gradient
 
 
 def run_gate(cell: Cell, setup: Setup, reference: Reference) -> Outcome:
-    """In micro-batches, shared out, lowered and rounded as when the cell trains. Of several seeds, each has the same
-    weights here, and the first's outcome is returned."""
+    """In micro-batches, shared out, vmapped, lowered and rounded as when the cell trains. Of several seeds, each has
+    the same weights here, and the first's outcome is returned."""
     learner = build_cells_learner(cell, setup, dropout_rate=0.0)
     placement, programs = learner.placement, Programs(cell.precision, learner.placement.devices)
     state, put, put_whole = _initial_state(learner, reference), plain.to_device, plain.to_device
@@ -35,7 +35,8 @@ def run_gate(cell: Cell, setup: Setup, reference: Reference) -> Outcome:
 
     def prepare(name: str, function: Callable, shared_out: bool = True, **options: Any) -> Callable:
         if cell.packaged:
-            mapped = placement.over_seeds(function, batch_axis=0 if shared_out else None)
+            at_once = placement.seeds_at_once(cell.seeds)
+            mapped = placement.over_seeds(function, at_once, batch_axis=0 if shared_out else None)
             return programs.compile(name, mapped, state, (put if shared_out else put_whole)(first), **options)
         return plain.prepare(cell.engine, programs, name, function, state, put(first), **options)
 

@@ -55,10 +55,9 @@ class DeviceEngine(StackedEngine):
 
     def _compile_to_fit(self, name: str, function: Callable, most: int, *args: Any) -> tuple[int, jax.stages.Compiled]:
         """Compile for as many seeds at a time as memory holds, `most` at most, and say how many that is."""
-        # A CPU gains nothing from several seeds at once: their activations leave its cache.
         placement = self.learner.placement
-        preferred = 1 if jax.default_backend() == "cpu" else most
-        size = min(most, self.config.execution.seeds_per_call or preferred)
+        usual = placement.seeds_at_once(len(self.learner.seeds))
+        size = min(most, self.config.execution.seeds_per_call or usual)
         while True:
             try:
                 mapped = placement.over_seeds(function, size, stacked=2)

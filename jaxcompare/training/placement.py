@@ -118,6 +118,11 @@ class Placement:
         size = self.shard_size(batch_size)
         return Shard(jax.lax.axis_index(BATCH) * size if len(self.devices) > 1 else 0, size)
 
+    def seeds_at_once(self, seeds: int) -> int:
+        """Of so many, those that a device computes at once where memory allows: a CPU one, whose activations stay in
+        its cache; another all of its share."""
+        return 1 if self.devices[0].platform == "cpu" else seeds // self.seed_shards
+
     def over_seeds(
         self, function: Callable, seeds_per_call: int = 1, stacked: int = 1, batch_axis: int | None = None
     ) -> Callable:
