@@ -1,0 +1,138 @@
+"""What does XLA make of a step on a GPU? Compiles whole epochs for an NVIDIA H200 on a machine without one and prints
+how many kernels a step is, the table of docs/speed.md: `pip install -e ".[cuda]"`, then `python tests/gpu_programs.py`.
+
+Nothing runs. Without the device nothing can be tuned either: products go to cuBLAS and convolutions to cuDNN, where on
+a GPU XLA may find a kernel of its own that is faster.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxcompare.config import DataConfig, ExecutionConfig, ModelName, Precision, RunConfig, TrainingConfig
+from jaxcompare.data.device import DeviceSplit, count_batches
+from jaxcompare.data.split import Dataset, Split
+from jaxcompare.models.convolution import ConvLowering
+from jaxcompare.report.text import LABELS
+from jaxcompare.training.device_engine import DeviceEngine
+from jaxcompare.training.learner import Learner, build_learner
+from jaxcompare.training.placement import choose_placement
+from jaxcompare.training.programs import Programs
+
+IMAGES, SIDE = 49_920, 32
+FLAGS = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+H200 = """
+gpu_device_info {
+  name: "NVIDIA H200" device_vendor: "NVIDIA Corporation" cuda_compute_capability { major: 9 }
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98 device_memory_size: 151397597184
+  memory_bandwidth: 4800000000000 l2_cache_size: 52428800 pcie_bandwidth: 34359738368 device_address_bits: 64
+  shared_memory_per_core: 233472 shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536 threads_per_core_limit: 2048 threads_per_warp: 32
+  threads_per_block_limit: 1024 thread_dim_limit_x: 1024 thread_dim_limit_y: 1024 thread_dim_limit_z: 64
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  driver_version: "13.0.0" runtime_version: "13.0.0" compile_time_toolkit_version: "13.0.0" dnn_version: "9.10.0"
+}
+platform_name: "CUDA" device_description_str: "NVIDIA H200" dnn_version_info { major: 9 minor: 10 }
+"""
+"""As XLA reads it. The numbers are NVIDIA's, of the SXM board with 141 GB."""
+
+KINDS = {
+    "products": r"__cublas|kind=kCustom.*__custom_fusion",
+    "convolutions": r"__cudnn",
+    "element by element": r"kind=kLoop",
+    "reductions, transpositions": r"kind=kInput|__triton",
+    "others": "",
+}
+"""Of kernels, by what their line of the optimised HLO has; the first that fits."""
+
+NO_KERNEL = ("parameter", "get-tuple-element", "tuple", "constant", "bitcast", "fusion-done")
+
+
+class Epoch(DeviceEngine):
+    """The engine's program of a whole epoch, without arrays."""
+
+    def __init__(self, config: RunConfig, learner: Learner):
+        self.config, self.learner, self.epoch_images = config, learner, IMAGES
+        self.batches, self._step = count_batches(IMAGES, config.training.batch_size), learner.build_train_step()
+
+    def compile(self) -> tuple[Programs, str]:
+        """The programs that hold it, and its optimised HLO."""
+        learner, count = self.learner, len(self.learner.seeds)
+        placement, programs = learner.placement, Programs(learner.precision, learner.placement.devices)
+
+        def shape(*sizes: int, dtype: jax.typing.DTypeLike = jnp.float32) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(sizes, dtype, sharding=NamedSharding(placement.mesh, PartitionSpec()))
+
+        one = jax.eval_shape(learner.init_one, jax.ShapeDtypeStruct((), jnp.uint32))
+        states = jax.tree.map(lambda leaf: shape(count, *leaf.shape, dtype=leaf.dtype), one)
+        images = shape(IMAGES, SIDE, SIDE, 3, dtype=jnp.uint8)
+        split = DeviceSplit(images, shape(IMAGES, dtype=jnp.int32), shape(256, 3), shape())  # type: ignore[arg-type]
+        args = (states, shape(count, IMAGES, dtype=jnp.int32), split, shape(dtype=jnp.int32))
+        mapped = placement.over_seeds(self._train_whole_epoch, placement.seeds_at_once(count), stacked=2)
+        return programs, programs.compile("train_epoch", mapped, *args, donate_argnums=0).as_text() or ""
+
+
+def loop_body(hlo: str) -> list[str]:
+    """The instructions of the loop over an epoch's batches: the longest body of a loop."""
+    bodies = set(re.findall(r"body=%?([\w.\-]+)", hlo))
+    computations = re.findall(r"^%?([\w.\-]+) \(.*?\{\n(.*?)^\}", hlo, re.MULTILINE | re.DOTALL)
+    return max((text.splitlines() for name, text in computations if name in bodies), key=len)
+
+
+def count_kernels(body: list[str]) -> Counter[str]:
+    """Of each kind."""
+    found: Counter[str] = Counter()
+    for line in body:
+        operation = re.search(r" = .*? ([a-z][\w\-]*)\(", line)
+        if operation and operation[1] not in NO_KERNEL:
+            found[next(kind for kind, mark in KINDS.items() if re.search(mark, line))] += 1
+    return found
+
+
+class Way(NamedTuple):
+    model: ModelName
+    precision: Precision
+    seeds: int
+    lowering: ConvLowering | None
+
+
+def list_ways() -> Iterator[Way]:
+    for model, seeds, precision in product(get_args(ModelName), (1, 5), get_args(Precision)):
+        lowerings: tuple[ConvLowering | None, ...] = ("direct", "im2col") if model == "cnn" else (None,)
+        yield from (Way(model, precision, seeds, lowering) for lowering in lowerings)
+
+
+def main() -> None:
+    device = topologies.get_topology_desc(platform="cuda", target_config=H200, topology="1x1x1").devices[0]
+    split = Split(np.zeros((1, SIDE, SIDE, 3), np.uint8), np.zeros(1, np.int32))
+    dataset = Dataset("none", tuple("abcdefghij"), split, split, ((0.5,) * 3, (0.25,) * 3), "fingerprint")
+    print("| Model | Seeds | Precision | Convolutions | Kernels a step |", " | ".join(KINDS), "| Planned, GB |")
+    print("| --- " * (6 + len(KINDS)) + "|", flush=True)
+    for way in list_ways():
+        training, seeds = TrainingConfig(), range(way.seeds)
+        placement = choose_placement(way.model, way.seeds, [device])
+        learner = build_learner(way.model, training, way.precision, dataset, seeds, placement, lowering=way.lowering)
+        execution = ExecutionConfig("epoch", "device", precision=way.precision)
+        programs, hlo = Epoch(RunConfig("jax", way.model, DataConfig(), training, execution), learner).compile()
+        kernels, planned = count_kernels(loop_body(hlo)), sum(programs.plans["train_epoch"]) / 1e9
+        counts = " | ".join(str(kernels[kind]) for kind in KINDS)
+        print(
+            f"| {LABELS[way.model]} | {way.seeds} | {way.precision} | {way.lowering or '-'} | {kernels.total()} | "
+            f"{counts} | {planned:.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
+    jax.config.update("jax_platforms", "cpu")  # a GPU is not looked for
+    main()
