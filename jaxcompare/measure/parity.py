@@ -22,14 +22,17 @@ STEPS = 10
 
 TOLERANCES: dict[Precision, tuple[float, float, float]] = {
     "float32": (1e-5, 5e-3, 1e-3),
-    "tf32": (2e-2, 2e-2, 1e-2),
-    "bfloat16": (2e-1, 1e-1, 5e-2),
+    "tf32": (5e-3, 1e-1, 5e-3),
+    "bfloat16": (5e-2, 3e-1, 2e-2),
 }
 """How far a side may be from float64: logits (share of the largest), gradients (relative norm, the worst parameter) and
-losses of 10 AdamW steps (nats). float32's logits leave room for the order of summation. Its gradients leave room for a
-max-pool whose two largest inputs are equal to rounding: float32 may hand the gradient to the other of the two. On
-CIFAR-10 one such moves the CNN's kernels by 1e-3, of 3e-7 beyond the last pool; so it does in PyTorch's own float32.
-The other precisions' follow from their 10 and 7 bits of mantissa."""
+losses of 10 AdamW steps (nats). float32's logits leave room for the order of summation.
+
+Gradients leave room for a max-pool whose two largest inputs are equal to rounding: it may hand the gradient to the
+other of the two. In float32, on CIFAR-10, one such moves the CNN's kernels by 1e-3, of 3e-7 beyond the last pool; so
+it does in PyTorch's own float32. The coarser the precision, the more there are. With the inputs of every product
+rounded to TF32's 10 bits the CNN's kernels are off by 4e-2 there, in bfloat16, of 7 bits, by 1.3e-1; the ViT's, which
+has no pool, by 1e-3 and 1.4e-2. Logits are off by 8e-4 and 1.2e-2, losses by 6e-4 and 1.2e-3."""
 
 
 @dataclasses.dataclass(frozen=True)

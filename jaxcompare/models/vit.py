@@ -10,15 +10,16 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxcompare.compat.jax import keep_layout
 from jaxcompare.config import DropoutGenerator
-from jaxcompare.models.layers import Dropout, Linear, add_parameter, uniform
+from jaxcompare.models.layers import Dropout, Linear, add_parameter, draw_keys, uniform
 from jaxcompare.sizes import MLP_RATIO
 
 ATTENTION = "attention"
 """Among a ViT's "intermediates": attention probabilities, (images, heads, queries, keys), of every layer in turn."""
 LAYER_NORM_EPSILON = 1e-5
 POSITION_STD = 0.02
-DROPOUTS = 4
-"""Of an encoder layer: on attention probabilities, attention's output, the hidden layer and the layer's output."""
+DROPOUTS = ("self_attn/Dropout_0", "Dropout_0", "Dropout_1", "Dropout_2")
+"""Of an encoder layer, as Flax names them: on attention probabilities, attention's output, the hidden layer and the
+layer's output."""
 
 
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -81,7 +82,7 @@ class EncoderLayer(nn.Module):
         def drop(y: Array, place: int) -> Array:
             return Dropout(self.dropout_rate, self.dropout_generator)(y, key_of[place], first)
 
-        key_of = [None] * DROPOUTS if keys is None else keys
+        key_of = [None] * len(DROPOUTS) if keys is None else keys
         width = x.shape[-1]
         y = layer_norm("norm1", self.dtype)(x)
         attention = SelfAttention(self.heads, self.dropout_rate, self.dropout_generator, self.dtype, name="self_attn")
@@ -140,8 +141,9 @@ class ViT(nn.Module):
         # PyTorch builds its encoder by deep-copying one layer, so all layers start from identical values.
         layer = EncoderLayer(self.heads, self.dropout_rate, self.dropout_generator, self.dtype, parent=None)
         stack = self.param("layers", lambda key: init_stack(layer, self.layers, key, x))
-        # Split at once: split at each of its places, a key is small kernels at each on a GPU.
-        keys = jax.random.split(self.make_rng("dropout"), (self.layers, DROPOUTS)) if train else [None] * self.layers
+        keys = [None] * self.layers
+        if train:
+            keys = draw_keys(jnp.stack([self.make_rng("dropout") for _ in keys]), DROPOUTS)
         for i in range(self.layers):
             # The layer is applied by itself, so what it sows is sown anew.
             kept = ["intermediates"] if self.is_mutable_collection("intermediates") else []
