@@ -194,7 +194,7 @@ def rounded(function):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["cnn", "vit"])
 def test_coarser_precisions_pass_their_gates_on_both_sides(model, shallow, tmp_path, monkeypatch):
-    """Of noise: in a max-pool of flat digits there are ties everywhere. No CPU has TF32: what it rounds is rounded here."""
+    """Of noise: flat digits have ties in every max-pool. A CPU has no TF32: what that rounds is rounded here."""
     rng = np.random.default_rng(0)
     noise = Split(rng.integers(0, 256, (128, 16, 16, 3), np.uint8), rng.integers(0, 10, 128).astype(np.int32))
     setup = dataclasses.replace(SETUP, dataset=dataclasses.replace(SETUP.dataset, train=noise))
