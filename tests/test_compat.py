@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 
 from jaxcompare.compat import jax as jax_doors
 from jaxcompare.compat import torch as torch_doors
+from jaxcompare.compat.flax import draw_keys
 
 ROOT = Path(__file__).parents[1]
 
@@ -304,3 +306,22 @@ def test_neither_the_doors_nor_a_report_load_a_framework(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.endswith("\n[]\n")
     assert (tmp_path / "report.html").exists()
+
+
+def test_keys_drawn_at_once_are_those_that_flax_draws():
+    class Drop(nn.Module):
+        @nn.compact
+        def __call__(self):
+            return self.make_rng("dropout")
+
+    class Layer(nn.Module):
+        deeper: bool = True
+
+        @nn.compact
+        def __call__(self):
+            below = [Layer(deeper=False, name="below")()[0]] if self.deeper else []
+            return [*below, Drop()(), Drop()()]
+
+    keys = jax.random.split(jax.random.key(0), 3)
+    drawn = [Layer().apply({}, rngs={"dropout": key}) for key in keys]
+    assert jnp.array_equal(draw_keys(keys, ["below/Drop_0", "Drop_0", "Drop_1"]), jnp.array(drawn))

@@ -169,8 +169,9 @@ def test_device_input_under_fixed_augmentation_is_host_input(small_dataset, monk
         return plan._replace(order=jnp.asarray(np.stack(orders))[epoch])
 
     monkeypatch.setattr(device_engine, "plan_epoch", fixed_plan)
-    fixed = lambda key, count, flip: Crops(*fixed_crops(jnp.asarray, count))  # noqa: E731
-    monkeypatch.setattr("jaxcompare.data.device.draw_crops", fixed)
+    monkeypatch.setattr(
+        "jaxcompare.data.device.draw_crops", lambda key, count, flip: Crops(*fixed_crops(jnp.asarray, count))
+    )
     monkeypatch.setattr(host, "draw_crops", lambda count, generator, flip: fixed_crops(torch_array, count))
     on_host = dataclasses.replace(STEP, input="host")
     ours, theirs = (losses(config("toy", execution), small_dataset)[0] for execution in (STEP, on_host))

@@ -11,7 +11,7 @@ import torch
 
 from jaxcompare.models import build_model, convolution
 from jaxcompare.models.convolution import direct, im2col, max_pool_2x2, winograd
-from jaxcompare.models.layers import Dropout, draw_keys, keep_mask
+from jaxcompare.models.layers import Dropout, keep_mask
 from jaxcompare.models.vit import gelu
 from jaxcompare.torch_side import models as torch_models
 
@@ -161,25 +161,6 @@ def test_dropout_is_at_its_four_places_with_its_rate_and_scale(generator):
         np.testing.assert_allclose(y[~dropped], x[~dropped] / 0.9, rtol=1e-6)
     masks = [np.ravel(y == 0) for x, y in drops if x.shape == (4, 65, 128)]
     assert all((a != b).any() for i, a in enumerate(masks) for b in masks[:i])
-
-
-def test_keys_drawn_at_once_are_those_that_flax_draws():
-    class Drop(nn.Module):
-        @nn.compact
-        def __call__(self):
-            return self.make_rng("dropout")
-
-    class Layer(nn.Module):
-        deeper: bool = True
-
-        @nn.compact
-        def __call__(self):
-            below = [Layer(deeper=False, name="below")()[0]] if self.deeper else []
-            return [*below, Drop()(), Drop()()]
-
-    keys = jax.random.split(KEY, 3)
-    drawn = [Layer().apply({}, rngs={"dropout": key}) for key in keys]
-    assert jnp.array_equal(draw_keys(keys, ["below/Drop_0", "Drop_0", "Drop_1"]), jnp.array(drawn))
 
 
 def test_dropout_is_off_in_evaluation():

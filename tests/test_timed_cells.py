@@ -151,7 +151,7 @@ def test_a_first_step_that_found_no_program_is_not_warm_and_one_that_did_is_not_
 def test_a_cell_of_cuda_graphs_that_has_none_is_not_timed(monkeypatch, no_ceilings):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setattr(compat, "torch_programs", lambda: compat.TorchPrograms(1, 0, 0, 2))
-    with pytest.raises(RuntimeError, match=r"torch.compile made no CUDA graph of 2 program\(s\)"):
+    with pytest.raises(RuntimeError, match=r"torch.compile left out CUDA graphs 2 time\(s\)"):
         torch_timing(dataclasses.replace(EAGER, engine="compile", options=("reduce-overhead",)))
 
 

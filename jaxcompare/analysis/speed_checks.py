@@ -22,7 +22,7 @@ def check_one_measurement(frame: pd.DataFrame) -> None:
         raise InputError("cells.jsonl: holds no measurement; measure anew")
     for row in frame.itertuples():
         gate = Deviation(logits=row.gate_logits, gradients=row.gate_gradients, losses=row.gate_losses)
-        if fault := gate.exceeds(row.precision):
+        if fault := gate.exceeds(row.model, row.precision):
             raise InputError(f"{row.model} {row.cell.execution}: did not pass the parity gate: {fault[0]}")
     _check_agree(frame, "cells of different measurements: {} is {} in one, {} in another{}")
     repeats = {cell: sorted(rows.repeat) for cell, rows in frame.groupby("cell", sort=False)}

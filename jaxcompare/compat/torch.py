@@ -18,8 +18,8 @@ class TorchPrograms(NamedTuple):
     """Whose kernels were in the cache."""
     misses: int
     """Whose kernels were not."""
-    without_graph: int
-    """That were to run as CUDA graphs, and do not."""
+    graph_skips: int
+    """Times that a CUDA graph was asked for and not made."""
 
 
 def torch_programs() -> TorchPrograms:
@@ -30,8 +30,12 @@ def torch_programs() -> TorchPrograms:
     from torch._dynamo.utils import counters
 
     kernels = counters["inductor"]
-    keys = ("fxgraph_cache_hit", "fxgraph_cache_miss", "cudagraph_skips")
-    return TorchPrograms(counters["stats"]["unique_graphs"], *map(kernels.__getitem__, keys))
+    return TorchPrograms(
+        counters["stats"]["unique_graphs"],
+        kernels["fxgraph_cache_hit"],
+        kernels["fxgraph_cache_miss"],
+        kernels["cudagraph_skips"],
+    )
 
 
 TORCH_CACHE = "TORCHINDUCTOR_CACHE_DIR"

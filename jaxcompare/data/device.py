@@ -25,26 +25,24 @@ class DeviceSplit(NamedTuple):
     levels: Float[Array | np.ndarray, "256 c"]
     """What each pixel value becomes in each channel when it is normalised: looked up, since XLA computes a division by
     a constant as a product with its reciprocal, an ulp off torchvision's."""
-    flip_probability: Float[Array | np.ndarray, ""]
 
 
 class Crops(NamedTuple):
-    """What torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(p) draw for each image."""
+    """What torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(p) draw for each image: where its crop
+    begins in the padded image, 0 to 8 pixels from the top and from the left, and whether it is mirrored."""
 
     top: Int[Array, "..."]
     left: Int[Array, "..."]
-    """Of the crop in the padded image, in pixels: 0 to 8."""
     flip: Bool[Array, "..."]
-    """Whether the crop is mirrored."""
 
 
 class EpochPlan(NamedTuple):
-    """One epoch's order and augmentation, drawn at once: drawn in a step, they are small kernels in each on a GPU."""
+    """One epoch's order and augmentation, drawn before its first step: in a step, draws are small kernels on a GPU."""
 
     order: Int[Array, " examples"]
     """Indices into the split, shuffled."""
     crops: Crops
-    """(batches, batch size); in the last batch, of padding too."""
+    """Each (batches, batch size), the last batch's padding included."""
 
 
 class Shard(NamedTuple):
@@ -58,7 +56,7 @@ def put_split(split: Split, statistics: Statistics, put: Callable[[DeviceSplit],
     """Copy a split to where `put` puts a pytree of NumPy arrays."""
     mean, std = (np.asarray(values, np.float32) for values in statistics)
     levels = (np.arange(256, dtype=np.float32)[:, None] / np.float32(255) - mean) / std
-    return put(DeviceSplit(split.images, split.labels, levels, np.asarray(split.flip_probability, np.float32)))
+    return put(DeviceSplit(split.images, split.labels, levels))
 
 
 def count_batches(examples: int, batch_size: int) -> int:
@@ -71,7 +69,7 @@ def plan_epoch(
     epoch: int | Int[Array, ""],
     subset: Int[Array, " images"],
     batch_size: int,
-    flip_probability: float | Float[Array | np.ndarray, ""],
+    flip_probability: float,
     examples: int | None = None,
 ) -> EpochPlan:
     """The epoch's order of the images at `subset`, and its augmentation.
@@ -117,7 +115,7 @@ def _find(
 
 def _batch(split: DeviceSplit, images: Array, indices: Array, counts: Bool[Array, " size"]) -> Batch:
     batch = Batch(normalise(images, split), split.labels[indices], counts.astype(jnp.float32))
-    # Made once: without the barrier XLA:CPU fuses the gathers into every user and draws the crops over and over.
+    # Made once: without the barrier XLA:CPU fuses the gathers into every user.
     return jax.lax.optimization_barrier(batch)
 
 
@@ -126,8 +124,8 @@ def normalise(images: UInt8[Array, "n h w c"], split: DeviceSplit) -> Float[Arra
     return split.levels[images, jnp.arange(images.shape[-1])]
 
 
-def draw_crops(key: Key[Array, ""], images: int, flip_probability: float | Float[Array | np.ndarray, ""]) -> Crops:
-    """For so many images."""
+def draw_crops(key: Key[Array, ""], images: int, flip_probability: float) -> Crops:
+    """Of so many images, each (images,)."""
     crop_key, flip_key = jax.random.split(key)
     top, left = jax.random.randint(crop_key, (2, images), 0, 2 * CROP_PADDING + 1)
     return Crops(top, left, jax.random.bernoulli(flip_key, flip_probability, (images,)))

@@ -1,6 +1,5 @@
 """Layers that both models need, with PyTorch's default initialisation. Parameter names and layouts are Flax's."""
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 
@@ -112,14 +111,6 @@ def threefry_bits(key: Key[Array, ""], shape: Sequence[int], first: int | Int[Ar
     """Random uint32 by JAX's own generator, of a key for each example, counted from `first` on."""
     keys = jax.vmap(lambda example: jax.random.fold_in(key, example))(first + jnp.arange(shape[0]))
     return jax.vmap(lambda key: jax.random.bits(key, shape[1:], jnp.uint32))(keys)
-
-
-def draw_keys(keys: Key[Array, " n"], paths: Sequence[str]) -> Key[Array, "n paths"]:
-    """What Flax's `make_rng` would draw of each key in submodules at these paths, but all at once: one by one, each is
-    small kernels of its own on a GPU."""
-    digests = [hashlib.sha1(path.replace("/", "").encode() + b"\x01").digest() for path in paths]
-    data = jnp.array([int.from_bytes(digest[:4]) for digest in digests], jnp.uint32)
-    return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys, data)
 
 
 def keep_mask(

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from jaxcompare.compat.flax import draw_keys
 from jaxcompare.compat.jax import keep_layout
 from jaxcompare.config import DropoutGenerator
-from jaxcompare.models.layers import Dropout, Linear, add_parameter, draw_keys, uniform
+from jaxcompare.models.layers import Dropout, Linear, add_parameter, uniform
 from jaxcompare.sizes import MLP_RATIO
 
 ATTENTION = "attention"
@@ -51,10 +52,8 @@ class SelfAttention(nn.Module):
         xavier = uniform(math.sqrt(6 / (width + 3 * width)))
         zeros = nn.initializers.zeros
         qkv = Linear(3 * width, self.dtype, kernel_init=xavier, bias_init=zeros, name="in_proj")(x)
-        qkv = qkv.reshape(n, tokens, 3, self.heads, head_width).transpose(2, 0, 3, 1, 4)
-        scales = jnp.array([head_width**-0.5, 1, 1], qkv.dtype).reshape(3, 1, 1, 1, 1)
-        q, k, v = keep_layout(qkv * scales)
-        scores = jnp.einsum("nhqd,nhkd->nhqk", q, k)
+        q, k, v = keep_layout(qkv.reshape(n, tokens, 3, self.heads, head_width).transpose(2, 0, 3, 1, 4))
+        scores = jnp.einsum("nhqd,nhkd->nhqk", q, k) * head_width**-0.5
         # In at least float32: bfloat16 holds probabilities to two or three digits only.
         wide = jnp.promote_types(scores.dtype, jnp.float32)
         probabilities = jax.nn.softmax(scores.astype(wide), axis=-1).astype(scores.dtype)
@@ -77,12 +76,12 @@ class EncoderLayer(nn.Module):
     def __call__(
         self, x: Float[Array, "n t d"], keys: Key[Array, "4"] | None, first: int | Int[Array, ""] = 0
     ) -> Float[Array, "n t d"]:
-        """`keys` and `first`: of the dropouts, in order."""
+        """`keys`: of the dropouts, as DROPOUTS has them; None in evaluation. `first`: see `keep_mask`."""
+        key_of = [None] * len(DROPOUTS) if keys is None else keys
 
         def drop(y: Array, place: int) -> Array:
             return Dropout(self.dropout_rate, self.dropout_generator)(y, key_of[place], first)
 
-        key_of = [None] * len(DROPOUTS) if keys is None else keys
         width = x.shape[-1]
         y = layer_norm("norm1", self.dtype)(x)
         attention = SelfAttention(self.heads, self.dropout_rate, self.dropout_generator, self.dtype, name="self_attn")
@@ -155,7 +154,7 @@ class ViT(nn.Module):
 
         norm = layer_norm("norm", self.dtype)
         activations["norm"] = norm(x)
-        # Of the class token alone: where nobody asks for the activations, the others are not computed.
+        # Of the class token alone: compiled, the others' is left out unless somebody asks for the activations.
         return Linear(self.num_classes, self.dtype, name="head")(norm(x[:, 0])), activations
 
 

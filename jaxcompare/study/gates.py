@@ -68,5 +68,5 @@ def _pass_gate(gate: Cell, setup: Setup, path: Path) -> tuple[dict[str, float], 
         parity = in_fresh_process(worker.pass_gate, gate, setup, path)
     except CellFailed as error:
         return {}, str(error)
-    exceeds = Deviation(**parity).exceeds(gate.precision)
+    exceeds = Deviation(**parity).exceeds(gate.model, gate.precision)
     return parity, f"parity gate: {', '.join(exceeds)}" if exceeds else ""

@@ -116,9 +116,8 @@ def _time(
     def cache_of(cell: Cell) -> Path:
         return caches / "-".join((cell.model, cell.precision, cell.engine, *cell.options))
 
-    # On a GPU none has turns: what is timed is on disk before the next begins.
-    groups = [[cell] for cell in missing] if setup.gpu else [missing]
-    for group in groups:
+    # On a GPU, where none waits for its turn, what is timed is on disk before the next begins.
+    for group in [[cell] for cell in missing] if setup.gpu else [missing]:
         outcomes = time_in_turns(group, of_round, cache_of, lambda cell: log(f"  {cell.execution}"), cold=False)
         for cell, outcome in outcomes.items():
             values = {"image_time_s": None, "others_share": None, "message": str(outcome)}

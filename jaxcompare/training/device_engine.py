@@ -31,6 +31,7 @@ class DeviceEngine(StackedEngine):
         placement, first = learner.placement, np.int32(0)
         self._step = learner.build_train_step()
         self._split = put_split(dataset.train, dataset.statistics, placement.put)
+        self._flip_probability = dataset.train.flip_probability
         subsets = [draw_subset(dataset.train.labels, config.data, seed) for seed in learner.seeds]
         self._subsets = placement.put_stacked(np.stack(subsets).astype(np.int32))
         states = self.init()
@@ -40,8 +41,8 @@ class DeviceEngine(StackedEngine):
             self.seeds_per_call, self._epoch = self._compile_to_fit("train_epoch", self._train_whole_epoch, most, *args)
         else:
             plan = placement.over_seeds(self._plan_one, stacked=2)
-            self._plan = self.programs.compile("plan", plan, states, self._subsets, self._split, first)
-            args = (states, self._plan(states, self._subsets, self._split, first), self._split, first)
+            self._plan = self.programs.compile("plan", plan, states, self._subsets, first)
+            args = (states, self._plan(states, self._subsets, first), self._split, first)
             self.seeds_per_call, self._train = most, {}
             for length in call_lengths(self.batches, self.steps_per_call):
                 function = functools.partial(self._train_batches, count=length)
@@ -92,12 +93,11 @@ class DeviceEngine(StackedEngine):
     def _train_whole_epoch(
         self, state: TrainState, subset: jax.Array, split: DeviceSplit, epoch: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        plan = self._plan_one(state, subset, split, epoch)
-        return self._train_batches(state, plan, split, jnp.int32(0), self.batches)
+        return self._train_batches(state, self._plan_one(state, subset, epoch), split, jnp.int32(0), self.batches)
 
-    def _plan_one(self, state: TrainState, subset: jax.Array, split: DeviceSplit, epoch: jax.Array) -> EpochPlan:
+    def _plan_one(self, state: TrainState, subset: jax.Array, epoch: jax.Array) -> EpochPlan:
         size, examples = self.config.training.batch_size, self.epoch_images
-        return plan_epoch(state.data_key, epoch, subset, size, split.flip_probability, examples)
+        return plan_epoch(state.data_key, epoch, subset, size, self._flip_probability, examples)
 
     def train_epoch(self, state: TrainState, epoch: int, on_step: OnStep) -> tuple[TrainState, list[Metrics], float]:
         if self.config.execution.engine == "epoch":
@@ -105,7 +105,7 @@ class DeviceEngine(StackedEngine):
             on_step(self.batches)
             return state, [metrics], 0.0
         queue = InFlight(self.steps_per_call)
-        plans = self._plan(state, self._subsets, self._split, np.int32(epoch))
+        plans = self._plan(state, self._subsets, np.int32(epoch))
         metrics, done = [], 0
         while done < self.batches:
             length = min(self.steps_per_call, self.batches - done)

@@ -71,13 +71,13 @@ def build_learner(
         training: its seed gives way to `seeds`.
         lowering: of convolutions; see `models.build_model`.
     """
-    vmapped = len(seeds) > placement.seed_shards and placement.devices[0].platform != "cpu"
+    vmapped = placement.seeds_at_once(len(seeds)) > 1
     model = build_model(
         name,
         num_classes=len(dataset.class_names),
         dropout_rate=dropout_rate,
         dropout_generator=training.dropout_generator,
-        # Vmapped over seeds, a convolution becomes a grouped one: not measured on GPUs. CPUs take seeds one by one.
+        # Vmapped over seeds, a convolution becomes a grouped one: not measured on GPUs.
         lowering=lowering or ("im2col" if vmapped else None),
         dtype=jnp.dtype(jnp.bfloat16) if precision == "bfloat16" else None,
     )

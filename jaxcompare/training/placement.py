@@ -119,8 +119,8 @@ class Placement:
         return Shard(jax.lax.axis_index(BATCH) * size if len(self.devices) > 1 else 0, size)
 
     def seeds_at_once(self, seeds: int) -> int:
-        """Of so many, those that a device computes at once where memory allows: a CPU one, whose activations stay in
-        its cache; another all of its share."""
+        """How many of `seeds` a device computes at once, memory permitting: a CPU one, so that activations stay in its
+        cache; other devices all of their share."""
         return 1 if self.devices[0].platform == "cpu" else seeds // self.seed_shards
 
     def over_seeds(
