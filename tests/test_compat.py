@@ -308,6 +308,15 @@ def test_neither_the_doors_nor_a_report_load_a_framework(tmp_path):
     assert (tmp_path / "report.html").exists()
 
 
+def test_a_layout_that_is_kept_costs_nothing_outside_jit():
+    """Or else JAX op by op would copy, and compile again."""
+    x = jnp.ones((2, 3, 4))
+    assert jax_doors.keep_layout(x) is x
+    again, gradient = jax.value_and_grad(lambda x: jax_doors.keep_layout(x).sum())(x)
+    assert not again.committed
+    assert not gradient.committed
+
+
 def test_keys_drawn_at_once_are_those_that_flax_draws():
     class Drop(nn.Module):
         @nn.compact

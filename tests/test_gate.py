@@ -25,6 +25,7 @@ from jaxcompare.study import gates, worker
 from jaxcompare.torch_side import cell_step, resident
 from jaxcompare.torch_side import epochs as torch_epochs
 from jaxcompare.torch_side import models as torch_models
+from jaxcompare.training.placement import Placement
 from jaxcompare.training.programs import Programs
 
 DATA = DataConfig("digits", train_size=40, subsets="independent", image_size=8)
@@ -73,6 +74,12 @@ def test_jax_passes_the_gate_of_its_own_precision_alone(reference, seeds):
     for precision in ("tf32", "bfloat16"):
         (message,) = deviation.exceeds(reference[0], precision)
         assert message.endswith(f"only, as in float32: nothing was rounded to {precision}")
+
+
+@of_the_cnn
+def test_seeds_at_once_pass_the_gate_as_on_a_gpu(reference, monkeypatch):
+    monkeypatch.setattr(Placement, "seeds_at_once", lambda self, seeds: seeds)
+    assert pass_gate(reference, "epoch", seeds=3, options=("im2col",)).exceeds(reference[0], "float32") == []
 
 
 @the_rest_slow("engine", ["op", "traced", "jit"], ("cnn", "traced"), ("vit", "jit"))
@@ -204,7 +211,9 @@ def test_coarser_precisions_pass_their_own_gates_and_no_fault_does(model, shallo
 
     slower = dataclasses.replace(setup, training=dataclasses.replace(setup.training, lr=5e-4))
     for engine in ("step", "eager"):
-        assert pass_gate(engine, "bfloat16").exceeds(model, "bfloat16") == []
+        rounded_more = pass_gate(engine, "bfloat16")
+        assert rounded_more.exceeds(model, "bfloat16") == []
+        assert rounded_more.exceeds(model, "tf32")
         assert pass_gate(engine, "bfloat16", setup=slower).exceeds(model, "bfloat16")
     einsum = jnp.einsum
     monkeypatch.setattr(layers, "matmul", rounded(jnp.matmul))

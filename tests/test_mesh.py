@@ -108,3 +108,5 @@ def test_a_gpu_is_alone_with_a_batch_unless_more_are_asked_for():
     assert [mesh(seeds) for seeds in (1, 2, 3, 6, 8)] == [(1, 1), (2, 1), (3, 1), (3, 1), (4, 1)]
     assert (mesh(1, 4), mesh(2, 4)) == ((1, 4), (2, 2))
     assert choose_placement("vit", 1, [Gpu()]).micro_batch_size is None
+    assert [choose_placement("vit", seeds, [Gpu()] * 4).seeds_at_once(seeds) for seeds in (1, 5, 6, 8)] == [1, 5, 2, 2]
+    assert choose_placement("vit", 6, jax.local_devices()).seeds_at_once(6) == 1

@@ -260,10 +260,11 @@ def keep_layout(array: "jax.Array") -> "jax.Array":
     """The same array, in memory in the order of its axes, whatever XLA would rather have there.
 
     On a GPU XLA would lay tokens before images, which makes one concatenation cheap, and then transpose before matrix
-    products. Holds for the gradient too.
+    products. Holds for the gradient too. Outside jit the array comes back as it is.
 
-    Relies on an experimental module. Seen with jax 0.10.2 and 0.11.2.
+    Relies on an experimental module, which without `tiling` would copy the array outside jit. Seen with jax 0.10.2; in
+    jit with 0.11.2 too.
     """
     from jax.experimental.layout import Layout, with_layout_constraint
 
-    return with_layout_constraint(array, Layout(tuple(range(array.ndim))))
+    return with_layout_constraint(array, Layout(tuple(range(array.ndim)), tiling=()))

@@ -19,7 +19,7 @@ class TorchPrograms(NamedTuple):
     misses: int
     """Whose kernels were not."""
     graph_skips: int
-    """Times that a CUDA graph was asked for and not made."""
+    """Times that a CUDA graph was asked for and left out, as far as PyTorch counts it."""
 
 
 def torch_programs() -> TorchPrograms:

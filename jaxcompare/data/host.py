@@ -42,7 +42,7 @@ def draw_crops(
     images: int, generator: torch.Generator, flip_probability: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What torchvision's RandomCrop(size, padding=4) and RandomHorizontalFlip(p) draw for each of so many images: top
-    and left of its crop, in pixels from -4 on, and whether it is mirrored."""
+    and left of its crop in the padded image, 0 to 8 pixels, and whether it is mirrored."""
     top, left = torch.randint(0, 2 * CROP_PADDING + 1, (2, images), generator=generator)
     return top, left, torch.rand(images, generator=generator) < flip_probability
 
