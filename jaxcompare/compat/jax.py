@@ -1,6 +1,7 @@
 """Doors to what JAX does not promise."""
 
 import contextlib
+import functools
 import logging
 import os
 import re
@@ -257,14 +258,31 @@ def low_effort() -> dict[str, int]:
 
 
 def keep_layout(array: "jax.Array") -> "jax.Array":
-    """The same array, in memory in the order of its axes, whatever XLA would rather have there.
+    """The same array, which a compiled program has in memory in the order of its axes, whatever XLA would rather have.
 
     On a GPU XLA would lay tokens before images, which makes one concatenation cheap, and then transpose before matrix
-    products. Holds for the gradient too. Outside jit the array comes back as it is.
+    products. Holds for the gradient too. Outside jit nothing is done.
 
-    Relies on an experimental module, which without `tiling` would copy the array outside jit. Seen with jax 0.10.2; in
-    jit with 0.11.2 too.
+    Relies on JAX's interface for primitives and on an experimental module, whose own function copies outside jit. Seen
+    with jax 0.10.2 and 0.11.2.
     """
-    from jax.experimental.layout import Layout, with_layout_constraint
+    return _layout_primitive().bind(array)
 
-    return with_layout_constraint(array, Layout(tuple(range(array.ndim)), tiling=()))
+
+@functools.cache
+def _layout_primitive() -> Any:
+    from jax.experimental.layout import Layout, with_layout_constraint
+    from jax.extend.core import Primitive
+    from jax.interpreters import ad, batching, mlir
+
+    keep = Primitive("keep_layout")
+    keep.def_impl(lambda array: array)
+    keep.def_abstract_eval(lambda array: array)
+
+    def constrain(array: Any) -> Any:
+        return with_layout_constraint(array, Layout(tuple(range(array.ndim))))
+
+    mlir.register_lowering(keep, mlir.lower_fun(constrain, multiple_results=False))
+    ad.deflinear2(keep, lambda gradient, _: [keep.bind(gradient)])
+    batching.primitive_batchers[keep] = lambda arrays, axes: (keep.bind(*arrays), *axes)
+    return keep
